@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The rmio ABI: everything that two sides of the system share, in one place.
+ * Compiled by the library, by BPF programs, by the kernel device and by VMM
+ * patches.  Fixed-width fields, native byte order, no pointers, no bit fields,
+ * no implicit padding.
+ *
+ * Three sides appear below:
+ *   VMM     writes "down", maps "up" read-only
+ *   device  writes "up" and the shadow image, maps "down" read-only
+ *   both    are hostile to each other: a reader loads a shared value once,
+ *           bounds it, and believes nothing else about it
+ *
+ * "Reserved" fields are zero; a reader that sees anything else refuses.
+ */
+#ifndef RMIO_ABI_H
+#define RMIO_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+#define RMIO_ABI_MAGIC		0x4f494d52u	/* "RMIO" */
+#define RMIO_ABI_VERSION	1u
+
+/* Feature bits, exchanged when a slave is opened; unknown bits are refused. */
+#define RMIO_FEATURE_BELL_FUTEX	(1ull << 0)	/* bell is rmio_down_hdr.bell */
+#define RMIO_FEATURE_BELL_SOCK	(1ull << 1)	/* bell is a byte on a socket */
+#define RMIO_FEATURES		(RMIO_FEATURE_BELL_FUTEX | RMIO_FEATURE_BELL_SOCK)
+
+#define RMIO_PAGE		4096u
+#define RMIO_LINE		64u
+#define RMIO_RING_MIN		2u		/* slots in a ring */
+#define RMIO_RING_MAX		65536u
+#define RMIO_LANES_MAX		1024u		/* lanes (vCPUs) of a device */
+#define RMIO_RANGES_MAX		64u		/* ranges of a device */
+#define RMIO_AREAS_MAX		4096u		/* areas of an access map */
+#define RMIO_SHADOW_MAX		(1ull << 30)	/* bytes of a shadow image */
+
+/* -- ranges (design 3: KVM_DEV_USER_PA_RANGE) ---------------------------- */
+
+enum rmio_bus {
+	RMIO_BUS_MEM	= 0,
+	RMIO_BUS_IO	= 1,
+};
+
+/* Written by the VMM; len 0 removes the range of that id. */
+struct rmio_pa_range {
+	__u64 addr;		/* guest-physical address or port */
+	__u64 len;		/* bytes; addr + len must not wrap */
+	__u32 bus;		/* enum rmio_bus */
+	__u32 id;		/* chosen by the VMM, such as a BAR number; below 65536 */
+};
+
+/* -- requests and replies (design 3 and 5) ------------------------------- */
+
+enum rmio_op {
+	RMIO_OP_LOAD	= 1,	/* the vCPU waits for a reply with data */
+	RMIO_OP_STORE	= 2,	/* posted: the vCPU has gone on */
+	RMIO_OP_STORE_SYNC = 3,	/* the vCPU waits for a reply, data ignored */
+};
+
+/* rmio_request.flags */
+#define RMIO_REQ_REDELIVERED	0x01u	/* set by the slave's library on its copy only:
+					 * the handler of a dead predecessor had begun it */
+
+/*
+ * One request: a slot of a lane's ring, and what a slave reads.  Written by
+ * the VMM (library, BPF or kernel), read by the device.  A slot is published
+ * when seq equals its lane index plus one; seq is stored last, with release.
+ * The reader copies the slot before it checks it.
+ */
+struct rmio_request {
+	__u64 seq;		/* free-running, per lane, first is 1 */
+	__u64 offset;		/* from the start of the range */
+	__u64 data;		/* stores: value, zero-extended; loads: 0 */
+	__u16 range_id;
+	__u16 vcpu;		/* lane number */
+	__u8  op;		/* enum rmio_op */
+	__u8  len;		/* 1, 2, 4 or 8 */
+	__u8  flags;		/* RMIO_REQ_*; 0 in a slot */
+	__u8  reserved;
+};
+
+/* What a slave writes: completes one request of its sent queue. */
+struct rmio_reply {
+	__u64 seq;		/* of the request */
+	__u64 data;		/* loads: value; stores: ignored */
+	__u32 vcpu;		/* of the request */
+	__u32 reserved;
+};
+
+/* -- access map (design 6) ----------------------------------------------- */
+
+#define RMIO_SIZE_1		0x1u
+#define RMIO_SIZE_2		0x2u
+#define RMIO_SIZE_4		0x4u
+#define RMIO_SIZE_8		0x8u
+#define RMIO_SIZE_ALL		0xfu
+
+enum rmio_area_load {
+	RMIO_LOAD_DEVICE	= 0,	/* the device answers */
+	RMIO_LOAD_SHADOW	= 1,	/* the shadow image answers */
+};
+
+enum rmio_area_store {
+	RMIO_STORE_POSTED	= 0,
+	RMIO_STORE_THROUGH	= 1,	/* posted, and written to the shadow at once */
+	RMIO_STORE_SYNC		= 2,	/* the vCPU waits for the device */
+};
+
+#define RMIO_AREA_RELAXED	0x1u	/* loads need not wait for posted stores */
+
+/* Written by the device, copied and checked by the VMM. */
+struct rmio_area {
+	__u64 offset;		/* in the range */
+	__u64 length;		/* bytes, not 0 */
+	__u64 shadow_offset;	/* where the area's bytes lie in the shadow image */
+	__u32 range_id;
+	__u8  sizes;		/* RMIO_SIZE_* the shadow may serve; 0 only without shadow */
+	__u8  load;		/* enum rmio_area_load */
+	__u8  store;		/* enum rmio_area_store */
+	__u8  flags;		/* RMIO_AREA_* */
+};
+
+/* -- counters ------------------------------------------------------------ */
+
+/*
+ * Per lane, written by that lane's producer alone, read by anybody for
+ * display.  Nothing else may be concluded from them.
+ */
+struct rmio_counters {
+	__u64 posted;		/* stores put into the ring */
+	__u64 sync;		/* synchronous stores put into the ring */
+	__u64 loads;		/* loads put into the ring */
+	__u64 shadow;		/* loads answered from the shadow */
+	__u64 refused_size;	/* shadow loads that went to the device for their size */
+	__u64 full;		/* times the ring was full and the vCPU waited */
+	__u64 ordered;		/* times a shadow load waited for posted stores */
+	__u64 slept;		/* times the vCPU slept */
+	__u64 interrupted;	/* waits ended by a signal or kick */
+	__u64 timeouts;		/* waits that ran out */
+	__u64 ones;		/* loads answered all ones for want of a device */
+	__u64 discarded;	/* stores discarded for want of a device */
+};
+
+/* -- lane layout (design 5) ---------------------------------------------- */
+
+/*
+ * "down": one header page, then per lane a producer page and the slots.
+ * "up":   one header page, then per lane a consumer page.
+ * Both are memfds made and owned by the VMM, sealed against shrinking,
+ * growing and further seals, "down" against future writes as well.
+ */
+struct rmio_down_hdr {
+	/* Written once, before the device sees it; copied and checked by it. */
+	__u32 magic;
+	__u32 version;
+	__u64 features;
+	__u32 nr_lanes;		/* 1 .. RMIO_LANES_MAX */
+	__u32 ring_slots;	/* power of two, RMIO_RING_MIN .. RMIO_RING_MAX */
+	__u64 lane_stride;	/* bytes between lanes in "down" */
+	__u64 size;		/* bytes of "down" */
+	__u8  reserved[24];
+	/*
+	 * Written by any vCPU thread (atomic add), futex word of the sleeping
+	 * device.  A changed value means "look again" and nothing else.
+	 */
+	__u32 bell;
+	__u8  reserved2[RMIO_PAGE - 68];
+};
+
+struct rmio_down_lane {
+	/*
+	 * Written by the producer after the slots; a copy of its private
+	 * index for display and for a successor.  Slots say for themselves
+	 * whether they are published.
+	 */
+	__u64 tail;
+	__u8  reserved0[RMIO_LINE - 8];
+	/*
+	 * Written by the vCPU about to sleep: wake me when "done" has reached
+	 * wake_at.  need_wake is 0, or a number fresh for each sleep.  A wrong
+	 * value costs the vCPU its own wake-up and nobody else anything.
+	 */
+	__u64 wake_at;
+	__u32 need_wake;
+	__u32 cpu;		/* where the vCPU last waited; a hint for placement */
+	__u8  reserved1[RMIO_LINE - 16];
+	struct rmio_counters counters;
+	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters)];
+};
+
+struct rmio_up_hdr {
+	/*
+	 * Written by the device about to sleep: 0, or a number fresh for each
+	 * sleep.  A producer that sees a number it has not rung for rings.  A
+	 * wrong value costs one system call or the device's own wake-up.
+	 */
+	__u32 need_wake;
+	__u32 reserved0[15];
+	__u8  reserved1[RMIO_PAGE - RMIO_LINE];
+};
+
+struct rmio_up_lane {
+	/*
+	 * Written by the device.  done: requests completed, in order; the VMM
+	 * takes it only when it lies between the last one it took and its own
+	 * tail.  The reply slot holds the answer to the one request that a
+	 * vCPU can wait for: data first, then done, then reply_seq with release.
+	 */
+	__u64 done;
+	__u64 reply_seq;
+	__u64 reply_data;
+	__u32 wake_seq;		/* futex word of the sleeping vCPU, bumped at each wake */
+	__u32 reserved0;
+	__u8  reserved1[RMIO_LINE - 32];
+	/*
+	 * Requests handed to a handler.  Read by a successor only, which takes
+	 * it when it lies in done .. tail: what lies between done and taken is
+	 * delivered again and marked.  On a line of its own, so that taking a
+	 * request does not disturb a vCPU that polls for its reply.
+	 */
+	__u64 taken;
+	__u8  reserved2[RMIO_PAGE - RMIO_LINE - 8];
+};
+
+/* -- sizes and offsets ---------------------------------------------------- */
+
+#define RMIO_ASSERT_SIZE(t, n) _Static_assert(sizeof(struct t) == (n), #t " size")
+#define RMIO_ASSERT_AT(t, f, n) \
+	_Static_assert(__builtin_offsetof(struct t, f) == (n), #t "." #f " offset")
+
+RMIO_ASSERT_SIZE(rmio_pa_range, 24);
+RMIO_ASSERT_AT(rmio_pa_range, addr, 0);
+RMIO_ASSERT_AT(rmio_pa_range, len, 8);
+RMIO_ASSERT_AT(rmio_pa_range, bus, 16);
+RMIO_ASSERT_AT(rmio_pa_range, id, 20);
+
+RMIO_ASSERT_SIZE(rmio_request, 32);
+RMIO_ASSERT_AT(rmio_request, seq, 0);
+RMIO_ASSERT_AT(rmio_request, offset, 8);
+RMIO_ASSERT_AT(rmio_request, data, 16);
+RMIO_ASSERT_AT(rmio_request, range_id, 24);
+RMIO_ASSERT_AT(rmio_request, vcpu, 26);
+RMIO_ASSERT_AT(rmio_request, op, 28);
+RMIO_ASSERT_AT(rmio_request, len, 29);
+RMIO_ASSERT_AT(rmio_request, flags, 30);
+RMIO_ASSERT_AT(rmio_request, reserved, 31);
+
+RMIO_ASSERT_SIZE(rmio_reply, 24);
+RMIO_ASSERT_AT(rmio_reply, seq, 0);
+RMIO_ASSERT_AT(rmio_reply, data, 8);
+RMIO_ASSERT_AT(rmio_reply, vcpu, 16);
+RMIO_ASSERT_AT(rmio_reply, reserved, 20);
+
+RMIO_ASSERT_SIZE(rmio_area, 32);
+RMIO_ASSERT_AT(rmio_area, offset, 0);
+RMIO_ASSERT_AT(rmio_area, length, 8);
+RMIO_ASSERT_AT(rmio_area, shadow_offset, 16);
+RMIO_ASSERT_AT(rmio_area, range_id, 24);
+RMIO_ASSERT_AT(rmio_area, sizes, 28);
+RMIO_ASSERT_AT(rmio_area, load, 29);
+RMIO_ASSERT_AT(rmio_area, store, 30);
+RMIO_ASSERT_AT(rmio_area, flags, 31);
+
+RMIO_ASSERT_SIZE(rmio_counters, 96);
+RMIO_ASSERT_AT(rmio_counters, posted, 0);
+RMIO_ASSERT_AT(rmio_counters, sync, 8);
+RMIO_ASSERT_AT(rmio_counters, loads, 16);
+RMIO_ASSERT_AT(rmio_counters, shadow, 24);
+RMIO_ASSERT_AT(rmio_counters, refused_size, 32);
+RMIO_ASSERT_AT(rmio_counters, full, 40);
+RMIO_ASSERT_AT(rmio_counters, ordered, 48);
+RMIO_ASSERT_AT(rmio_counters, slept, 56);
+RMIO_ASSERT_AT(rmio_counters, interrupted, 64);
+RMIO_ASSERT_AT(rmio_counters, timeouts, 72);
+RMIO_ASSERT_AT(rmio_counters, ones, 80);
+RMIO_ASSERT_AT(rmio_counters, discarded, 88);
+
+RMIO_ASSERT_SIZE(rmio_down_hdr, RMIO_PAGE);
+RMIO_ASSERT_AT(rmio_down_hdr, magic, 0);
+RMIO_ASSERT_AT(rmio_down_hdr, version, 4);
+RMIO_ASSERT_AT(rmio_down_hdr, features, 8);
+RMIO_ASSERT_AT(rmio_down_hdr, nr_lanes, 16);
+RMIO_ASSERT_AT(rmio_down_hdr, ring_slots, 20);
+RMIO_ASSERT_AT(rmio_down_hdr, lane_stride, 24);
+RMIO_ASSERT_AT(rmio_down_hdr, size, 32);
+RMIO_ASSERT_AT(rmio_down_hdr, reserved, 40);
+RMIO_ASSERT_AT(rmio_down_hdr, bell, 64);
+
+RMIO_ASSERT_SIZE(rmio_down_lane, RMIO_PAGE);
+RMIO_ASSERT_AT(rmio_down_lane, tail, 0);
+RMIO_ASSERT_AT(rmio_down_lane, wake_at, 64);
+RMIO_ASSERT_AT(rmio_down_lane, need_wake, 72);
+RMIO_ASSERT_AT(rmio_down_lane, cpu, 76);
+RMIO_ASSERT_AT(rmio_down_lane, counters, 128);
+
+RMIO_ASSERT_SIZE(rmio_up_hdr, RMIO_PAGE);
+RMIO_ASSERT_AT(rmio_up_hdr, need_wake, 0);
+
+RMIO_ASSERT_SIZE(rmio_up_lane, RMIO_PAGE);
+RMIO_ASSERT_AT(rmio_up_lane, done, 0);
+RMIO_ASSERT_AT(rmio_up_lane, reply_seq, 8);
+RMIO_ASSERT_AT(rmio_up_lane, reply_data, 16);
+RMIO_ASSERT_AT(rmio_up_lane, wake_seq, 24);
+RMIO_ASSERT_AT(rmio_up_lane, taken, 64);
+
+#endif
