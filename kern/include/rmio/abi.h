@@ -227,9 +227,14 @@ struct rmio_up_lane {
 
 /* -- sizes and offsets ---------------------------------------------------- */
 
-#define RMIO_ASSERT_SIZE(t, n) _Static_assert(sizeof(struct t) == (n), #t " size")
+#ifdef __cplusplus
+#define RMIO_ASSERT static_assert
+#else
+#define RMIO_ASSERT _Static_assert
+#endif
+#define RMIO_ASSERT_SIZE(t, n) RMIO_ASSERT(sizeof(struct t) == (n), #t " size")
 #define RMIO_ASSERT_AT(t, f, n) \
-	_Static_assert(__builtin_offsetof(struct t, f) == (n), #t "." #f " offset")
+	RMIO_ASSERT(__builtin_offsetof(struct t, f) == (n), #t "." #f " offset")
 
 RMIO_ASSERT_SIZE(rmio_pa_range, 24);
 RMIO_ASSERT_AT(rmio_pa_range, addr, 0);

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * rmio for authors of devices: a device is a struct of callbacks, its ranges,
+ * its access map and its interrupts; the loop, the rings and the vfio-user
+ * socket are the library's (design 3, 5, 7).
+ *
+ * Thread rules.  A loop runs in one thread, which calls all callbacks of its
+ * devices; every call below is made from that thread (or before rmio_loop_run),
+ * except rmio_loop_stop.  Any number of loops and threads.
+ */
+#ifndef RMIO_DEVICE_H
+#define RMIO_DEVICE_H
+
+#include <rmio/abi.h>
+#include <rmio/wait.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct io_uring;
+struct rmio_loop;
+struct rmio_dev;
+
+/* -- the loop: one io_uring ---------------------------------------------- */
+
+struct rmio_loop_opts {
+	size_t sz;
+	struct rmio_wait_opts wait;	/* wait.sz 0: defaults */
+	uint32_t entries;		/* of the io_uring's submission queue; 0: 256 */
+	uint32_t reserved;
+	/* A line for the log, such as why a connection was closed.  May be NULL. */
+	void (*log)(void *arg, const char *line);
+	void *arg;
+};
+
+/**
+ * rmio_loop_new - make a loop
+ *
+ * The ring is enabled by rmio_loop_run, in the thread that calls it.  Returns 0,
+ * -EINVAL, -E2BIG, -ENOMEM, -ENOSYS or -EPERM (no io_uring), -EMFILE.
+ */
+int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **loop);
+
+/**
+ * rmio_loop_run - serve until rmio_loop_stop, or until the last device that
+ * was given a descriptor instead of a path has lost its peer
+ *
+ * Returns 0, or what io_uring_enter(2) failed with.
+ */
+int rmio_loop_run(struct rmio_loop *loop);
+
+/* Any thread, also a signal handler. */
+void rmio_loop_stop(struct rmio_loop *loop);
+
+/* After its devices are freed. */
+void rmio_loop_free(struct rmio_loop *loop);
+
+/*
+ * The device's own I/O: take a submission entry, set its user data to a struct
+ * rmio_io, and done() is called from the loop.  rmio_loop_sqe submits what is
+ * queued when there is no entry left; NULL only if that fails.
+ */
+struct io_uring_sqe;
+struct rmio_io {
+	void (*done)(struct rmio_io *io, int res, uint32_t cqe_flags);
+};
+struct io_uring *rmio_loop_ring(struct rmio_loop *loop);
+struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *loop, struct rmio_io *io);
+
+/* One-shot timers, CLOCK_MONOTONIC; embed in your own struct, zeroed. */
+struct rmio_timer {
+	void (*fire)(struct rmio_timer *t);
+	uint64_t at_ns;			/* the loop's */
+	struct rmio_timer *next;	/* the loop's */
+	bool armed;			/* the loop's */
+};
+void rmio_timer_arm(struct rmio_loop *loop, struct rmio_timer *t, uint64_t after_ns);
+void rmio_timer_cancel(struct rmio_loop *loop, struct rmio_timer *t);
+
+/* -- devices -------------------------------------------------------------- */
+
+struct rmio_dev_range {
+	uint32_t id;		/* vfio-user region index: 0..5 are BARs */
+	uint32_t bus;		/* enum rmio_bus */
+	uint64_t len;		/* bytes; BARs: a power of two, memory from 16, I/O from 4 */
+	uint32_t flags;		/* RMIO_DEV_RANGE_* */
+	uint32_t reserved;
+};
+#define RMIO_DEV_RANGE_64BIT	0x1u	/* 64-bit BAR, takes id + 1 too */
+#define RMIO_DEV_RANGE_PREFETCH	0x2u
+
+struct rmio_dev_ops {
+	/* A load that the shadow did not answer; return the value.  NULL: the shadow
+	 * where there is an area, else all ones. */
+	uint64_t (*load)(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len);
+	/* A store.  NULL: ignored. */
+	void (*store)(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+		      uint32_t len);
+	/* Bus or function reset, and before a new peer.  May be NULL. */
+	void (*reset)(struct rmio_dev *dev);
+	/* The peer has attached (true) or gone (false).  May be NULL. */
+	void (*attach)(struct rmio_dev *dev, bool attached);
+	/* Guest memory came or went: [iova, iova + size).  May be NULL. */
+	void (*dma)(struct rmio_dev *dev, uint64_t iova, uint64_t size, bool mapped);
+};
+
+struct rmio_dev_desc {
+	size_t sz;
+	const char *name;		/* for log lines */
+	const struct rmio_dev_ops *ops;
+	const struct rmio_dev_range *ranges;
+	uint32_t nr_ranges;
+	uint32_t nr_areas;
+	const struct rmio_area *areas;	/* access map; shadow offsets into one image */
+	uint64_t shadow_size;		/* bytes */
+	uint16_t vendor, device;	/* PCI identification */
+	uint16_t subvendor, subdevice;
+	uint32_t class_code;		/* 24 bits: class, subclass, interface */
+	uint8_t revision;
+	uint8_t msi;			/* MSI vectors, 0 or a power of two up to 32 */
+	uint8_t intx;			/* 0 none, 1..4 INTA..INTD */
+	uint8_t reserved;
+	uint64_t dma_mask;		/* addresses the device can drive; 0: all 64 bits */
+};
+
+/**
+ * rmio_dev_new - make a device on a loop
+ * @priv: rmio_dev_priv
+ *
+ * The descriptor and what it points to are copied, except @ops.  Returns 0,
+ * -EINVAL (a range or area that does not fit, with a log line), -E2BIG, -ENOMEM.
+ */
+int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void *priv,
+		 struct rmio_dev **dev);
+void rmio_dev_free(struct rmio_dev *dev);
+void *rmio_dev_priv(const struct rmio_dev *dev);
+struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev);
+
+/**
+ * rmio_dev_listen - serve vfio-user clients on a socket path, one at a time
+ *
+ * A client that comes while another is served waits.  A stale socket file is
+ * replaced, anything else at the path is -EADDRINUSE.  Returns 0 or -errno of
+ * socket(2), bind(2), listen(2); -ENAMETOOLONG.
+ */
+int rmio_dev_listen(struct rmio_dev *dev, const char *path);
+
+/**
+ * rmio_dev_serve - serve one vfio-user client on a connected socket, taking it over
+ */
+int rmio_dev_serve(struct rmio_dev *dev, int fd);
+
+/**
+ * rmio_dev_slave - serve a bare slave descriptor (no vfio-user), taking it over
+ *
+ * For a VMM that uses masters without sockets.  Returns what rmio_slave_open returns.
+ */
+int rmio_dev_slave(struct rmio_dev *dev, int fd);
+
+/**
+ * rmio_dev_shadow - the shadow image, for aligned stores of each value's size
+ *
+ * The same memory for the device's whole life, whoever is attached.
+ */
+void *rmio_dev_shadow(struct rmio_dev *dev);
+
+/**
+ * rmio_dev_shadow_put - store one value into the shadow, never torn
+ * @len: 1, 2, 4 or 8; @offset a multiple of it, inside the image (else -EINVAL)
+ */
+int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, uint32_t len);
+
+/**
+ * rmio_dev_areas - replace the access map while running
+ *
+ * Returns what rmio_slave_shadow_ctrl returns.
+ */
+int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n);
+
+/* -- interrupts ----------------------------------------------------------- */
+
+/* Send MSI vector @v.  0, or -ENOTCONN when the client has not set it up. */
+int rmio_dev_msi(struct rmio_dev *dev, uint32_t v);
+/* True when the client has set up MSI; else the device uses its pin. */
+bool rmio_dev_msi_enabled(const struct rmio_dev *dev);
+/* Level of the pin: signalled on the rising edge, and again after each unmask
+ * while it stays raised. */
+void rmio_dev_pin(struct rmio_dev *dev, bool raised);
+
+/* -- DMA ------------------------------------------------------------------ */
+
+/**
+ * rmio_dev_dma_read - copy guest memory; crossing mappings is fine
+ *
+ * Returns 0, -EFAULT (part of it is not mapped or not readable: nothing is
+ * copied), -ERANGE (beyond dma_mask), -EPERM (bus mastering is off).
+ */
+int rmio_dev_dma_read(struct rmio_dev *dev, uint64_t iova, void *buf, uint64_t len);
+int rmio_dev_dma_write(struct rmio_dev *dev, uint64_t iova, const void *buf, uint64_t len);
+
+/**
+ * rmio_dev_dma_ptr - guest memory itself, within one mapping; NULL if not there
+ *
+ * Valid until dma() reports it gone.  The guest writes to it at any time.
+ */
+void *rmio_dev_dma_ptr(struct rmio_dev *dev, uint64_t iova, uint64_t len, bool write);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * rmio for authors of VMMs: the master side of a remote device (design 3), the
+ * call that a KVM_RUN loop makes for each exit, and a vfio-user client that
+ * connects a device process (design 7).
+ *
+ * Thread rules.  A vCPU object belongs to one thread at a time.  Everything
+ * else may be called from any thread at any time, unless it says otherwise;
+ * the _free calls must be the last call on their object.
+ *
+ * Integers return -errno.  Options structs begin with sz, the sizeof the
+ * caller knows; a larger one is refused (-E2BIG) unless the rest is zero; NULL
+ * means defaults.
+ */
+#ifndef RMIO_VMM_H
+#define RMIO_VMM_H
+
+#include <rmio/abi.h>
+#include <rmio/wait.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kvm_run;
+struct rmio_vm;
+struct rmio_vcpu;
+struct rmio_master;
+struct rmio_client;
+
+#define RMIO_TIMEOUT_DEFAULT	0ull		/* five seconds */
+#define RMIO_TIMEOUT_NONE	UINT64_MAX	/* wait for ever */
+
+/* Why a device is dead (rmio_master_state, rmio_vm_opts.dead). */
+enum rmio_state {
+	RMIO_STATE_NEW		= 0,	/* no slave has been opened yet */
+	RMIO_STATE_LIVE		= 1,
+	RMIO_STATE_CLOSED	= 2,	/* the device process closed its end or died */
+	RMIO_STATE_TIMEOUT	= 3,	/* a vCPU waited longer than the timeout */
+	RMIO_STATE_PROTOCOL	= 4,	/* the device wrote nonsense */
+};
+
+/* -- the VM: ranges of all devices, and the thread that serves slaves ----- */
+
+struct rmio_vm_opts {
+	size_t sz;
+	uint32_t max_vcpus;	/* lanes of each device, 1..RMIO_LANES_MAX; 0: 16 */
+	uint32_t flags;		/* RMIO_VM_* */
+	/*
+	 * A device died.  Called once a device, from the thread that noticed: a
+	 * vCPU's or the control thread.  It may not call into rmio except for
+	 * rmio_master_state and rmio_vcpu_kick.  reason: for a log line.
+	 */
+	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
+	void *arg;
+};
+
+/* No control thread: the VMM polls rmio_vm_fd and calls rmio_vm_dispatch. */
+#define RMIO_VM_MANUAL	0x1u
+
+/**
+ * rmio_vm_new - make the object that masters and vCPUs of one VM belong to
+ *
+ * Returns 0, -EINVAL (options), -E2BIG, -ENOMEM, -EMFILE, -EAGAIN (no thread).
+ */
+int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **vm);
+
+/**
+ * rmio_vm_free - free it; all its masters, clients and vCPUs must be gone
+ */
+void rmio_vm_free(struct rmio_vm *vm);
+
+/**
+ * rmio_vm_fd - descriptor that is readable when rmio_vm_dispatch has work
+ *
+ * For RMIO_VM_MANUAL.  Owned by the VM object.
+ */
+int rmio_vm_fd(const struct rmio_vm *vm);
+
+/**
+ * rmio_vm_dispatch - serve slaves: opening, shadow size and control, death
+ * @timeout_ms: as for poll(2)
+ *
+ * For RMIO_VM_MANUAL, from one thread at a time; never from a vCPU thread that
+ * may have to wait.  Returns the number of messages served, -EINTR, -EBUSY
+ * (the VM has its own control thread).
+ */
+int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
+
+/* -- vCPUs ---------------------------------------------------------------- */
+
+/**
+ * rmio_vcpu_new - make a vCPU
+ * @index: below max_vcpus; the lane number of this vCPU in every device
+ * @wait: how it waits for answers and room
+ *
+ * Returns 0, -EINVAL, -E2BIG, -ERANGE (index), -EBUSY (index in use), -ENOMEM.
+ */
+int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opts *wait,
+		  struct rmio_vcpu **vcpu);
+
+/**
+ * rmio_vcpu_free - free it; an interrupted access is abandoned
+ */
+void rmio_vcpu_free(struct rmio_vcpu *vcpu);
+
+/**
+ * rmio_vcpu_exit - answer a KVM_EXIT_MMIO or KVM_EXIT_IO
+ * @run: the vCPU's mapped kvm_run after KVM_RUN returned 0
+ *
+ * All that a VMM adds to its KVM_RUN loop.  Loads are answered into *run,
+ * string I/O of any count included.  Returns
+ *   0            answered; call KVM_RUN
+ *   -EOPNOTSUPP  not an access to a range of this VM: the VMM answers it
+ *   -EINTR       a signal, rmio_vcpu_kick or run->immediate_exit ended the wait;
+ *                the access is still under way: call this again with the same
+ *                run, before KVM_RUN
+ * A dead device answers all ones and takes stores; the return value is 0.
+ * An access partly inside and partly outside of a range is answered all ones
+ * or discarded, and counted.  Design 3.
+ */
+int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run);
+
+/**
+ * rmio_vcpu_load - the same for a VMM without KVM: one guest load
+ * @len: 1 to 8
+ *
+ * Returns 0, -EOPNOTSUPP, -EINTR (call again), -EINVAL (len, bus).
+ */
+int rmio_vcpu_load(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
+		   uint64_t *data);
+
+/**
+ * rmio_vcpu_store - one guest store; returns as rmio_vcpu_load
+ */
+int rmio_vcpu_store(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
+		    uint64_t data);
+
+/**
+ * rmio_vcpu_cancel - forget an interrupted access (the vCPU was reset)
+ *
+ * From the vCPU's thread.  A store already posted stays posted.
+ */
+void rmio_vcpu_cancel(struct rmio_vcpu *vcpu);
+
+/**
+ * rmio_vcpu_kick - end the wait that is under way, or the next one, with -EINTR
+ *
+ * Any thread, also a signal handler.
+ */
+void rmio_vcpu_kick(struct rmio_vcpu *vcpu);
+
+/* -- masters -------------------------------------------------------------- */
+
+enum rmio_backend {
+	RMIO_BACKEND_AUTO	= 0,	/* the best there is */
+	RMIO_BACKEND_EXIT	= 1,
+};
+
+struct rmio_master_opts {
+	size_t sz;
+	uint32_t backend;	/* enum rmio_backend */
+	uint32_t ring_slots;	/* a lane's requests, power of two 2..65536; 0: 256 */
+	uint64_t timeout_ns;	/* RMIO_TIMEOUT_* or ns */
+	const char *name;	/* for log lines; copied; may be NULL */
+	void *arg;		/* rmio_master_arg */
+};
+
+/**
+ * rmio_master_new - create a device (KVM_CREATE_DEVICE, KVM_DEV_TYPE_USER)
+ *
+ * Returns 0, -EINVAL (ring_slots not a power of two in 2..65536), -E2BIG,
+ * -ENOTSUP (back end not there), -ENOMEM, -EMFILE.
+ */
+int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
+		    struct rmio_master **m);
+
+/**
+ * rmio_master_free - destroy the device
+ *
+ * Its ranges go away, waiting vCPUs wake (loads all ones), the slave sees end
+ * of file.  Blocks until no vCPU is inside; never call it from the dead()
+ * callback or from a vCPU thread that was interrupted in an access to it
+ * without rmio_vcpu_cancel.
+ */
+void rmio_master_free(struct rmio_master *m);
+
+/**
+ * rmio_master_slave_fd - the descriptor for the device process
+ *
+ * To be passed to rmio_slave_open, here or in another process (SCM_RIGHTS,
+ * inheritance; it is close-on-exec).  The caller owns it.  Returns it,
+ * -EBUSY (there has been one already), -EMFILE.
+ */
+int rmio_master_slave_fd(struct rmio_master *m);
+
+/**
+ * rmio_master_pa_range - place, move or (len 0) remove the range of an id
+ *
+ * May be called while the guest runs.  When it returns, no vCPU uses the old
+ * place for a new access; accesses under way are completed.  Returns 0,
+ * -EINVAL (bus, id above 65535), -EOVERFLOW (addr + len wraps, or passes the
+ * end of I/O space), -EEXIST (overlaps another range of this VM; the old place
+ * is kept), -ENOSPC (RMIO_RANGES_MAX), -ERANGE (the access map has areas of
+ * this id beyond len), -ENOENT (removing what is not there), -ENOMEM.
+ */
+int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *range);
+
+/**
+ * rmio_master_timeout - how long a vCPU waits, in ns or RMIO_TIMEOUT_*
+ *
+ * Applies to waits that begin afterwards.
+ */
+void rmio_master_timeout(struct rmio_master *m, uint64_t ns);
+
+enum rmio_state rmio_master_state(const struct rmio_master *m);
+void *rmio_master_arg(const struct rmio_master *m);
+const char *rmio_master_name(const struct rmio_master *m);
+
+/**
+ * rmio_master_counters - sum over the vCPUs, or (vcpu >= 0) those of one
+ *
+ * Returns 0, -ERANGE.
+ */
+int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_counters *c);
+
+/* Accesses that began inside one range and ended outside of it, whole VM. */
+uint64_t rmio_vm_straddled(const struct rmio_vm *vm);
+
+/* -- client: a device process on a vfio-user socket (design 7) ------------ */
+
+struct rmio_client_opts {
+	size_t sz;
+	struct rmio_vm *vm;		/* NULL: socket only, no rings */
+	struct rmio_master_opts master;	/* for the master made when the device offers rmio;
+					 * master.sz 0: defaults */
+	uint32_t reply_timeout_ms;	/* for each socket reply; 0: 5000 */
+};
+
+struct rmio_region_info {
+	uint64_t size;		/* bytes; 0: no such region */
+	uint32_t flags;		/* VFIO_REGION_INFO_FLAG_* */
+	uint32_t reserved;
+};
+
+/**
+ * rmio_client_new - negotiate on a connected UNIX stream socket, taking it over
+ *
+ * Sends VERSION, and if the device offers the capability "rmio" and opts->vm is
+ * set, makes a master and hands its slave over.  On failure the descriptor is
+ * closed.  Returns 0, -EPROTO (not vfio-user or wrong version), -ETIMEDOUT,
+ * -ECONNRESET, -EINVAL, -E2BIG, -ENOMEM, and what rmio_master_new returns.
+ */
+int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **c);
+
+/**
+ * rmio_client_connect - the same for a socket path; also what connect(2) returns
+ */
+int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
+			struct rmio_client **c);
+
+void rmio_client_free(struct rmio_client *c);
+
+/* The master of the fast path, owned by the client; NULL without. */
+struct rmio_master *rmio_client_master(struct rmio_client *c);
+
+/*
+ * The calls below are one message and its reply each, one at a time; another
+ * thread waits its turn.  They return 0 or -errno: what the device answered,
+ * -ETIMEDOUT, -ECONNRESET (gone; all later calls too), -EPROTO (nonsense; the
+ * connection is given up).
+ */
+int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
+			    uint32_t *irqs);
+int rmio_client_region_info(struct rmio_client *c, uint32_t index, struct rmio_region_info *info);
+int rmio_client_irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count);
+int rmio_client_region_read(struct rmio_client *c, uint32_t index, uint64_t offset, void *buf,
+			    uint32_t count);
+int rmio_client_region_write(struct rmio_client *c, uint32_t index, uint64_t offset,
+			     const void *buf, uint32_t count);
+/* prot: PROT_READ | PROT_WRITE as the device may access it; fd is duplicated. */
+int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd,
+			uint64_t offset, int prot);
+int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size);
+/*
+ * flags: VFIO_IRQ_SET_ACTION_TRIGGER or _MASK or _UNMASK; fds: count eventfds,
+ * -1 for none; NULL with count 0 disables the index.
+ */
+int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
+			 uint32_t count, const int *fds);
+int rmio_client_reset(struct rmio_client *c);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * A lane: the request ring and the reply slot of one vCPU and one device.
+ *
+ * Who may call what: a struct rmio_prod belongs to the vCPU's thread, a struct
+ * rmio_cons to the device's thread.  The two run at the same time; nothing else
+ * does.  Ordering contract, all of it:
+ *
+ *   producer: slot fields, then seq (release)   pairs with  consumer: seq (acquire), then fields
+ *   consumer: reads slots, then done (release)  pairs with  producer: done (acquire), then reuse
+ *   consumer: reply_data, then reply_seq (rel.) pairs with  producer: reply_seq (acquire), then data
+ *
+ * Sleeping and waking is in wake.h.
+ */
+#ifndef RMIO_USER_RING_H
+#define RMIO_USER_RING_H
+
+#include <rmio/abi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes between lanes in "down"; 0 if slots is no power of two in range. */
+size_t rmio_lane_stride(uint32_t slots);
+
+struct rmio_prod {
+	struct rmio_down_lane *down;	/* ours, read-write */
+	struct rmio_request *slots;	/* ours, read-write */
+	const struct rmio_up_lane *up;	/* the device's, read-only */
+	uint64_t tail;			/* private; the shared one is a copy for the peer */
+	uint64_t done;			/* last checked value of up->done */
+	uint32_t slots_nr;
+};
+
+struct rmio_cons {
+	struct rmio_up_lane *up;		/* ours, read-write */
+	const struct rmio_down_lane *down;	/* the VMM's, read-only */
+	const struct rmio_request *slots;	/* the VMM's, read-only */
+	uint64_t taken;				/* private: requests popped */
+	uint64_t done;				/* private: requests completed */
+	uint64_t redeliver;			/* below: handed to a predecessor */
+	uint32_t slots_nr;
+};
+
+/* @at: index of the next request; 0 but for tests of the wrap. */
+int rmio_prod_init(struct rmio_prod *p, void *lane_down, const void *lane_up, uint32_t slots,
+		   uint64_t at);
+
+/* Continues where "up" says its predecessor stopped.  -EINVAL slots, -EPROTO indices. */
+int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, uint32_t slots);
+
+/*
+ * Put @n requests into the ring, all or none, seq filled in.  The consumer sees
+ * all of them at once.  0; -EAGAIN no room (-EMSGSIZE more than the ring holds);
+ * -EPROTO the peer's index is out of bounds.
+ */
+int rmio_prod_push_n(struct rmio_prod *p, const struct rmio_request *r, uint32_t n);
+int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r);
+
+/* Take over the peer's done index.  0 or -EPROTO. */
+int rmio_prod_update(struct rmio_prod *p);
+
+/* Requests in the ring and not complete, by the last update. */
+static inline uint64_t rmio_prod_outstanding(const struct rmio_prod *p)
+{
+	return p->tail - p->done;
+}
+
+/* The answer to request @seq: true and *data when it has arrived. */
+bool rmio_prod_reply(struct rmio_prod *p, uint64_t seq, uint64_t *data);
+
+/* Copy up to @n published requests, unchecked but for seq.  Returns how many. */
+uint32_t rmio_cons_pop(struct rmio_cons *c, struct rmio_request *r, uint32_t n);
+
+/* Anything to pop? */
+bool rmio_cons_pending(const struct rmio_cons *c);
+
+/* The @n oldest popped requests are complete (posted stores). */
+void rmio_cons_complete(struct rmio_cons *c, uint32_t n);
+
+/* The oldest popped request, a load or synchronous store, is answered. */
+void rmio_cons_reply(struct rmio_cons *c, uint64_t data);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * Sleeping and waking, on both sides of a lane.  The protocol, once:
+ *
+ *   VMM to device (one bell per device, any number of vCPUs)
+ *     vCPU                                    device
+ *     P1 publish slot (ring.c)                C1 b = down.bell
+ *     P2 full fence                           C2 up.need_wake = fresh number
+ *     P3 g = up.need_wake                     C3 full fence
+ *     P4 if g and nobody rang for g:          C4 look at every lane again
+ *        bell += 1, wake                      C5 sleep while down.bell == b
+ *
+ *   device to VMM (per lane)
+ *     device                                  vCPU
+ *     R1 publish reply, done (ring.c)         V1 s = up.wake_seq
+ *     R2 full fence                           V2 down.wake_at, need_wake = fresh number
+ *     R3 w = down.need_wake, wake_at          V3 full fence
+ *     R4 if w is new and done reached it:     V4 look at the reply, done again
+ *        wake_seq += 1, wake                  V5 sleep while up.wake_seq == s
+ *
+ * Without P2 the store of P1 can still sit in the store buffer while P3 reads
+ * the old 0, and without C3 the same happens to C2 and C4: both sides see the
+ * past, and the device sleeps with a request in its ring.  R2 and V3 likewise.
+ * selftests/model has the proof, and finds the bug when either fence is gone.
+ */
+#ifndef RMIO_USER_WAKE_H
+#define RMIO_USER_WAKE_H
+
+#include "ring.h"
+#include <rmio/wait.h>
+
+/* -- time and spinning ----------------------------------------------------- */
+
+uint64_t rmio_now_ns(void);	/* CLOCK_MONOTONIC */
+void rmio_pause(void);
+
+/*
+ * Adaptive spinning.  Learns how long answers take; spins only as long as that
+ * pays, and only while the share of time spun without an answer stays within
+ * its budget.
+ */
+struct rmio_spin {
+	struct rmio_wait_opts opts;
+	uint64_t learned_ns;	/* how long the next spin may last; 0: do not spin */
+	uint64_t budget_ns;	/* unpaid spinning that may still be spent */
+	uint64_t earned_at;	/* when the budget was last topped up */
+};
+
+/* -EINVAL: unknown policy, placement, share. */
+int rmio_spin_init(struct rmio_spin *s, const struct rmio_wait_opts *opts);
+
+/* How long may be spun from now on: 0 sleep at once, UINT64_MAX for ever. */
+uint64_t rmio_spin_limit(struct rmio_spin *s, uint64_t now);
+
+/* What became of it: waited @ns in all, of which the answer came while spinning or not. */
+void rmio_spin_result(struct rmio_spin *s, uint64_t spun_ns, uint64_t waited_ns, bool answered);
+
+/* -- device: the bell ------------------------------------------------------ */
+
+/* VMM side, shared by the vCPU threads: C11 atomics inside. */
+struct rmio_bell_out {
+	struct rmio_down_hdr *down;
+	const struct rmio_up_hdr *up;
+	int sock;		/* -1: futex */
+	uint32_t rung;		/* the need_wake number last rung for */
+};
+
+/* P2 to P4: after each publication.  True if it had to ring. */
+bool rmio_bell_ring(struct rmio_bell_out *b);
+
+/* Wake the device unconditionally (destroy). */
+void rmio_bell_force(struct rmio_bell_out *b);
+
+/* Device side. */
+struct rmio_bell_in {
+	const struct rmio_down_hdr *down;
+	struct rmio_up_hdr *up;
+	uint32_t number;	/* last need_wake number used */
+};
+
+/* C1 to C3; returns the bell value to sleep on.  The caller does C4 and C5. */
+uint32_t rmio_bell_arm(struct rmio_bell_in *b);
+void rmio_bell_disarm(struct rmio_bell_in *b);
+
+/* -- vCPU: its lane ---------------------------------------------------------- */
+
+/* R2 to R4: after each reply or completion, or batch of them. */
+struct rmio_answer {
+	uint32_t woken;		/* the need_wake number last woken for */
+};
+bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a);
+
+/*
+ * V1 to V5.  Between _arm and _sleep the caller looks again (V4); if it finds what it
+ * waits for it calls _disarm instead of _sleep.
+ */
+struct rmio_sleeper {
+	uint32_t number;
+	uint32_t seen;		/* wake_seq at V1 */
+};
+void rmio_sleeper_arm(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t wake_at);
+void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p);
+
+/*
+ * Sleep until woken, *event differs from @seen_event, @timeout_ns (UINT64_MAX: none)
+ * passes, or a signal arrives.  0 (look again), -ETIMEDOUT, -EINTR.
+ */
+int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
+		       uint32_t seen_event, uint64_t timeout_ns);
+
+/* Set *event and wake whoever sleeps on it; async-signal-safe. */
+void rmio_event_raise(uint32_t *event);
+
+#endif
