@@ -61,7 +61,7 @@ void rmio_spin_result(struct rmio_spin *s, uint64_t spun_ns, uint64_t waited_ns,
 struct rmio_bell_out {
 	struct rmio_down_hdr *down;
 	const struct rmio_up_hdr *up;
-	int sock;		/* -1: futex */
+	int chan;		/* for RMIO_BELL_SOCK */
 	uint32_t rung;		/* the need_wake number last rung for */
 };
 

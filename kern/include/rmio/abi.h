@@ -23,10 +23,8 @@
 #define RMIO_ABI_MAGIC		0x4f494d52u	/* "RMIO" */
 #define RMIO_ABI_VERSION	1u
 
-/* Feature bits, exchanged when a slave is opened; unknown bits are refused. */
-#define RMIO_FEATURE_BELL_FUTEX	(1ull << 0)	/* bell is rmio_down_hdr.bell */
-#define RMIO_FEATURE_BELL_SOCK	(1ull << 1)	/* bell is a byte on a socket */
-#define RMIO_FEATURES		(RMIO_FEATURE_BELL_FUTEX | RMIO_FEATURE_BELL_SOCK)
+/* Feature bits of rmio_down_hdr.features; a device refuses bits it does not know. */
+#define RMIO_FEATURES		0ull
 
 #define RMIO_PAGE		4096u
 #define RMIO_LINE		64u
@@ -191,6 +189,9 @@ struct rmio_down_lane {
 	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters)];
 };
 
+#define RMIO_BELL_FUTEX	0u	/* on rmio_down_hdr.bell */
+#define RMIO_BELL_SOCK	1u	/* for a message on the slave descriptor */
+
 struct rmio_up_hdr {
 	/*
 	 * Written by the device about to sleep: 0, or a number fresh for each
@@ -198,7 +199,12 @@ struct rmio_up_hdr {
 	 * wrong value costs one system call or the device's own wake-up.
 	 */
 	__u32 need_wake;
-	__u32 reserved0[15];
+	/*
+	 * Written by the device before its first sleep: how it sleeps, RMIO_BELL_*.
+	 * Anything but _FUTEX is taken for _SOCK.
+	 */
+	__u32 bell_kind;
+	__u32 reserved0[14];
 	__u8  reserved1[RMIO_PAGE - RMIO_LINE];
 };
 
@@ -303,6 +309,7 @@ RMIO_ASSERT_AT(rmio_down_lane, counters, 128);
 
 RMIO_ASSERT_SIZE(rmio_up_hdr, RMIO_PAGE);
 RMIO_ASSERT_AT(rmio_up_hdr, need_wake, 0);
+RMIO_ASSERT_AT(rmio_up_hdr, bell_kind, 4);
 
 RMIO_ASSERT_SIZE(rmio_up_lane, RMIO_PAGE);
 RMIO_ASSERT_AT(rmio_up_lane, done, 0);

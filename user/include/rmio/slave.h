@@ -24,15 +24,14 @@ struct rmio_slave;
 struct rmio_slave_opts {
 	size_t sz;
 	struct rmio_wait_opts wait;	/* for rmio_slave_poll; wait.sz 0: defaults */
-	uint64_t bell;			/* RMIO_FEATURE_BELL_*; 0: _SOCK */
 };
 
 /**
  * rmio_slave_open - open the slave end, taking the descriptor over
  * @fd: from rmio_master_slave_fd
  *
- * Blocks until the master has answered.  Checks what it gets: magic, version,
- * sizes, seals.  On failure the descriptor is closed.  Returns 0, -EINVAL,
+ * Never blocks: what the master hands over is in the socket already.  Checks
+ * all of it: magic, version, sizes, kinds of descriptor, seals.  On failure the descriptor is closed.  Returns 0, -EINVAL,
  * -E2BIG, -EPROTO (not a master, wrong version, unsealed or truncated memory),
  * -ENOMEM, -ECONNRESET.
  */
@@ -75,8 +74,8 @@ int rmio_slave_poll(struct rmio_slave *s, int timeout_ms);
 /**
  * rmio_slave_fd - a descriptor for poll(2), epoll or io_uring
  *
- * With the _SOCK bell it becomes readable when a request arrives after
- * rmio_slave_arm, and at end of file.  Owned by the slave.
+ * Becomes readable when a request arrives after rmio_slave_arm, and at end of
+ * file.  Owned by the slave.
  */
 int rmio_slave_fd(const struct rmio_slave *s);
 
