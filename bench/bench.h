@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The latency harness: what a case is, what a run of it has measured.
+ *
+ * Outside the data path. A case sets up its peers, is run for one slice of
+ * time after another, and is torn down; run.c interleaves the slices of all
+ * cases, so that a machine whose speed drifts does so for every case alike.
+ */
+#ifndef RMIO_BENCH_H
+#define RMIO_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "clock.h"
+#include "hist.h"
+
+#define BENCH_MAX_RIVALS 2
+
+enum bench_placement {
+	BENCH_NOWHERE,		/* the case has one party only */
+	BENCH_SAME_CPU,
+	BENCH_CROSS_CPU,
+};
+
+#define BENCH_PLACE(p) (1u << (p))
+#define BENCH_EVERYWHERE (BENCH_PLACE(BENCH_SAME_CPU) | BENCH_PLACE(BENCH_CROSS_CPU))
+
+enum bench_wait {
+	BENCH_NOWAIT,		/* nobody waits for anybody */
+	BENCH_POLL,
+	BENCH_ADAPTIVE,
+	BENCH_SLEEP,
+};
+
+#define BENCH_WAIT(w) (1u << (w))
+#define BENCH_ANYHOW (BENCH_WAIT(BENCH_POLL) | BENCH_WAIT(BENCH_ADAPTIVE) | BENCH_WAIT(BENCH_SLEEP))
+
+/* Flags of a case. */
+#define BENCH_KVM	0x1	/* has a vCPU */
+#define BENCH_FIXED	0x2	/* waits one way only, whatever --wait selects */
+#define BENCH_ONCE	0x4	/* measured in one piece, in the first round */
+#define BENCH_MANY	0x8	/* has --devices devices; their number ends the name */
+#define BENCH_IDLE	0x10	/* measures CPU time, not latency */
+
+struct bench_run;
+
+struct bench_case {
+	const char *name;
+	const char *what;				/* for --list */
+	const char *rivals[BENCH_MAX_RIVALS];		/* ratios are printed to these */
+	unsigned int placements;			/* BENCH_PLACE() of each; 0: none applies */
+	unsigned int waits;				/* BENCH_WAIT() of each; 0: none applies */
+	unsigned int flags;
+
+	/* 0, 1 when it cannot run here and bench_why() said so, or -errno. */
+	int (*setup)(struct bench_run *run);
+	int (*slice)(struct bench_run *run, uint64_t ns);
+	void (*teardown)(struct bench_run *run);	/* only after setup returned 0 */
+};
+
+/* One case at one placement with one policy, and what it measured so far. */
+struct bench_run {
+	const struct bench_case *def;
+	char name[64];
+	enum bench_placement placement;
+	enum bench_wait wait;
+	unsigned int devices;		/* in the device process */
+	int cpu;			/* of the measuring thread */
+	int peer_cpu;
+	void *priv;			/* the case's own, from setup to teardown */
+	pid_t peer;			/* its CPU time is counted too; 0: no peer */
+
+	struct hist hist;		/* picoseconds an operation */
+	uint64_t ops;
+	uint64_t elapsed_ns;
+	uint64_t cpu_ns;
+	uint64_t exits;			/* the case counts here, warm-up included */
+	uint64_t user_exits;		/* the same without warm-up */
+	int status;			/* 0, 1 not possible here, -errno failed */
+	char why[160];
+};
+
+/* The process that answers. It is killed at the end of every slice. */
+int bench_peer_start(struct bench_run *run, int (*fn)(void *arg), void *arg);
+void bench_peer_stop(struct bench_run *run);
+int bench_pin(int cpu);
+void *bench_shared(size_t len);	/* zeroed pages that a fork shares, NULL: no memory */
+
+/* Notes why a case cannot run or failed; returns @status for the caller to return. */
+int bench_why(struct bench_run *run, int status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+const char *bench_placement_name(enum bench_placement placement);	/* NULL: none */
+const char *bench_wait_name(enum bench_wait wait);			/* NULL: none */
+
+/* One CPU-time interval over the measuring thread and its peer. */
+uint64_t bench_cpu_ns(const struct bench_run *run);
+
+/*
+ * Calls @op for @ns nanoseconds after a warm-up of an eighth of that. Each call
+ * performs @ops operations and makes one sample, its time divided by @ops. The
+ * sample is recorded between two calls, outside what is timed.
+ */
+static inline __attribute__((always_inline)) int
+bench_loop(struct bench_run *run, uint64_t ns, unsigned int ops,
+	   int (*op)(struct bench_run *run))
+{
+	uint64_t end, t0, t1, exits, cpu, start;
+	uint64_t calls = 0;
+	int err;
+
+	end = bench_ticks() + bench_ns_to_ticks(ns / 8);
+	do {
+		err = op(run);
+		if (err)
+			return err;
+	} while (bench_ticks() < end);
+
+	exits = run->exits;
+	cpu = bench_cpu_ns(run);
+	start = bench_ticks();
+	end = start + bench_ns_to_ticks(ns);
+	do {
+		t0 = bench_ticks();
+		err = op(run);
+		t1 = bench_ticks();
+		if (err)
+			return err;
+		hist_record(&run->hist, bench_ticks_to_ps(t1 - t0) / ops);
+		calls++;
+	} while (t1 < end);
+
+	run->elapsed_ns += bench_ticks_to_ps(t1 - start) / 1000;
+	run->cpu_ns += bench_cpu_ns(run) - cpu;
+	run->user_exits += run->exits - exits;
+	run->ops += calls * ops;
+	return 0;
+}
+
+/* The families; each array ends with an empty name. */
+extern const struct bench_case bench_limits_cases[];
+
+/* What the run took place on. */
+struct bench_machine {
+	char kernel[200];
+	char cpu[128];
+	int cpus;
+	int cpu_a, cpu_b;		/* the pair that is measured on; cpu_b -1: there is one CPU */
+	bool hypervisor;
+	char kvm[160];			/* empty: usable, else why not */
+	double seconds;			/* asked for per case */
+	unsigned int rounds;
+};
+
+void bench_machine_read(struct bench_machine *m);
+
+/* report.c and plot.c */
+void report_table(const struct bench_machine *m, const struct bench_run *runs, size_t n);
+int report_json(const char *file, const struct bench_machine *m,
+		const struct bench_run *runs, size_t n);
+int plot_png(const char *file, const struct bench_machine *m,
+	     const struct bench_run *runs, size_t n);
+
+#endif /* RMIO_BENCH_H */

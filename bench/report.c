@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Shows what a run has measured: a table with ratios for people, JSON for programs.
+ *
+ * Outside the data path, after the run.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+
+/* The rival's run that compares best with @run: as placed, and as waiting, if there is one. */
+static const struct bench_run *find_rival(const struct bench_run *run, const char *name,
+					  const struct bench_run *runs, size_t n)
+{
+	const struct bench_run *best = NULL;
+	int score, best_score = -1;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct bench_run *r = &runs[i];
+
+		if (strcmp(r->name, name) || !r->ops || r->status)
+			continue;
+		if (r->placement != BENCH_NOWHERE && run->placement != BENCH_NOWHERE &&
+		    r->placement != run->placement)
+			continue;
+		score = 2 * (r->placement == run->placement) + (r->wait == run->wait);
+		if (score > best_score) {
+			best = r;
+			best_score = score;
+		}
+	}
+	return best;
+}
+
+/* The time or, for a case that measures CPU time, the CPU time of one operation. */
+static double figure(const struct bench_run *r)
+{
+	return hist_percentile(&r->hist, 50) / 1000.0;
+}
+
+static void print_ns(double ns)
+{
+	if (ns < 1000)
+		printf(" %9.1f", ns);
+	else
+		printf(" %9.0f", ns);
+}
+
+static void print_rate(double rate)
+{
+	if (rate >= 1e6)
+		printf(" %8.2fM", rate / 1e6);
+	else if (rate >= 1e3)
+		printf(" %8.1fk", rate / 1e3);
+	else
+		printf(" %9.1f", rate);
+}
+
+static void print_row(const struct bench_run *r, const struct bench_run *runs, size_t n)
+{
+	const char *place = bench_placement_name(r->placement);
+	const char *wait = bench_wait_name(r->wait);
+	int i;
+
+	printf("%-24s %-9s %-8s", r->name, place ? place : "-", wait ? wait : "-");
+	if (r->status || !r->ops) {
+		printf(" %s: %s\n", r->status < 0 ? "failed" : "not run",
+		       r->why[0] ? r->why : strerror(-r->status));
+		return;
+	}
+	if (r->def->flags & BENCH_IDLE) {
+		printf(" %.3f %% of a CPU, idle for %.1f s\n",
+		       r->cpu_ns * 100.0 / r->elapsed_ns, r->elapsed_ns / 1e9);
+		return;
+	}
+	print_ns(figure(r));
+	print_ns(hist_percentile(&r->hist, 90) / 1000.0);
+	print_ns(hist_percentile(&r->hist, 99) / 1000.0);
+	print_ns(hist_percentile(&r->hist, 99.9) / 1000.0);
+	print_ns(r->hist.max / 1000.0);
+	print_rate(r->ops * 1e9 / r->elapsed_ns);
+	print_ns((double)r->cpu_ns / r->ops);
+	if (r->def->flags & BENCH_KVM)
+		printf(" %6.3f", (double)r->user_exits / r->ops);
+	else
+		printf(" %6s", "-");
+
+	for (i = 0; i < BENCH_MAX_RIVALS && r->def->rivals[i]; i++) {
+		const struct bench_run *rival = find_rival(r, r->def->rivals[i], runs, n);
+
+		if (rival)
+			printf("%s%.2fx %s", i ? ", " : "  ", figure(r) / figure(rival), rival->name);
+	}
+	printf("\n");
+}
+
+/* A ratio that more than two runs go into: (a - base) / (b - base). */
+struct added {
+	const char *a, *b, *base;
+	enum bench_placement placement;
+	enum bench_wait wait;
+};
+
+static const struct added added[] = {
+	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_POLL },
+	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_ADAPTIVE },
+	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_SLEEP },
+	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_SAME_CPU, BENCH_SLEEP },
+};
+
+static const struct bench_run *find_run(const char *name, enum bench_placement placement,
+					enum bench_wait wait, const struct bench_run *runs, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(runs[i].name, name) && runs[i].placement == placement &&
+		    runs[i].wait == wait && runs[i].ops && !runs[i].status)
+			return &runs[i];
+	return NULL;
+}
+
+static void print_added(const struct bench_run *runs, size_t n)
+{
+	bool heading = false;
+	size_t i;
+
+	for (i = 0; i < sizeof(added) / sizeof(added[0]); i++) {
+		const struct added *d = &added[i];
+		const struct bench_run *a = find_run(d->a, d->placement, d->wait, runs, n);
+		const struct bench_run *b, *base;
+
+		if (!a)
+			continue;
+		b = find_rival(a, d->b, runs, n);
+		base = find_rival(a, d->base, runs, n);
+		if (!b || !base || figure(b) <= figure(base))
+			continue;
+		if (!heading)
+			printf("\nWhat the other process adds to an exit, p50:\n");
+		heading = true;
+		printf("  %s, %s, %s: %.0f ns; %s: %.0f ns; ratio %.3f\n", a->name,
+		       bench_placement_name(d->placement), bench_wait_name(d->wait),
+		       figure(a) - figure(base), b->name, figure(b) - figure(base),
+		       (figure(a) - figure(base)) / (figure(b) - figure(base)));
+	}
+}
+
+void report_table(const struct bench_machine *m, const struct bench_run *runs, size_t n)
+{
+	size_t i;
+
+	printf("%s, %s, %d CPUs%s\n", m->kernel, m->cpu[0] ? m->cpu : "unknown CPU", m->cpus,
+	       m->hypervisor ? ", itself a virtual machine" : "");
+	printf("measured on CPU %d", m->cpu_a);
+	if (m->cpu_b >= 0)
+		printf(" and %d", m->cpu_b);
+	printf(", %g s a case in %u rounds, clock %s (its reading, %.1f ns, is subtracted)\n\n",
+	       m->seconds, m->rounds, bench_clock.source,
+	       bench_clock.overhead * bench_clock.ps_per_tick / 1000.0);
+	printf("%-24s %-9s %-8s %9s %9s %9s %9s %9s %9s %9s %6s  %s\n", "case", "placement", "wait",
+	       "p50 ns", "p90 ns", "p99 ns", "p99.9 ns", "max ns", "ops/s", "CPU ns/op", "exits",
+	       "p50 against");
+	for (i = 0; i < n; i++)
+		print_row(&runs[i], runs, n);
+	print_added(runs, n);
+	fflush(stdout);
+}
+
+static struct json_object *number(double v)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "%.3f", v);
+	return json_object_new_double_s(v, text);
+}
+
+static struct json_object *string_or_null(const char *s)
+{
+	return s ? json_object_new_string(s) : NULL;
+}
+
+static struct json_object *machine_json(const struct bench_machine *m)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *pair = json_object_new_array();
+
+	json_object_object_add(o, "kernel", json_object_new_string(m->kernel));
+	json_object_object_add(o, "cpu", json_object_new_string(m->cpu));
+	json_object_object_add(o, "cpus", json_object_new_int(m->cpus));
+	json_object_array_add(pair, json_object_new_int(m->cpu_a));
+	json_object_array_add(pair, m->cpu_b >= 0 ? json_object_new_int(m->cpu_b) : NULL);
+	json_object_object_add(o, "cpu_pair", pair);
+	json_object_object_add(o, "hypervisor", json_object_new_boolean(m->hypervisor));
+	json_object_object_add(o, "kvm", json_object_new_boolean(!m->kvm[0]));
+	json_object_object_add(o, "kvm_reason", string_or_null(m->kvm[0] ? m->kvm : NULL));
+	json_object_object_add(o, "clock", json_object_new_string(bench_clock.source));
+	json_object_object_add(o, "clock_overhead_ns",
+			       number(bench_clock.overhead * bench_clock.ps_per_tick / 1000.0));
+	json_object_object_add(o, "seconds_per_case", number(m->seconds));
+	json_object_object_add(o, "rounds", json_object_new_int(m->rounds));
+	return o;
+}
+
+static struct json_object *histogram_json(const struct hist *h)
+{
+	struct json_object *array = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < HIST_BUCKETS; i++) {
+		struct json_object *pair;
+
+		if (!h->bucket[i])
+			continue;
+		pair = json_object_new_array();
+		json_object_array_add(pair, number(hist_bucket_value(i) / 1000.0));
+		json_object_array_add(pair, json_object_new_int64(h->bucket[i]));
+		json_object_array_add(array, pair);
+	}
+	return array;
+}
+
+static struct json_object *run_json(const struct bench_run *r)
+{
+	struct json_object *o = json_object_new_object();
+	const struct hist *h = &r->hist;
+	bool latency = h->count > 0;
+
+	json_object_object_add(o, "case", json_object_new_string(r->name));
+	json_object_object_add(o, "placement", string_or_null(bench_placement_name(r->placement)));
+	json_object_object_add(o, "wait", string_or_null(bench_wait_name(r->wait)));
+	json_object_object_add(o, "samples", latency ? json_object_new_int64(h->count) : NULL);
+	json_object_object_add(o, "mean_ns", latency ? number(hist_mean(h) / 1000.0) : NULL);
+	json_object_object_add(o, "p50_ns", latency ? number(hist_percentile(h, 50) / 1000.0) : NULL);
+	json_object_object_add(o, "p90_ns", latency ? number(hist_percentile(h, 90) / 1000.0) : NULL);
+	json_object_object_add(o, "p99_ns", latency ? number(hist_percentile(h, 99) / 1000.0) : NULL);
+	json_object_object_add(o, "p999_ns",
+			       latency ? number(hist_percentile(h, 99.9) / 1000.0) : NULL);
+	json_object_object_add(o, "max_ns", latency ? number(h->max / 1000.0) : NULL);
+	json_object_object_add(o, "ops_per_s",
+			       latency ? number(r->ops * 1e9 / r->elapsed_ns) : NULL);
+	json_object_object_add(o, "user_exits", r->def->flags & BENCH_KVM ?
+			       number((double)r->user_exits / r->ops) : NULL);
+	json_object_object_add(o, "cpu_ns_per_op", number((double)r->cpu_ns / r->ops));
+	json_object_object_add(o, "histogram", histogram_json(h));
+	return o;
+}
+
+int report_json(const char *file, const struct bench_machine *m,
+		const struct bench_run *runs, size_t n)
+{
+	struct json_object *root = json_object_new_object();
+	struct json_object *results = json_object_new_array();
+	size_t i;
+	int err = 0;
+
+	json_object_object_add(root, "schema", json_object_new_int(1));
+	json_object_object_add(root, "machine", machine_json(m));
+	for (i = 0; i < n; i++)
+		if (!runs[i].status && runs[i].ops)
+			json_object_array_add(results, run_json(&runs[i]));
+	json_object_object_add(root, "results", results);
+
+	errno = 0;
+	if (json_object_to_file_ext(file, root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_SPACED))
+		err = errno ? -errno : -EIO;
+	json_object_put(root);
+	return err;
+}

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * rmio-bench: chooses cases and runs their slices in turn.
+ *
+ * Outside the data path. Every case is set up, run for a slice and torn down in
+ * each of several rounds, every other round in reverse order; the histograms of
+ * all rounds are merged. So cases that are compared have seen the same machine.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define MAX_RUNS 256
+#define DEFAULT_SECONDS 3.0
+#define DEFAULT_DEVICES 64
+#define SLICE_SECONDS 0.04	/* at least: set-up and warm-up are to be the smaller part */
+#define HANG_SECONDS 30
+
+struct options {
+	const char *json;
+	const char *plot;
+	const char *cases;
+	unsigned int placements;
+	bool placements_given;
+	unsigned int waits;
+	bool waits_given;
+	double seconds;
+	unsigned int devices;
+	bool list;
+};
+
+static const struct bench_case *const families[] = {
+	bench_limits_cases,
+};
+
+static struct bench_run runs[MAX_RUNS];
+static size_t nr_runs;
+
+const char *bench_placement_name(enum bench_placement placement)
+{
+	static const char *const names[] = { NULL, "same-cpu", "cross-cpu" };
+
+	return names[placement];
+}
+
+const char *bench_wait_name(enum bench_wait wait)
+{
+	static const char *const names[] = { NULL, "poll", "adaptive", "sleep" };
+
+	return names[wait];
+}
+
+static void usage(FILE *out)
+{
+	fprintf(out,
+		"usage: rmio-bench [options]\n"
+		"Measures rmio and what it replaces on this machine.\n\n"
+		"  --json FILE        write results and raw histograms\n"
+		"  --plot FILE.png    draw the percentiles (needs gnuplot)\n"
+		"  --cases GLOB,...   only these cases, see --list\n"
+		"  --placement WHICH  same-cpu, cross-cpu or both (default)\n"
+		"  --wait LIST        of poll, adaptive, sleep; for the cases that have a choice.\n"
+		"                     Named together with --placement, spinning on one CPU is\n"
+		"                     measured too\n"
+		"  --duration SECONDS measuring time of a case (default %g)\n"
+		"  --devices N        in the process of the cases with many devices (default %d)\n"
+		"  --list             list the cases and exit\n"
+		"  --help             this text\n",
+		DEFAULT_SECONDS, DEFAULT_DEVICES);
+}
+
+/* The names come from outside: each element of a comma-separated list must be known. */
+static int parse_waits(const char *list, unsigned int *waits)
+{
+	char *copy = strdup(list), *save = NULL, *word;
+	int w, err = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	*waits = 0;
+	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+		for (w = BENCH_POLL; w <= BENCH_SLEEP; w++)
+			if (!strcmp(word, bench_wait_name(w)))
+				break;
+		if (w > BENCH_SLEEP) {
+			err = -EINVAL;
+			break;
+		}
+		*waits |= BENCH_WAIT(w);
+	}
+	free(copy);
+	return err ? err : *waits ? 0 : -EINVAL;
+}
+
+static int parse_placements(const char *word, unsigned int *placements)
+{
+	if (!strcmp(word, "same-cpu"))
+		*placements = BENCH_PLACE(BENCH_SAME_CPU);
+	else if (!strcmp(word, "cross-cpu"))
+		*placements = BENCH_PLACE(BENCH_CROSS_CPU);
+	else if (!strcmp(word, "both"))
+		*placements = BENCH_EVERYWHERE;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longopts[] = {
+		{ "json", required_argument, NULL, 'j' },
+		{ "plot", required_argument, NULL, 'p' },
+		{ "cases", required_argument, NULL, 'c' },
+		{ "placement", required_argument, NULL, 'P' },
+		{ "wait", required_argument, NULL, 'w' },
+		{ "duration", required_argument, NULL, 'd' },
+		{ "devices", required_argument, NULL, 'n' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	char *end;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+			o->json = optarg;
+			break;
+		case 'p':
+			o->plot = optarg;
+			break;
+		case 'c':
+			o->cases = optarg;
+			break;
+		case 'P':
+			o->placements_given = true;
+			if (parse_placements(optarg, &o->placements))
+				goto bad;
+			break;
+		case 'w':
+			o->waits_given = true;
+			if (parse_waits(optarg, &o->waits))
+				goto bad;
+			break;
+		case 'd':
+			o->seconds = strtod(optarg, &end);
+			if (end == optarg || *end || !(o->seconds >= 0.01) || o->seconds > 3600)
+				goto bad;
+			break;
+		case 'n': {
+			unsigned long v = strtoul(optarg, &end, 10);
+
+			if (end == optarg || *end || v < 1 || v > 1024)
+				goto bad;
+			o->devices = v;
+			break;
+		}
+		case 'l':
+			o->list = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			return -EINVAL;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "rmio-bench: unexpected argument '%s'\n", argv[optind]);
+		return -EINVAL;
+	}
+	return 0;
+bad:
+	fprintf(stderr, "rmio-bench: bad value '%s'\n", optarg);
+	return -EINVAL;
+}
+
+static bool selected(const char *globs, const char *name)
+{
+	char *copy, *save = NULL, *glob;
+	bool hit = false;
+
+	if (!globs)
+		return true;
+	copy = strdup(globs);
+	if (!copy)
+		return false;
+	for (glob = strtok_r(copy, ",", &save); glob && !hit; glob = strtok_r(NULL, ",", &save))
+		hit = !fnmatch(glob, name, 0);
+	free(copy);
+	return hit;
+}
+
+static void case_name(const struct bench_case *c, const struct options *o, char *name, size_t len)
+{
+	if (c->flags & BENCH_MANY)
+		snprintf(name, len, "%s.%u", c->name, o->devices);
+	else
+		snprintf(name, len, "%s", c->name);
+}
+
+/* With one CPU for both, spinning only burns the time that the other side needs. */
+static bool sensible(const struct bench_case *c, const struct options *o,
+		     enum bench_placement placement, enum bench_wait wait)
+{
+	if (c->flags & BENCH_FIXED || placement != BENCH_SAME_CPU || wait == BENCH_SLEEP)
+		return true;
+	return o->placements_given && o->waits_given;
+}
+
+static int add_run(const struct bench_case *c, const struct options *o,
+		   const struct bench_machine *m, enum bench_placement placement,
+		   enum bench_wait wait)
+{
+	struct bench_run *r;
+	int err;
+
+	if (nr_runs == MAX_RUNS)
+		return -ENOSPC;
+	r = &runs[nr_runs];
+	err = hist_init(&r->hist);
+	if (err)
+		return err;
+	nr_runs++;
+	r->def = c;
+	case_name(c, o, r->name, sizeof(r->name));
+	r->placement = placement;
+	r->wait = wait;
+	r->devices = c->flags & BENCH_MANY ? o->devices : 1;
+	r->cpu = m->cpu_a;
+	r->peer_cpu = placement == BENCH_SAME_CPU || m->cpu_b < 0 ? m->cpu_a : m->cpu_b;
+	if (c->flags & BENCH_KVM && m->kvm[0])
+		r->status = bench_why(r, 1, "needs KVM: %s", m->kvm);
+	else if (placement == BENCH_CROSS_CPU && m->cpu_b < 0)
+		r->status = bench_why(r, 1, "needs a second CPU");
+	return 0;
+}
+
+static int add_case(const struct bench_case *c, const struct options *o,
+		    const struct bench_machine *m)
+{
+	unsigned int waits = c->flags & BENCH_FIXED ? c->waits : c->waits & o->waits;
+	int p, w, err;
+
+	for (p = BENCH_NOWHERE; p <= BENCH_CROSS_CPU; p++) {
+		if (p == BENCH_NOWHERE ? c->placements : !(c->placements & o->placements & BENCH_PLACE(p)))
+			continue;
+		for (w = BENCH_NOWAIT; w <= BENCH_SLEEP; w++) {
+			if (w == BENCH_NOWAIT ? c->waits : !(waits & BENCH_WAIT(w)))
+				continue;
+			if (!sensible(c, o, p, w))
+				continue;
+			err = add_run(c, o, m, p, w);
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+static void list_case(const struct bench_case *c, const char *name)
+{
+	int p, w;
+
+	printf("%-26s %s\n%28s", name, c->what, "");
+	for (p = BENCH_SAME_CPU; p <= BENCH_CROSS_CPU; p++)
+		if (c->placements & BENCH_PLACE(p))
+			printf("%s ", bench_placement_name(p));
+	for (w = BENCH_POLL; w <= BENCH_SLEEP; w++)
+		if (c->waits & BENCH_WAIT(w))
+			printf("%s ", bench_wait_name(w));
+	printf("%s\n", c->flags & BENCH_KVM ? "(KVM)" : "");
+}
+
+static int select_runs(const struct options *o, const struct bench_machine *m)
+{
+	const struct bench_case *c;
+	char name[64];
+	size_t f;
+	int err;
+
+	for (f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
+		for (c = families[f]; c->name; c++) {
+			case_name(c, o, name, sizeof(name));
+			if (!selected(o->cases, name))
+				continue;
+			if (o->list) {
+				list_case(c, name);
+				continue;
+			}
+			err = add_case(c, o, m);
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+/* On a terminal one line that changes; in a log a line every few seconds. */
+static void progress(unsigned int round, unsigned int rounds, size_t done, const char *name)
+{
+	static struct timespec last;
+	struct timespec now;
+	bool tty = isatty(STDERR_FILENO);
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!tty && now.tv_sec - last.tv_sec < 5)
+		return;
+	last = now;
+	fprintf(stderr, "%sround %u of %u, case %zu of %zu: %s%s", tty ? "\r\033[K" : "rmio-bench: ",
+		round + 1, rounds, done + 1, nr_runs, name, tty ? "" : "\n");
+}
+
+static const char *volatile current = "";
+
+/* A lost wake-up shows as a case that never returns; say which, and end with all peers. */
+static void hung(int sig)
+{
+	static const char head[] = "\nrmio-bench: no progress in case ";
+	ssize_t unused;
+
+	unused = write(STDERR_FILENO, head, sizeof(head) - 1);
+	unused = write(STDERR_FILENO, current, strlen(current));
+	unused = write(STDERR_FILENO, "\n", 1);
+	(void)unused;
+	_exit(1);
+}
+
+static void run_slice(struct bench_run *r, uint64_t ns)
+{
+	int err;
+
+	current = r->name;
+	alarm(HANG_SECONDS + ns / 1000000000);
+	err = bench_pin(r->cpu);
+	if (!err)
+		err = r->def->setup(r);
+	if (!err) {
+		err = r->def->slice(r, ns);
+		r->def->teardown(r);
+	}
+	alarm(0);
+	if (err) {
+		r->status = err;
+		if (!r->why[0])
+			bench_why(r, err, "%s", strerror(-err));
+	}
+}
+
+static void run_rounds(const struct options *o, unsigned int rounds)
+{
+	uint64_t ns = o->seconds * 1e9 / rounds;
+	unsigned int round;
+	size_t i;
+
+	for (round = 0; round < rounds; round++) {
+		for (i = 0; i < nr_runs; i++) {
+			struct bench_run *r = &runs[round & 1 ? nr_runs - 1 - i : i];
+
+			if (r->status || (r->def->flags & BENCH_ONCE && round))
+				continue;
+			progress(round, rounds, i, r->name);
+			run_slice(r, r->def->flags & BENCH_ONCE ? (uint64_t)(o->seconds * 1e9) : ns);
+		}
+	}
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K");
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {
+		.placements = BENCH_EVERYWHERE,
+		.waits = BENCH_ANYHOW,
+		.seconds = DEFAULT_SECONDS,
+		.devices = DEFAULT_DEVICES,
+	};
+	struct bench_machine m = { 0 };
+	int err, status = 0;
+	size_t i;
+
+	if (parse(argc, argv, &o)) {
+		usage(stderr);
+		return 2;
+	}
+	bench_machine_read(&m);
+	err = select_runs(&o, &m);
+	if (err) {
+		fprintf(stderr, "rmio-bench: %s\n", strerror(-err));
+		return 1;
+	}
+	if (o.list)
+		return 0;
+	if (!nr_runs) {
+		fprintf(stderr, "rmio-bench: no case matches, see --list\n");
+		return 2;
+	}
+
+	signal(SIGALRM, hung);
+	signal(SIGPIPE, SIG_IGN);
+	bench_pin(m.cpu_a);
+	bench_clock_init();
+	m.rounds = o.seconds >= 10 * SLICE_SECONDS ? 10 : o.seconds / SLICE_SECONDS;
+	if (!m.rounds)
+		m.rounds = 1;
+	m.seconds = o.seconds;
+	run_rounds(&o, m.rounds);
+
+	report_table(&m, runs, nr_runs);
+	if (o.json) {
+		err = report_json(o.json, &m, runs, nr_runs);
+		if (err) {
+			fprintf(stderr, "rmio-bench: %s: %s\n", o.json, strerror(-err));
+			status = 1;
+		}
+	}
+	if (o.plot && plot_png(o.plot, &m, runs, nr_runs))
+		status = 1;
+	for (i = 0; i < nr_runs; i++) {
+		if (runs[i].status < 0)
+			status = 1;
+		hist_exit(&runs[i].hist);
+	}
+	return status;
+}
