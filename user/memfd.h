@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The memory that two sides share (lanes, shadow image): sealed memfds.
+ * Beside the data path: made, sent, checked and mapped once per device.
+ *
+ * Who may call what: anything from any thread; nothing here keeps state.
+ */
+#ifndef RMIO_USER_MEMFD_H
+#define RMIO_USER_MEMFD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Make one of @size bytes (a multiple of RMIO_PAGE, not 0), zeroed, sealed against
+ * shrinking and growing, not yet against further seals.  The descriptor, close-on-exec;
+ * -EINVAL size or name, -EFBIG (beyond RLIMIT_FSIZE too), -EMFILE, -ENFILE, -ENOMEM.
+ */
+int rmio_memfd_new(const char *name, uint64_t size);
+
+/*
+ * Seal it against further seals; with @future_write first against writes and writable
+ * mappings from then on, so that whoever gets the descriptor can only read.  Mappings
+ * made before stay writable.  0 or -EPERM (sealed already).
+ */
+int rmio_memfd_seal(int fd, bool future_write);
+
+/*
+ * Check a descriptor that came from a peer, before it is mapped: after a 0 here, no
+ * access to a mapping of @size bytes raises SIGBUS, whatever the peer does with the
+ * file (the machine may still run out of memory).
+ * @must_be_future_write: to be mapped for reading; it must carry that seal.  Otherwise
+ * it must be fit to be mapped for writing.
+ *   -EINVAL size 0 or not a multiple of RMIO_PAGE; -EBADF no memfd of ordinary pages
+ *   (nor an open descriptor); -EPERM seals missing, or sealed against the writes
+ *   wanted; -EMSGSIZE any other size; -EACCES not open for what is wanted.
+ */
+int rmio_memfd_check(int fd, uint64_t size, bool must_be_future_write);
+
+/*
+ * Map all of it, shared; @at NULL: anywhere, else exactly there, replacing what is
+ * there.  NULL with errno set.  Undone by munmap(2).
+ */
+void *rmio_memfd_map(int fd, uint64_t size, bool write, void *at);
+
+#endif
