@@ -55,22 +55,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KTAP_PASS	0
-#define KTAP_FAIL	1
-#define KTAP_SKIP	4
+/* for the compiler's check of formats */
+#define KTAP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
-#define KTAP_COUNT(array)	((int)(sizeof(array) / sizeof((array)[0])))
+#define KTAP_PASS 0
+#define KTAP_FAIL 1
+#define KTAP_SKIP 4
+
+#define KTAP_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define KTAP_SLOWDOWN	4
+#define KTAP_SLOWDOWN 4
 #else
-#define KTAP_SLOWDOWN	1
+#define KTAP_SLOWDOWN 1
 #endif
 
 struct ktap_test {
 	const char *name;
 	void (*fn)(void);
-	unsigned int timeout_s;		/* 0: 60 s; multiplied under a sanitizer */
+	unsigned int timeout_s; /* 0: 60 s; multiplied under a sanitizer */
 };
 
 /* How thorough to be: `./dev test --quick`, `./dev test`, `./dev test --full`. */
@@ -88,8 +91,7 @@ static struct ktap_shared *ktap_shared;
 static volatile sig_atomic_t ktap_child;
 
 /* One write() a line: lines of threads and processes do not mix. */
-__attribute__((unused, format(printf, 2, 0)))
-static void ktap_vprint(const char *prefix, const char *fmt, va_list ap)
+static inline KTAP_PRINTF(2, 0) void ktap_vprint(const char *prefix, const char *fmt, va_list ap)
 {
 	char line[2048];
 	size_t len = 0;
@@ -115,8 +117,7 @@ static void ktap_vprint(const char *prefix, const char *fmt, va_list ap)
 	}
 }
 
-__attribute__((unused, format(printf, 1, 2)))
-static void ktap_line(const char *fmt, ...)
+static inline KTAP_PRINTF(1, 2) void ktap_line(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -126,8 +127,7 @@ static void ktap_line(const char *fmt, ...)
 }
 
 /* A diagnostic line: `# ...`. */
-__attribute__((unused, format(printf, 1, 2)))
-static void ktap_diag(const char *fmt, ...)
+static inline KTAP_PRINTF(1, 2) void ktap_diag(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -136,8 +136,7 @@ static void ktap_diag(const char *fmt, ...)
 	va_end(ap);
 }
 
-__attribute__((unused))
-static enum ktap_level ktap_level(void)
+static inline enum ktap_level ktap_level(void)
 {
 	const char *level = getenv("RMIO_TEST_LEVEL");
 
@@ -149,8 +148,7 @@ static enum ktap_level ktap_level(void)
 }
 
 /* The value that fits the level: iterations, seconds. */
-__attribute__((unused))
-static long ktap_pick(long quick, long normal, long full)
+static inline long ktap_pick(long quick, long normal, long full)
 {
 	enum ktap_level level = ktap_level();
 
@@ -158,20 +156,17 @@ static long ktap_pick(long quick, long normal, long full)
 }
 
 /* True if the test has failed so far, in any of its threads and processes. */
-__attribute__((unused))
-static bool ktap_failed(void)
+static inline bool ktap_failed(void)
 {
 	return __atomic_load_n(&ktap_shared->failures, __ATOMIC_RELAXED) != 0;
 }
 
-__attribute__((unused))
-static void ktap_mark_failed(void)
+static inline void ktap_mark_failed(void)
 {
 	__atomic_fetch_add(&ktap_shared->failures, 1, __ATOMIC_RELAXED);
 }
 
-__attribute__((unused))
-static void ktap_mark_skipped(const char *reason, const char *enables)
+static inline void ktap_mark_skipped(const char *reason, const char *enables)
 {
 	if (enables && *enables)
 		snprintf(ktap_shared->reason, sizeof(ktap_shared->reason), "%s; to enable: %s",
@@ -181,8 +176,7 @@ static void ktap_mark_skipped(const char *reason, const char *enables)
 	__atomic_store_n(&ktap_shared->skipped, 1, __ATOMIC_RELAXED);
 }
 
-__attribute__((unused))
-static const char *ktap_errname(long long v)
+static inline const char *ktap_errname(long long v)
 {
 	static __thread char name[2][32];
 	static __thread unsigned int turn;
@@ -193,8 +187,7 @@ static const char *ktap_errname(long long v)
 	return buf;
 }
 
-__attribute__((unused))
-static bool ktap_check(const char *file, int line, const char *expr, bool held)
+static inline bool ktap_check(const char *file, int line, const char *expr, bool held)
 {
 	if (!held) {
 		ktap_diag("%s:%d: does not hold: %s", file, line, expr);
@@ -203,9 +196,8 @@ static bool ktap_check(const char *file, int line, const char *expr, bool held)
 	return held;
 }
 
-__attribute__((unused))
-static bool ktap_check_int(const char *file, int line, const char *expr, const char *op,
-			   const char *rhs, long long actual, long long expected, bool held)
+static inline bool ktap_check_int(const char *file, int line, const char *expr, const char *op,
+				  const char *rhs, long long actual, long long expected, bool held)
 {
 	if (!held) {
 		ktap_diag("%s:%d: %s %s %s: actual %lld (0x%llx%s), expected %s%lld (0x%llx%s)",
@@ -216,9 +208,8 @@ static bool ktap_check_int(const char *file, int line, const char *expr, const c
 	return held;
 }
 
-__attribute__((unused))
-static bool ktap_check_str(const char *file, int line, const char *expr, const char *actual,
-			   const char *expected)
+static inline bool ktap_check_str(const char *file, int line, const char *expr, const char *actual,
+				  const char *expected)
 {
 	bool held = actual == expected || (actual && expected && !strcmp(actual, expected));
 
@@ -230,52 +221,61 @@ static bool ktap_check_str(const char *file, int line, const char *expr, const c
 	return held;
 }
 
-__attribute__((unused))
-static bool ktap_check_mem(const char *file, int line, const char *expr, const void *actual,
-			   const void *expected, size_t len)
+static inline bool ktap_check_mem(const char *file, int line, const char *expr, const void *actual,
+				  const void *expected, size_t len)
 {
 	const unsigned char *a = actual, *e = expected;
 
 	for (size_t i = 0; i < len; i++) {
 		if (a[i] == e[i])
 			continue;
-		ktap_diag("%s:%d: %s: byte %zu of %zu: actual 0x%02x, expected 0x%02x", file,
-			  line, expr, i, len, a[i], e[i]);
+		ktap_diag("%s:%d: %s: byte %zu of %zu: actual 0x%02x, expected 0x%02x", file, line,
+			  expr, i, len, a[i], e[i]);
 		ktap_mark_failed();
 		return false;
 	}
 	return true;
 }
 
-#define T_CMP_(actual, op, expected) __extension__ ({					\
-	long long ktap_a_ = (long long)(actual), ktap_e_ = (long long)(expected);	\
-	ktap_check_int(__FILE__, __LINE__, #actual, #op, #expected, ktap_a_, ktap_e_,	\
-		       ktap_a_ op ktap_e_); })
+#define T_CMP_(actual, op, expected) \
+	__extension__({ \
+		long long ktap_a_ = (long long)(actual), ktap_e_ = (long long)(expected); \
+		ktap_check_int(__FILE__, __LINE__, #actual, #op, #expected, ktap_a_, ktap_e_, \
+			       ktap_a_ op ktap_e_); \
+	})
 
 /* Integers and pointers, compared by value as 64-bit signed numbers. */
-#define T_EQ(actual, expected)	T_CMP_(actual, ==, expected)
-#define T_NE(actual, other)	T_CMP_(actual, !=, other)
-#define T_LT(actual, limit)	T_CMP_(actual, <, limit)
-#define T_LE(actual, limit)	T_CMP_(actual, <=, limit)
-#define T_GT(actual, limit)	T_CMP_(actual, >, limit)
-#define T_GE(actual, limit)	T_CMP_(actual, >=, limit)
-#define T_OK(cond)		ktap_check(__FILE__, __LINE__, #cond, !!(cond))
-#define T_STREQ(actual, expected) \
-	ktap_check_str(__FILE__, __LINE__, #actual, actual, expected)
+#define T_EQ(actual, expected)	  T_CMP_(actual, ==, expected)
+#define T_NE(actual, other)	  T_CMP_(actual, !=, other)
+#define T_LT(actual, limit)	  T_CMP_(actual, <, limit)
+#define T_LE(actual, limit)	  T_CMP_(actual, <=, limit)
+#define T_GT(actual, limit)	  T_CMP_(actual, >, limit)
+#define T_GE(actual, limit)	  T_CMP_(actual, >=, limit)
+#define T_OK(cond)		  ktap_check(__FILE__, __LINE__, #cond, !!(cond))
+#define T_STREQ(actual, expected) ktap_check_str(__FILE__, __LINE__, #actual, actual, expected)
 #define T_MEMEQ(actual, expected, len) \
 	ktap_check_mem(__FILE__, __LINE__, #actual, actual, expected, len)
 
 /* Fail with a message of its own. */
-#define T_FAIL(fmt, ...) do {							\
-	ktap_diag("%s:%d: " fmt, __FILE__, __LINE__, ##__VA_ARGS__);		\
-	ktap_mark_failed();							\
-} while (0)
+#define T_FAIL(fmt, ...) \
+	do { \
+		ktap_diag("%s:%d: " fmt, __FILE__, __LINE__, ##__VA_ARGS__); \
+		ktap_mark_failed(); \
+	} while (0)
 
 /* Leave the (void) function when the assertion does not hold. */
-#define T_REQUIRE(assertion) do { if (!(assertion)) return; } while (0)
+#define T_REQUIRE(assertion) \
+	do { \
+		if (!(assertion)) \
+			return; \
+	} while (0)
 
 /* Leave the (void) test function as skipped: why, and what the user can do about it. */
-#define T_SKIP(reason, enables) do { ktap_mark_skipped(reason, enables); return; } while (0)
+#define T_SKIP(reason, enables) \
+	do { \
+		ktap_mark_skipped(reason, enables); \
+		return; \
+	} while (0)
 
 static inline long long ktap_now_ms(void)
 {
@@ -389,12 +389,12 @@ static int ktap_usage(const char *self, int status)
 		"usage: %s [--list] [--no-fork] [NAME|GLOB]...\n"
 		"Runs the tests whose name contains NAME or matches GLOB; all without one.\n"
 		"  --list     print the names only\n"
-		"  --no-fork  run in this process, without time limit (for a debugger)\n", self);
+		"  --no-fork  run in this process, without time limit (for a debugger)\n",
+		self);
 	return status;
 }
 
-__attribute__((unused))
-static int ktap_main(const struct ktap_test *tests, int n_tests, int argc, char **argv)
+static inline int ktap_main(const struct ktap_test *tests, int n_tests, int argc, char **argv)
 {
 	int planned = 0, passed = 0, failed = 0, skipped = 0, first;
 	bool list = false, use_fork = true;
@@ -448,7 +448,8 @@ static int ktap_main(const struct ktap_test *tests, int n_tests, int argc, char 
 
 		if (ktap_failed() || why[0]) {
 			failed++;
-			ktap_line("not ok %d - %s%s%s", nr, tests[i].name, why[0] ? " # " : "", why);
+			ktap_line("not ok %d - %s%s%s", nr, tests[i].name, why[0] ? " # " : "",
+				  why);
 		} else if (ktap_shared->skipped) {
 			skipped++;
 			ktap_line("ok %d - %s # SKIP %s", nr, tests[i].name, ktap_shared->reason);

@@ -84,17 +84,10 @@ static void inner_require(void)
 }
 
 static const struct ktap_test inner_tests[] = {
-	{ "pass", inner_pass },
-	{ "fail", inner_fail },
-	{ "skip", inner_skip },
-	{ "crash", inner_crash },
-	{ "hang", inner_hang, 1 },
-	{ "exit", inner_exit },
-	{ "status", inner_status },
-	{ "child", inner_child },
-	{ "stray", inner_stray },
-	{ "thread", inner_thread },
-	{ "require", inner_require },
+	{ "pass", inner_pass },	    { "fail", inner_fail },	  { "skip", inner_skip },
+	{ "crash", inner_crash },   { "hang", inner_hang, 1 },	  { "exit", inner_exit },
+	{ "status", inner_status }, { "child", inner_child },	  { "stray", inner_stray },
+	{ "thread", inner_thread }, { "require", inner_require },
 };
 
 /* Runs this program on the inner tests that match; returns its exit status, output in @out. */
@@ -142,12 +135,14 @@ static void passes(void)
 static void failed_assertion(void)
 {
 	expect("fail", KTAP_FAIL, "not ok 1 - fail\n");
-	expect("fail", KTAP_FAIL, "rc == 7: actual -22 (0xffffffffffffffea, -EINVAL), expected 7 (0x7)");
+	expect("fail", KTAP_FAIL,
+	       "rc == 7: actual -22 (0xffffffffffffffea, -EINVAL), expected 7 (0x7)");
 }
 
 static void skips(void)
 {
-	expect("skip", KTAP_SKIP, "ok 1 - skip # SKIP nothing here; to enable: put something here\n");
+	expect("skip", KTAP_SKIP,
+	       "ok 1 - skip # SKIP nothing here; to enable: put something here\n");
 	expect("[ps][ak][si][sp]", KTAP_PASS, "ok 1 - pass\nok 2 - skip # SKIP");
 }
 
