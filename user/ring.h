@@ -9,6 +9,7 @@
  *   producer: slot fields, then seq (release)   pairs with  consumer: seq (acquire), then fields
  *   consumer: reads slots, then done (release)  pairs with  producer: done (acquire), then reuse
  *   consumer: reply_data, then reply_seq (rel.) pairs with  producer: reply_seq (acquire), then data
+ *   consumer: reply_seq before done, so that a request is answered before it counts as complete
  *
  * Sleeping and waking is in wake.h.
  */
@@ -57,7 +58,8 @@ int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, ui
 int rmio_prod_push_n(struct rmio_prod *p, const struct rmio_request *r, uint32_t n);
 int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r);
 
-/* Take over the peer's done index.  0 or -EPROTO. */
+/* The peer's done index, checked; and the same, taken over.  0 or -EPROTO. */
+int rmio_prod_peek(const struct rmio_prod *p, uint64_t *done);
 int rmio_prod_update(struct rmio_prod *p);
 
 /* Requests in the ring and not complete, by the last update. */
@@ -67,7 +69,15 @@ static inline uint64_t rmio_prod_outstanding(const struct rmio_prod *p)
 }
 
 /* The answer to request @seq: true and *data when it has arrived. */
-bool rmio_prod_reply(struct rmio_prod *p, uint64_t seq, uint64_t *data);
+bool rmio_prod_reply(const struct rmio_prod *p, uint64_t seq, uint64_t *data);
+
+/* Counters have one writer and readers who only display them. */
+static inline void rmio_count(__u64 *counter, uint64_t n)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n,
+			 __ATOMIC_RELAXED);
+}
+void rmio_counters_add(struct rmio_counters *sum, const struct rmio_counters *c);
 
 /* Copy up to @n published requests, unchecked but for seq.  Returns how many. */
 uint32_t rmio_cons_pop(struct rmio_cons *c, struct rmio_request *r, uint32_t n);

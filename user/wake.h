@@ -32,19 +32,21 @@
 /* -- time and spinning ----------------------------------------------------- */
 
 uint64_t rmio_now_ns(void);	/* CLOCK_MONOTONIC */
-void rmio_pause(void);
 
 /*
- * Adaptive spinning.  Learns how long answers take; spins only as long as that
- * pays, and only while the share of time spun without an answer stays within
- * its budget.
+ * Adaptive spinning.  Learns how long answers take; spins twice that long where
+ * that is within spin_max_ns, else not at all; and only while the time spent
+ * spinning stays within cpu_share of the time that passes.
  */
 struct rmio_spin {
 	struct rmio_wait_opts opts;
-	uint64_t learned_ns;	/* how long the next spin may last; 0: do not spin */
-	uint64_t budget_ns;	/* unpaid spinning that may still be spent */
+	uint64_t typical_ns;	/* moving average of how long answers take */
+	uint64_t budget_ns;	/* spinning that may still be spent */
 	uint64_t earned_at;	/* when the budget was last topped up */
 };
+
+/* The CPU's hint for a spinning thread; with the peer on this CPU, give it up. */
+void rmio_spin_relax(const struct rmio_spin *s);
 
 /* -EINVAL: unknown policy, placement, share. */
 int rmio_spin_init(struct rmio_spin *s, const struct rmio_wait_opts *opts);
@@ -52,8 +54,8 @@ int rmio_spin_init(struct rmio_spin *s, const struct rmio_wait_opts *opts);
 /* How long may be spun from now on: 0 sleep at once, UINT64_MAX for ever. */
 uint64_t rmio_spin_limit(struct rmio_spin *s, uint64_t now);
 
-/* What became of it: waited @ns in all, of which the answer came while spinning or not. */
-void rmio_spin_result(struct rmio_spin *s, uint64_t spun_ns, uint64_t waited_ns, bool answered);
+/* What became of it: @spun_ns of @waited_ns were spent spinning, up to the answer. */
+void rmio_spin_result(struct rmio_spin *s, uint64_t spun_ns, uint64_t waited_ns);
 
 /* -- device: the bell ------------------------------------------------------ */
 
@@ -108,7 +110,8 @@ void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p);
 int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
 		       uint32_t seen_event, uint64_t timeout_ns);
 
-/* Set *event and wake whoever sleeps on it; async-signal-safe. */
+/* Change *event and wake whoever sleeps on it; async-signal-safe. */
 void rmio_event_raise(uint32_t *event);
+uint32_t rmio_event_read(const uint32_t *event);
 
 #endif

@@ -165,7 +165,13 @@ struct rmio_down_hdr {
 	 * device.  A changed value means "look again" and nothing else.
 	 */
 	__u32 bell;
-	__u8  reserved2[RMIO_PAGE - 68];
+	__u8  reserved1[RMIO_LINE - 4];
+	/*
+	 * Written by the VMM: lanes from here on have no vCPU yet.  Grows only.  The
+	 * device looks at no more than nr_lanes.
+	 */
+	__u32 lanes_used;
+	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - 4];
 };
 
 struct rmio_down_lane {
@@ -213,7 +219,8 @@ struct rmio_up_lane {
 	 * Written by the device.  done: requests completed, in order; the VMM
 	 * takes it only when it lies between the last one it took and its own
 	 * tail.  The reply slot holds the answer to the one request that a
-	 * vCPU can wait for: data first, then done, then reply_seq with release.
+	 * vCPU can wait for: data first, then reply_seq, then done, so that a
+	 * device that dies in between leaves the request to its successor.
 	 */
 	__u64 done;
 	__u64 reply_seq;
@@ -299,6 +306,7 @@ RMIO_ASSERT_AT(rmio_down_hdr, lane_stride, 24);
 RMIO_ASSERT_AT(rmio_down_hdr, size, 32);
 RMIO_ASSERT_AT(rmio_down_hdr, reserved, 40);
 RMIO_ASSERT_AT(rmio_down_hdr, bell, 64);
+RMIO_ASSERT_AT(rmio_down_hdr, lanes_used, 128);
 
 RMIO_ASSERT_SIZE(rmio_down_lane, RMIO_PAGE);
 RMIO_ASSERT_AT(rmio_down_lane, tail, 0);

@@ -33,8 +33,8 @@ struct rmio_wait_opts {
 	size_t sz;		/* sizeof(struct rmio_wait_opts) */
 	uint32_t policy;	/* enum rmio_wait_policy */
 	uint32_t placement;	/* enum rmio_placement */
-	uint32_t cpu_share;	/* percent of a CPU that "adaptive" may spin away without an
-				 * answer, 1..100; 0: 20 */
+	uint32_t cpu_share;	/* percent of a CPU that "adaptive" may spend spinning,
+				 * 1..100; 0: 50 */
 	uint32_t spin_max_ns;	/* longest single spin of "adaptive"; 0: 100000 */
 };
 

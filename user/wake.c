@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Sleeping and waking across a lane, by futex or by a message on the slave
+ * descriptor.  The protocol, with the names of its steps, is in wake.h.
+ */
+#include "chan.h"
+#include "wake.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define load_relaxed(p)		__atomic_load_n((p), __ATOMIC_RELAXED)
+#define store_relaxed(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELAXED)
+
+/*
+ * Orders a store before a later load, which no acquire or release does.  TSan
+ * does not model it; selftests/model does.
+ */
+static void full_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static long futex(const uint32_t *word, int op, uint32_t val, const struct timespec *timeout)
+{
+	return syscall(SYS_futex, word, op, val, timeout, NULL, 0);
+}
+
+/* -- VMM to device --------------------------------------------------------- */
+
+void rmio_bell_force(struct rmio_bell_out *b)
+{
+	struct rmio_chan_hdr h = {
+		.magic = RMIO_ABI_MAGIC,
+		.version = RMIO_ABI_VERSION,
+		.type = RMIO_CHAN_BELL,
+	};
+
+	if (load_relaxed(&b->up->bell_kind) == RMIO_BELL_FUTEX) {
+		__atomic_fetch_add(&b->down->bell, 1, __ATOMIC_RELAXED);
+		futex(&b->down->bell, FUTEX_WAKE, INT_MAX, NULL);
+	} else if (b->chan >= 0) {
+		/* A full socket holds messages that wake the device just as well. */
+		rmio_chan_send(b->chan, &h, NULL, 0, NULL, 0);
+	}
+}
+
+bool rmio_bell_ring(struct rmio_bell_out *b)
+{
+	uint32_t g;
+
+	full_fence();					/* P2, partner: rmio_bell_arm */
+	g = load_relaxed(&b->up->need_wake);		/* P3 */
+	if (__builtin_expect(!g, 1))
+		return false;
+	/*
+	 * Whoever rang for this number has woken the device, which looks at every
+	 * lane before it sleeps under the next number.
+	 */
+	if (load_relaxed(&b->rung) == g || __atomic_exchange_n(&b->rung, g, __ATOMIC_RELAXED) == g)
+		return false;
+	rmio_bell_force(b);				/* P4 */
+	return true;
+}
+
+uint32_t rmio_bell_arm(struct rmio_bell_in *b)
+{
+	uint32_t bell = load_relaxed(&b->down->bell);	/* C1 */
+
+	if (!++b->number)
+		b->number = 1;
+	store_relaxed(&b->up->need_wake, b->number);	/* C2 */
+	full_fence();					/* C3, partner: rmio_bell_ring */
+	return bell;
+}
+
+void rmio_bell_disarm(struct rmio_bell_in *b)
+{
+	store_relaxed(&b->up->need_wake, 0);
+}
+
+/* -- device to VMM ---------------------------------------------------------- */
+
+bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a)
+{
+	uint32_t number;
+	uint64_t at;
+
+	full_fence();					/* R2, partner: rmio_sleeper_arm */
+	number = __atomic_load_n(&c->down->need_wake, __ATOMIC_ACQUIRE);	/* R3 */
+	if (__builtin_expect(!number || number == a->woken, 1))
+		return false;
+	at = load_relaxed(&c->down->wake_at);
+	if ((int64_t)(c->done - at) < 0)
+		return false;
+	a->woken = number;				/* R4 */
+	__atomic_fetch_add(&c->up->wake_seq, 1, __ATOMIC_RELEASE);
+	futex(&c->up->wake_seq, FUTEX_WAKE, INT_MAX, NULL);
+	return true;
+}
+
+void rmio_sleeper_arm(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t wake_at)
+{
+	struct rmio_down_lane *down = p->down;
+	uint32_t cpu = (uint32_t)sched_getcpu();
+
+	if (load_relaxed(&down->cpu) != cpu)
+		store_relaxed(&down->cpu, cpu);
+	s->seen = __atomic_load_n(&p->up->wake_seq, __ATOMIC_ACQUIRE);	/* V1 */
+	if (!++s->number)
+		s->number = 1;
+	store_relaxed(&down->wake_at, wake_at);		/* V2 */
+	__atomic_store_n(&down->need_wake, s->number, __ATOMIC_RELEASE);
+	full_fence();					/* V3, partner: rmio_lane_wake */
+}
+
+void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p)
+{
+	store_relaxed(&p->down->need_wake, 0);
+}
+
+/* For kernels before 5.16: one word, in slices short enough to notice the other. */
+static int sleep_sliced(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t timeout_ns)
+{
+	uint64_t slice = 10000000;
+	struct timespec t;
+
+	if (slice > timeout_ns)
+		slice = timeout_ns;
+	t.tv_sec = 0;
+	t.tv_nsec = (long)slice;
+	if (!futex(&p->up->wake_seq, FUTEX_WAIT, s->seen, &t) || errno == EAGAIN)
+		return 0;
+	if (errno == EINTR)
+		return -EINTR;
+	return slice == timeout_ns ? -ETIMEDOUT : 0;
+}
+
+int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
+		       uint32_t seen_event, uint64_t timeout_ns)
+{
+	struct futex_waitv wait[2] = {
+		{ .val = s->seen, .uaddr = (uintptr_t)&p->up->wake_seq, .flags = FUTEX_32 },
+		{ .val = seen_event, .uaddr = (uintptr_t)event,
+		  .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
+	};
+	struct timespec until, *timeout = NULL;
+	uint64_t at;
+
+	if (timeout_ns != UINT64_MAX) {
+		at = rmio_now_ns() + timeout_ns;
+		until.tv_sec = (time_t)(at / 1000000000u);
+		until.tv_nsec = (long)(at % 1000000000u);
+		timeout = &until;
+	}
+	if (syscall(SYS_futex_waitv, wait, 2, 0, timeout, CLOCK_MONOTONIC) >= 0)
+		return 0;
+	switch (errno) {
+	case EAGAIN:
+		return 0;
+	case EINTR:
+	case ETIMEDOUT:
+		return -errno;
+	default:
+		return sleep_sliced(s, p, timeout_ns);
+	}
+}
+
+void rmio_event_raise(uint32_t *event)
+{
+	int saved = errno;
+
+	__atomic_fetch_add(event, 1, __ATOMIC_RELEASE);
+	futex(event, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL);
+	errno = saved;
+}
+
+uint32_t rmio_event_read(const uint32_t *event)
+{
+	return __atomic_load_n(event, __ATOMIC_ACQUIRE);
+}
