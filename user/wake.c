@@ -68,6 +68,11 @@ bool rmio_bell_ring(struct rmio_bell_out *b)
 	return true;
 }
 
+void rmio_bell_kind(struct rmio_bell_in *b, uint32_t kind)
+{
+	store_relaxed(&b->up->bell_kind, kind);
+}
+
 uint32_t rmio_bell_arm(struct rmio_bell_in *b)
 {
 	uint32_t bell = load_relaxed(&b->down->bell);	/* C1 */

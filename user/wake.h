@@ -80,6 +80,9 @@ struct rmio_bell_in {
 	uint32_t number;	/* last need_wake number used */
 };
 
+/* How the device sleeps, RMIO_BELL_*; before the first sleep. */
+void rmio_bell_kind(struct rmio_bell_in *b, uint32_t kind);
+
 /* C1 to C3; returns the bell value to sleep on.  The caller does C4 and C5. */
 uint32_t rmio_bell_arm(struct rmio_bell_in *b);
 void rmio_bell_disarm(struct rmio_bell_in *b);

@@ -20,6 +20,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct io_uring;
 struct rmio_loop;
@@ -209,6 +210,7 @@ int rmio_dev_dma_write(struct rmio_dev *dev, uint64_t iova, const void *buf, uin
  */
 void *rmio_dev_dma_ptr(struct rmio_dev *dev, uint64_t iova, uint64_t len, bool write);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

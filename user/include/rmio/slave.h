@@ -18,6 +18,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct rmio_slave;
 
@@ -91,7 +92,7 @@ int rmio_slave_arm(struct rmio_slave *s);
  *
  * Rounded up to pages.  Replaces an earlier image and its access map; the old
  * mapping goes away.  0 removes it.  Blocks for the master's answer.  Returns 0, -EFBIG (above
- * RMIO_SHADOW_MAX), -ENOMEM, -ECONNRESET, -EPROTO.
+ * RMIO_SHADOW_MAX), -ENOMEM, -ECONNRESET, -ETIMEDOUT (no answer within five seconds), -EPROTO.
  */
 int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
 
@@ -103,7 +104,7 @@ int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
  * stays.  Returns 0, -E2BIG (more than RMIO_AREAS_MAX), -EINVAL (an empty
  * area, unknown load, store, flag or size bits, no size where the shadow is
  * used), -EEXIST (areas overlap), -EOVERFLOW (offset + length wraps), -ERANGE
- * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET.
+ * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET, -ETIMEDOUT.
  */
 int rmio_slave_shadow_ctrl(struct rmio_slave *s, const struct rmio_area *areas, size_t n);
 
@@ -116,6 +117,7 @@ int rmio_slave_shadow_ctrl(struct rmio_slave *s, const struct rmio_area *areas, 
  */
 void *rmio_slave_mmap(const struct rmio_slave *s, size_t *size);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -25,6 +25,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct kvm_run;
 struct rmio_vm;
@@ -294,6 +295,7 @@ int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action,
 			 uint32_t count, const int *fds);
 int rmio_client_reset(struct rmio_client *c);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The slave end of a device: takes requests from the lanes, keeps the sent
+ * queue, completes them in order.  Between the rings (ring.c) and whatever
+ * emulates the device.
+ */
+#include "chan.h"
+#include "memfd.h"
+#include "opts.h"
+#include "ring.h"
+#include "slave.h"
+#include "wake.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* How long a call that needs the master's answer waits for it. */
+#define ANSWER_MS	5000
+
+/* One entry of the sent queue. */
+struct sent {
+	uint64_t data;
+	bool waited_for;	/* a load or synchronous store: the reply slot is due */
+	bool answered;
+};
+
+struct lane {
+	struct rmio_cons cons;
+	struct rmio_answer answer;
+	struct sent *sent;	/* slots_nr of them, made when first used */
+	bool broken;
+	bool touched;		/* completed something in this rmio_slave_write */
+};
+
+struct rmio_slave {
+	int chan;
+	bool gone;		/* the master closed */
+	uint32_t nr_lanes;
+	uint32_t ring_slots;
+	const struct rmio_down_hdr *down;
+	struct rmio_up_hdr *up;
+	size_t down_size, up_size;
+	struct rmio_bell_in bell;
+	struct rmio_spin spin;
+	uint32_t turn;		/* lane to begin the next read with */
+	uint32_t last;		/* lane of the last request taken */
+	void *image, *image_at;
+	size_t image_size;
+	struct lane lanes[];
+};
+
+static uint32_t lanes_used(const struct rmio_slave *s)
+{
+	uint32_t n = rmio_event_read(&s->down->lanes_used);
+
+	return n < s->nr_lanes ? n : s->nr_lanes;
+}
+
+/* -- opening ---------------------------------------------------------------- */
+
+/* The header of "down", copied, must describe exactly the memory that came. */
+static int check_hdr(const struct rmio_down_hdr *h, uint64_t size)
+{
+	static const uint8_t zero[sizeof(h->reserved)];
+	size_t stride = rmio_lane_stride(h->ring_slots);
+
+	if (h->magic != RMIO_ABI_MAGIC || h->version != RMIO_ABI_VERSION ||
+	    (h->features & ~RMIO_FEATURES) || memcmp(h->reserved, zero, sizeof(zero)))
+		return -EPROTO;
+	if (!h->nr_lanes || h->nr_lanes > RMIO_LANES_MAX || !stride || h->lane_stride != stride ||
+	    h->size != size || size != RMIO_PAGE + h->nr_lanes * stride)
+		return -EPROTO;
+	return 0;
+}
+
+static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t down_size)
+{
+	struct rmio_slave *s;
+	struct rmio_down_hdr h;
+	uint64_t up_size;
+	uint32_t i;
+	int err;
+
+	/* Sealed against shrinking, so that reading it cannot fault. */
+	if (rmio_memfd_check(fds[0], down_size, true))
+		return -EPROTO;
+	const void *down = rmio_memfd_map(fds[0], down_size, false, NULL);
+
+	if (!down)
+		return -errno;
+	memcpy(&h, down, sizeof(h));
+	err = check_hdr(&h, down_size);
+	if (err)
+		goto unmap_down;
+	up_size = (uint64_t)RMIO_PAGE * (1 + h.nr_lanes);
+	err = -EPROTO;
+	if (rmio_memfd_check(fds[1], up_size, false))
+		goto unmap_down;
+	err = -ENOMEM;
+	s = calloc(1, sizeof(*s) + h.nr_lanes * sizeof(s->lanes[0]));
+	if (!s)
+		goto unmap_down;
+	s->chan = chan;
+	s->nr_lanes = h.nr_lanes;
+	s->ring_slots = h.ring_slots;
+	s->down = down;
+	s->down_size = down_size;
+	s->up_size = up_size;
+	s->up = rmio_memfd_map(fds[1], up_size, true, NULL);
+	if (!s->up) {
+		err = -errno;
+		goto free_slave;
+	}
+	for (i = 0; i < h.nr_lanes; i++) {
+		err = rmio_cons_init(&s->lanes[i].cons,
+				     (const char *)down + RMIO_PAGE + i * h.lane_stride,
+				     (char *)s->up + RMIO_PAGE * (1 + i), h.ring_slots);
+		if (err)
+			goto unmap_up;
+	}
+	s->bell.down = down;
+	s->bell.up = s->up;
+	*out = s;
+	return 0;
+
+unmap_up:
+	munmap(s->up, up_size);
+free_slave:
+	free(s);
+unmap_down:
+	munmap((void *)down, down_size);
+	return err;
+}
+
+int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slave **out)
+{
+	struct rmio_chan_hdr h = { 0 };
+	struct rmio_slave_opts o;
+	struct rmio_slave *s = NULL;
+	int fds[RMIO_CHAN_FDS] = { -1, -1 };
+	size_t nfds = 0, i;
+	ssize_t n;
+	int err;
+
+	err = rmio_opts_copy(&o, sizeof(o), opts);
+	if (err)
+		goto close_fd;
+	n = rmio_chan_recv(fd, &h, NULL, 0, fds, &nfds);
+	err = n == -ECONNRESET ? -ECONNRESET : -EPROTO;
+	if (n < 0 || h.type != RMIO_CHAN_HELLO || h.answer || nfds != 2)
+		goto close_fds;
+	err = map_lanes(&s, fd, fds, h.value);
+	if (err)
+		goto close_fds;
+	err = rmio_spin_init(&s->spin, &o.wait);
+	if (err)
+		goto free_slave;
+	rmio_slave_bell(s, RMIO_BELL_SOCK);
+	h.answer = 1;
+	err = rmio_chan_send(fd, &h, NULL, 0, NULL, 0);
+	if (err) {
+		err = -ECONNRESET;
+		goto free_slave;
+	}
+	close(fds[0]);
+	close(fds[1]);
+	*out = s;
+	return 0;
+
+free_slave:
+	s->chan = -1;
+	rmio_slave_free(s);
+close_fds:
+	for (i = 0; i < nfds; i++)
+		close(fds[i]);
+close_fd:
+	close(fd);
+	return err;
+}
+
+void rmio_slave_free(struct rmio_slave *s)
+{
+	uint32_t i;
+
+	if (!s)
+		return;
+	if (s->chan >= 0)
+		close(s->chan);
+	for (i = 0; i < s->nr_lanes; i++)
+		free(s->lanes[i].sent);
+	if (s->image && !s->image_at)
+		munmap(s->image, s->image_size);
+	munmap(s->up, s->up_size);
+	munmap((void *)s->down, s->down_size);
+	free(s);
+}
+
+/* -- requests and replies ------------------------------------------------------ */
+
+/* A slot, already copied.  What it asks for is the device's business; its form is ours. */
+static bool well_formed(const struct rmio_request *r, uint32_t lane)
+{
+	return r->op >= RMIO_OP_LOAD && r->op <= RMIO_OP_STORE_SYNC && r->vcpu == lane &&
+	       r->len && r->len <= 8 && !(r->len & (r->len - 1)) && !r->reserved &&
+	       !(r->flags & ~RMIO_REQ_REDELIVERED);
+}
+
+static uint32_t read_lane(struct rmio_slave *s, uint32_t index, struct rmio_request *reqs,
+			  uint32_t n)
+{
+	struct lane *lane = &s->lanes[index];
+	uint32_t mask = s->ring_slots - 1, got, i;
+
+	if (lane->broken || !rmio_cons_pending(&lane->cons))
+		return 0;
+	if (!lane->sent) {
+		lane->sent = calloc(s->ring_slots, sizeof(*lane->sent));
+		if (!lane->sent)
+			return 0;
+	}
+	got = rmio_cons_pop(&lane->cons, reqs, n);
+	for (i = 0; i < got; i++) {
+		struct sent *sent = &lane->sent[(reqs[i].seq - 1) & mask];
+
+		if (!well_formed(&reqs[i], index)) {
+			/* What follows in this lane cannot be trusted to be in order. */
+			lane->broken = true;
+			break;
+		}
+		sent->waited_for = reqs[i].op != RMIO_OP_STORE;
+		sent->answered = false;
+	}
+	return i;
+}
+
+ssize_t rmio_slave_read(struct rmio_slave *s, struct rmio_request *reqs, size_t n)
+{
+	uint32_t used = lanes_used(s), i, index;
+	bool broken = false;
+	size_t got = 0;
+
+	index = s->turn < used ? s->turn : 0;
+	for (i = 0; i < used && got < n; i++) {
+		uint32_t room = n - got > s->ring_slots ? s->ring_slots : (uint32_t)(n - got);
+		uint32_t k = read_lane(s, index, reqs + got, room);
+
+		if (k)
+			s->last = index;
+		got += k;
+		broken |= s->lanes[index].broken;
+		if (++index == used)
+			index = 0;
+	}
+	/* Whoever was cut short by @n goes first the next time. */
+	s->turn = index;
+	if (got)
+		return (ssize_t)got;
+	if (broken)
+		return -EPROTO;
+	return s->gone ? -ECONNRESET : -EAGAIN;
+}
+
+/* Let the lane go on as far as its oldest requests are answered. */
+static void advance(struct lane *lane, uint32_t mask)
+{
+	struct rmio_cons *c = &lane->cons;
+	uint32_t stores = 0;
+
+	while (c->done + stores != c->taken) {
+		struct sent *sent = &lane->sent[(c->done + stores) & mask];
+
+		if (!sent->answered)
+			break;
+		if (!sent->waited_for) {
+			stores++;
+			continue;
+		}
+		if (stores)
+			rmio_cons_complete(c, stores);
+		stores = 0;
+		rmio_cons_reply(c, sent->data);
+	}
+	if (stores)
+		rmio_cons_complete(c, stores);
+	lane->touched = true;
+}
+
+static int write_one(struct rmio_slave *s, const struct rmio_reply *reply)
+{
+	uint32_t mask = s->ring_slots - 1;
+	struct lane *lane;
+	struct sent *sent;
+
+	if (reply->vcpu >= s->nr_lanes || reply->reserved)
+		return -EINVAL;
+	lane = &s->lanes[reply->vcpu];
+	if (reply->seq - 1 - lane->cons.done >= lane->cons.taken - lane->cons.done)
+		return -ENOENT;
+	sent = &lane->sent[(reply->seq - 1) & mask];
+	if (sent->answered)
+		return -ENOENT;
+	sent->answered = true;
+	sent->data = reply->data;
+	if (sent->waited_for)
+		advance(lane, mask);
+	else
+		lane->touched = true;
+	return 0;
+}
+
+ssize_t rmio_slave_write(struct rmio_slave *s, const struct rmio_reply *replies, size_t n)
+{
+	uint32_t used = lanes_used(s), i;
+	size_t done;
+	int err = 0;
+
+	for (done = 0; done < n; done++) {
+		err = write_one(s, &replies[done]);
+		if (err)
+			break;
+	}
+	for (i = 0; i < used; i++) {
+		struct lane *lane = &s->lanes[i];
+
+		if (!lane->touched)
+			continue;
+		advance(lane, s->ring_slots - 1);
+		lane->touched = false;
+		rmio_lane_wake(&lane->cons, &lane->answer);
+	}
+	return done || !n ? (ssize_t)done : err;
+}
+
+/* -- waiting -------------------------------------------------------------------- */
+
+bool rmio_slave_pending(const struct rmio_slave *s)
+{
+	uint32_t used = lanes_used(s), i;
+
+	for (i = 0; i < used; i++)
+		if (rmio_cons_pending(&s->lanes[i].cons) && !s->lanes[i].broken)
+			return true;
+	return false;
+}
+
+void rmio_slave_bell(struct rmio_slave *s, uint32_t kind)
+{
+	rmio_bell_kind(&s->bell, kind);
+}
+
+void rmio_slave_bell_arm(struct rmio_slave *s, const uint32_t **word, uint32_t *value)
+{
+	*word = &s->down->bell;
+	*value = rmio_bell_arm(&s->bell);
+}
+
+void rmio_slave_bell_disarm(struct rmio_slave *s)
+{
+	rmio_bell_disarm(&s->bell);
+}
+
+int rmio_slave_cpu(const struct rmio_slave *s)
+{
+	uint32_t cpu = rmio_event_read(&s->lanes[s->last].cons.down->cpu);
+
+	return cpu < 65536 ? (int)cpu : -1;
+}
+
+int rmio_slave_fd(const struct rmio_slave *s)
+{
+	return s->chan;
+}
+
+int rmio_slave_arm(struct rmio_slave *s)
+{
+	enum rmio_slave_event event;
+	int result, err;
+
+	do
+		err = rmio_slave_work(s, &event, &result);
+	while (!err);
+	if (err != -EAGAIN)
+		s->gone = true;
+	rmio_bell_arm(&s->bell);
+	if (!rmio_slave_pending(s) && !s->gone)
+		return 0;
+	rmio_bell_disarm(&s->bell);
+	return 1;
+}
+
+/* Spin as the policy says; true when a request came. */
+static bool spin(struct rmio_slave *s, uint64_t start, uint64_t deadline)
+{
+	uint64_t limit = rmio_spin_limit(&s->spin, start), now = start;
+	uint32_t i;
+
+	while (now - start < limit && now < deadline) {
+		for (i = 0; i < 64; i++) {
+			if (rmio_slave_pending(s))
+				return true;
+			rmio_spin_relax(&s->spin);
+		}
+		now = rmio_now_ns();
+		/* The master's end is looked at rarely: it costs a system call. */
+		if (limit == UINT64_MAX && now - start > 10000000)
+			return false;
+	}
+	return false;
+}
+
+int rmio_slave_poll(struct rmio_slave *s, int timeout_ms)
+{
+	uint64_t start = rmio_now_ns(), now = start, spun;
+	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : start + (uint64_t)timeout_ms * 1000000;
+	struct pollfd p = { .fd = s->chan, .events = POLLIN };
+	int n, left;
+
+	for (;;) {
+		if (spin(s, now, deadline))
+			break;
+		spun = rmio_now_ns() - now;
+		if (rmio_slave_arm(s))
+			break;
+		now = rmio_now_ns();
+		if (now >= deadline) {
+			rmio_bell_disarm(&s->bell);
+			return 0;
+		}
+		left = timeout_ms < 0 ? -1 : (int)((deadline - now + 999999) / 1000000);
+		if (s->spin.opts.policy == RMIO_WAIT_POLL)
+			left = 0;
+		n = poll(&p, 1, left);
+		rmio_bell_disarm(&s->bell);
+		if (n < 0)
+			return -errno;
+		now = rmio_now_ns();
+		rmio_spin_result(&s->spin, spun, now - start);
+	}
+	if (rmio_slave_pending(s))
+		return 1;
+	return s->gone ? -ECONNRESET : 0;
+}
+
+/* -- shadow and access map ------------------------------------------------------ */
+
+void rmio_slave_shadow_at(struct rmio_slave *s, void *addr)
+{
+	s->image_at = addr;
+}
+
+static int ask(struct rmio_slave *s, uint16_t type, uint64_t value, const void *payload, size_t len)
+{
+	struct rmio_chan_hdr h = {
+		.magic = RMIO_ABI_MAGIC,
+		.version = RMIO_ABI_VERSION,
+		.type = type,
+		.value = value,
+	};
+	int err = rmio_chan_send(s->chan, &h, payload, len, NULL, 0);
+
+	return err == -EPIPE ? -ECONNRESET : err;
+}
+
+int rmio_slave_shadow_size_begin(struct rmio_slave *s, uint64_t size)
+{
+	if (size > RMIO_SHADOW_MAX)
+		return -EFBIG;
+	return ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
+}
+
+int rmio_slave_shadow_ctrl_begin(struct rmio_slave *s, const struct rmio_area *areas, size_t n)
+{
+	if (n > RMIO_AREAS_MAX)
+		return -E2BIG;
+	return ask(s, RMIO_CHAN_SHADOW_CTRL, n, areas, n * sizeof(*areas));
+}
+
+static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_t nfds)
+{
+	void *image = NULL;
+
+	if (nfds != (size ? 1 : 0) || size > RMIO_SHADOW_MAX)
+		return -EPROTO;
+	if (size) {
+		if (rmio_memfd_check(fds[0], size, false))
+			return -EPROTO;
+		image = rmio_memfd_map(fds[0], size, true, s->image_at);
+		if (!image)
+			return -errno;
+	}
+	if (s->image && !s->image_at)
+		munmap(s->image, s->image_size);
+	s->image = image;
+	s->image_size = size;
+	return 0;
+}
+
+int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *result)
+{
+	struct rmio_chan_hdr h;
+	int fds[RMIO_CHAN_FDS];
+	size_t nfds, i;
+	int err = -EPROTO;
+	ssize_t n = rmio_chan_recv(s->chan, &h, NULL, 0, fds, &nfds);
+
+	if (n < 0) {
+		if (n == -ECONNRESET)
+			s->gone = true;
+		return (int)n;
+	}
+	*result = h.error < 0 && h.error >= -4095 ? h.error : 0;
+	if (h.type == RMIO_CHAN_BELL && !h.answer && !nfds) {
+		*event = RMIO_SLAVE_BELL;
+		err = 0;
+	} else if (h.type == RMIO_CHAN_SHADOW_SIZE && h.answer) {
+		*event = RMIO_SLAVE_SHADOW_SIZE;
+		err = 0;
+		if (!*result)
+			*result = take_image(s, h.value, fds, nfds);
+	} else if (h.type == RMIO_CHAN_SHADOW_CTRL && h.answer && !nfds) {
+		*event = RMIO_SLAVE_SHADOW_CTRL;
+		err = 0;
+	}
+	for (i = 0; i < nfds; i++)
+		close(fds[i]);
+	return err;
+}
+
+/* Wait for the answer to the one question that was asked. */
+static int await(struct rmio_slave *s, enum rmio_slave_event wanted)
+{
+	uint64_t deadline = rmio_now_ns() + ANSWER_MS * 1000000ull, now;
+	struct pollfd p = { .fd = s->chan, .events = POLLIN };
+	enum rmio_slave_event event;
+	int err, result;
+
+	for (;;) {
+		err = rmio_slave_work(s, &event, &result);
+		if (!err && event == wanted)
+			return result;
+		if (err && err != -EAGAIN)
+			return err;
+		now = rmio_now_ns();
+		if (now >= deadline)
+			return -ETIMEDOUT;
+		if (err)
+			poll(&p, 1, (int)((deadline - now) / 1000000) + 1);
+	}
+}
+
+int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size)
+{
+	int err = rmio_slave_shadow_size_begin(s, size);
+
+	return err ? err : await(s, RMIO_SLAVE_SHADOW_SIZE);
+}
+
+int rmio_slave_shadow_ctrl(struct rmio_slave *s, const struct rmio_area *areas, size_t n)
+{
+	int err = rmio_slave_shadow_ctrl_begin(s, areas, n);
+
+	return err ? err : await(s, RMIO_SLAVE_SHADOW_CTRL);
+}
+
+void *rmio_slave_mmap(const struct rmio_slave *s, size_t *size)
+{
+	if (size)
+		*size = s->image_size;
+	return s->image;
+}
