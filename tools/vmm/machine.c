@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Threads of the vCPUs and the order in which an exit is offered around:
+ * the VMM's own ports, then devices, then all ones.
+ */
+#include "machine.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int vmm_machine_init(struct vmm_machine *m, struct vmm_vm *vm, int console_fd)
+{
+	memset(m, 0, sizeof(*m));
+	m->vm = vm;
+	m->console_fd = console_fd;
+	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->ended_fd < 0)
+		return -errno;
+	pthread_mutex_init(&m->lock, NULL);
+	return 0;
+}
+
+void vmm_machine_exit(struct vmm_machine *m)
+{
+	close(m->ended_fd);
+	pthread_mutex_destroy(&m->lock);
+}
+
+/* -- console -------------------------------------------------------------- */
+
+/* Called with the lock held. */
+static void console_flush(struct vmm_machine *m)
+{
+	for (size_t at = 0; at < m->out_len;) {
+		ssize_t n = write(m->console_fd, m->out + at, m->out_len - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		at += (size_t)n;
+	}
+	m->out_len = 0;
+}
+
+static void console_put(struct vmm_machine *m, const uint8_t *data, size_t len)
+{
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < len; i++) {
+		m->out[m->out_len++] = (char)data[i];
+		if (data[i] == '\n' || m->out_len == sizeof(m->out))
+			console_flush(m);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* -- the end -------------------------------------------------------------- */
+
+static void end(struct vmm_machine *m, bool failed, uint32_t status, const char *reason)
+{
+	uint64_t one = 1;
+	bool first;
+
+	pthread_mutex_lock(&m->lock);
+	first = !m->ended;
+	if (first) {
+		m->ended = true;
+		m->failed = failed;
+		m->status = status;
+		snprintf(m->reason, sizeof(m->reason), "%s", reason);
+		console_flush(m);
+	}
+	pthread_mutex_unlock(&m->lock);
+	if (!first)
+		return;
+	vmm_vm_stop(m->vm);
+	if (write(m->ended_fd, &one, sizeof(one)) < 0)
+		return;	/* cannot happen: the counter is zero */
+}
+
+void vmm_machine_end(struct vmm_machine *m, uint32_t status)
+{
+	end(m, false, status, "");
+}
+
+void vmm_machine_fail(struct vmm_machine *m, const char *fmt, ...)
+{
+	char reason[sizeof(m->reason)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	end(m, true, 0, reason);
+}
+
+/* -- exits ---------------------------------------------------------------- */
+
+static uint32_t port_value(const uint8_t *data, unsigned int size)
+{
+	uint32_t v = 0;
+
+	memcpy(&v, data, size);
+	return v;
+}
+
+/* One element of an access to the ports of the VMM itself. */
+static void answer_port(struct vmm_machine *m, uint16_t port, bool out, uint8_t *data,
+			unsigned int size)
+{
+	if (!out)
+		memset(data, 0xff, size);
+	switch (port) {
+	case VMM_PORT_CONSOLE:
+		if (out)
+			console_put(m, data, size);
+		else
+			data[0] = VMM_PORT_CONSOLE;
+		break;
+	case VMM_PORT_EXIT:
+		if (out)
+			vmm_machine_end(m, port_value(data, size));
+		break;
+	default:
+		if (m->ops && m->ops->port)
+			m->ops->port(m->arg, port, out, data, size);
+		break;
+	}
+}
+
+/*
+ * A device's answer.  A kick ends its wait; the access stays under way and is
+ * taken up again before KVM_RUN, or is forgotten with the VM.
+ */
+static bool answer_device(struct vmm_machine *m, struct vmm_vcpu *vcpu, int *rc)
+{
+	*rc = -EOPNOTSUPP;
+	if (!m->ops || !m->ops->exit)
+		return true;
+	for (;;) {
+		*rc = m->ops->exit(m->arg, vcpu);
+		if (*rc != -EINTR)
+			return true;
+		vmm_vcpu_clear_kick(vcpu);
+		if (vmm_vm_stopping(m->vm))
+			return false;
+	}
+}
+
+bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	char what[160];
+	uint8_t *data;
+	int rc;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_MMIO:
+		if (!answer_device(m, vcpu, &rc))
+			return false;
+		if (rc == -EOPNOTSUPP && !run->mmio.is_write)
+			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		break;
+	case KVM_EXIT_IO:
+		data = (uint8_t *)run + run->io.data_offset;
+		if (run->io.port < VMM_PORT_DEVICES) {
+			for (uint32_t i = 0; i < run->io.count; i++)
+				answer_port(m, run->io.port, run->io.direction == KVM_EXIT_IO_OUT,
+					    data + i * run->io.size, run->io.size);
+			return true;
+		}
+		if (!answer_device(m, vcpu, &rc))
+			return false;
+		if (rc == -EOPNOTSUPP && run->io.direction == KVM_EXIT_IO_IN)
+			memset(data, 0xff, (size_t)run->io.size * run->io.count);
+		break;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		return true;
+	default:
+		vmm_vcpu_describe_exit(vcpu, what, sizeof(what));
+		vmm_machine_fail(m, "%s", what);
+		return false;
+	}
+	if (rc && rc != -EOPNOTSUPP) {
+		vmm_machine_fail(m, "vCPU %u: access to a device: %s", vcpu->index, strerror(-rc));
+		return false;
+	}
+	return true;
+}
+
+struct start {
+	struct vmm_machine *m;
+	struct vmm_vcpu *vcpu;
+	pthread_barrier_t *ready;
+};
+
+static void *vcpu_thread(void *arg)
+{
+	struct start s = *(struct start *)arg;
+	int rc;
+
+	vmm_vcpu_enter(s.vcpu);
+	pthread_barrier_wait(s.ready);
+	while (!vmm_vm_stopping(s.m->vm)) {
+		/* Only a kick is a reason to look at the flag again. */
+		do {
+			rc = vmm_vcpu_run(s.vcpu);
+		} while (!rc && vmm_machine_answer(s.m, s.vcpu));
+		if (rc && rc != -EINTR)
+			vmm_machine_fail(s.m, "vCPU %u: KVM_RUN: %s", s.vcpu->index, strerror(-rc));
+	}
+	vmm_vcpu_leave(s.vcpu);
+	return NULL;
+}
+
+int vmm_machine_start(struct vmm_machine *m, struct vmm_err *err)
+{
+	pthread_barrier_t ready;
+	unsigned int n;
+	int rc = 0;
+
+	/* Entered before the guest runs: a stop finds every thread to kick. */
+	pthread_barrier_init(&ready, NULL, 2);
+	for (n = 0; n < m->vm->nr_vcpus; n++) {
+		struct start s = { m, &m->vm->vcpus[n], &ready };
+
+		rc = -pthread_create(&m->threads[n], NULL, vcpu_thread, &s);
+		if (rc) {
+			vmm_fail(err, rc, "a thread for vCPU %u: %s", n, strerror(-rc));
+			break;
+		}
+		m->nr_threads = n + 1;
+		pthread_barrier_wait(&ready);
+	}
+	pthread_barrier_destroy(&ready);
+	return rc;
+}
+
+void vmm_machine_join(struct vmm_machine *m)
+{
+	for (unsigned int i = 0; i < m->nr_threads; i++)
+		pthread_join(m->threads[i], NULL);
+	m->nr_threads = 0;
+}
