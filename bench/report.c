@@ -27,6 +27,9 @@ static const struct bench_run *find_rival(const struct bench_run *run, const cha
 		if (r->placement != BENCH_NOWHERE && run->placement != BENCH_NOWHERE &&
 		    r->placement != run->placement)
 			continue;
+		/* How a sleeper compares with a spinning pair says nothing about either. */
+		if (r->wait == BENCH_POLL && run->wait == BENCH_SLEEP)
+			continue;
 		score = 2 * (r->placement == run->placement) + (r->wait == run->wait);
 		if (score > best_score) {
 			best = r;
@@ -63,7 +66,7 @@ static void print_rate(double rate)
 static void print_row(const struct bench_run *r, const struct bench_run *runs, size_t n)
 {
 	const char *place = bench_placement_name(r->placement);
-	const char *wait = bench_wait_name(r->wait);
+	const char *wait = bench_wait_name(r->wait), *sep = "  ";
 	int i;
 
 	printf("%-24s %-9s %-8s", r->name, place ? place : "-", wait ? wait : "-");
@@ -92,8 +95,10 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 	for (i = 0; i < BENCH_MAX_RIVALS && r->def->rivals[i]; i++) {
 		const struct bench_run *rival = find_rival(r, r->def->rivals[i], runs, n);
 
-		if (rival)
-			printf("%s%.2fx %s", i ? ", " : "  ", figure(r) / figure(rival), rival->name);
+		if (!rival)
+			continue;
+		printf("%s%.2fx %s", sep, figure(r) / figure(rival), rival->name);
+		sep = ", ";
 	}
 	printf("\n");
 }

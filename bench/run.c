@@ -38,6 +38,8 @@ struct options {
 
 static const struct bench_case *const families[] = {
 	bench_limits_cases,
+	bench_ring_cases,
+	bench_kvm_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];
@@ -339,6 +341,7 @@ static void run_slice(struct bench_run *r, uint64_t ns)
 	int err;
 
 	current = r->name;
+	r->extra = 0;
 	alarm(HANG_SECONDS + ns / 1000000000);
 	err = bench_pin(r->cpu);
 	if (!err)
