@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The device end of a vfio-user connection: takes messages off the socket,
+ * checks them, calls the device, sends the replies.  Beside the data path once
+ * rings are attached; the data path for clients that know nothing of rmio.
+ *
+ * Nothing here blocks.  One thread at a time, the loop's.
+ */
+#ifndef RMIO_USER_VU_SERVER_H
+#define RMIO_USER_VU_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vu_server;
+
+/*
+ * What the connection asks of the device.  Arguments have been checked against
+ * the protocol, and accesses against the size that region_info gives; nothing
+ * else is checked.  Each returns 0 or -errno, which becomes the error reply.
+ *
+ * Descriptors are the server's: an op takes one by writing -1 over it, the rest
+ * is closed after the call, whatever it returned.
+ *
+ * An op may not free the server, nor call its _readable or _writable.
+ * Unless it says "may be NULL", an op must be there.
+ */
+struct vu_server_ops {
+	/* VFIO_DEVICE_FLAGS_*, number of region and of irq indices. */
+	void (*device_info)(void *arg, uint32_t *flags, uint32_t *regions, uint32_t *irqs);
+	/* For index < regions.  Size 0: no such region.  VFIO_REGION_INFO_FLAG_READ, _WRITE. */
+	int (*region_info)(void *arg, uint32_t index, uint64_t *size, uint32_t *flags);
+	/* For index < irqs.  VFIO_IRQ_INFO_*; count 0: none. */
+	int (*irq_info)(void *arg, uint32_t index, uint32_t *flags, uint32_t *count);
+	/* [off, off + count) lies in the region, count is 1 .. VU_MAX_XFER; any alignment. */
+	int (*region_read)(void *arg, uint32_t index, uint64_t off, void *buf, uint32_t count);
+	int (*region_write)(void *arg, uint32_t index, uint64_t off, const void *buf,
+			    uint32_t count);
+	/*
+	 * All multiples of 4096, size not 0, neither sum wraps; prot: PROT_READ and
+	 * PROT_WRITE as the device may access it, not 0.  *fd: a regular file (memfd)
+	 * that is at this moment long enough, or -1: memory that the client would
+	 * serve by messages, which the device cannot reach; an op that takes such
+	 * a range lets accesses to it fail.  -EEXIST: overlaps a mapping.
+	 */
+	int (*dma_map)(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd);
+	/* Exactly what has been mapped before, or (all) everything.  -ENOENT. */
+	int (*dma_unmap)(void *arg, uint64_t iova, uint64_t size, bool all);
+	/*
+	 * [start, start + count) lies in the index.
+	 * action: VFIO_IRQ_SET_ACTION_MASK, _UNMASK or _TRIGGER; data, one of
+	 *   _DATA_NONE     do it; with _TRIGGER, start 0 and count 0: disable the index
+	 *   _DATA_BOOL     bools[i] is 0 or 1: do it or not
+	 *   _DATA_EVENTFD  fds[i]: the descriptor of start + i; fds NULL: have none
+	 * A descriptor is an eventfd, but may be a blocking one whose counter the
+	 * client has filled up: write(2) to it may block.
+	 */
+	int (*set_irqs)(void *arg, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
+			uint32_t count, int *fds, const uint8_t *bools);
+	int (*reset)(void *arg);
+	/*
+	 * The slave descriptor, for rmio_slave_open; not checked, once a connection
+	 * unless it fails.  May be NULL: the capability "rmio" is not offered.
+	 */
+	int (*attach)(void *arg, int *fd);
+	/*
+	 * A line for the log: a message was refused and why.  A peer gets no more
+	 * than VU_LOG_MAX a connection.  May be NULL.
+	 */
+	void (*log)(void *arg, const char *line);
+};
+
+#define VU_LOG_MAX	32u
+
+/*
+ * Serve @fd, a connected SOCK_STREAM UNIX socket, taking it over (also on
+ * failure) and making it non-blocking and close-on-exec.  @ops is kept, not
+ * copied.  0, -ENOTSOCK or -EPROTOTYPE (another kind of descriptor), -ENOMEM.
+ */
+int vu_server_new(int fd, const struct vu_server_ops *ops, void *arg, struct vu_server **srv);
+
+/* To poll for POLLIN, and for POLLOUT while vu_server_wants_write. */
+int vu_server_fd(const struct vu_server *srv);
+
+/*
+ * Serve what is there, up to VU_TURN messages.
+ *   0        nothing more there
+ *   1        there may be more: call again, after others have had their turn
+ *   -errno   free it: -ECONNRESET the peer has gone, -EPROTO it spoke nonsense,
+ *            -ENOBUFS it does not read its replies, -ENOMEM
+ */
+int vu_server_readable(struct vu_server *srv);
+
+#define VU_TURN		64u
+
+bool vu_server_wants_write(const struct vu_server *srv);
+
+/* Send what is queued.  0, or -errno: free it, as above. */
+int vu_server_writable(struct vu_server *srv);
+
+/* Why it has to be freed, for a log line; "" while it serves. */
+const char *vu_server_reason(const struct vu_server *srv);
+
+/* Has the client asked for rings (a successful attach)? */
+bool vu_server_attached(const struct vu_server *srv);
+
+void vu_server_free(struct vu_server *srv);
+
+#endif
