@@ -93,7 +93,11 @@ inline ring_if_needed(p)
 	g = mem[NEED_WAKE];						/* P3 */
 	if
 	:: g != 0 ->						/* P4 */
-		atomic { empty(buffer[p]) -> old = rung; rung = g }
+		old = rung;
+		if
+		:: old != g -> atomic { empty(buffer[p]) -> old = rung; rung = g }
+		:: else
+		fi;
 		if
 		:: old != g -> ring_bell(p)
 		:: else
