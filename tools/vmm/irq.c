@@ -47,7 +47,7 @@ static int write_routes(struct vmm_vm *vm)
 		struct vmm_route *r = &vm->routes[i];
 		struct kvm_irq_routing_entry *e;
 
-		if (!r->used)
+		if (!r->set)
 			continue;
 		e = &t->entries[t->nr++];
 		e->gsi = VMM_GSI_MSI + i;
@@ -92,7 +92,7 @@ int vmm_msi_route_new(struct vmm_vm *vm)
 
 int vmm_msi_route_set(struct vmm_vm *vm, unsigned int gsi, uint64_t addr, uint32_t data)
 {
-	struct vmm_route *r;
+	struct vmm_route *r, old;
 	int rc;
 
 	if (gsi < VMM_GSI_MSI || gsi - VMM_GSI_MSI >= VMM_MSI_MAX)
@@ -102,9 +102,14 @@ int vmm_msi_route_set(struct vmm_vm *vm, unsigned int gsi, uint64_t addr, uint32
 	if (!r->used) {
 		rc = -ENOENT;
 	} else {
+		old = *r;
+		r->set = true;
 		r->addr = addr;
 		r->data = data;
 		rc = write_routes(vm);
+		/* What KVM refuses must not spoil the table for the others. */
+		if (rc)
+			*r = old;
 	}
 	pthread_mutex_unlock(&vm->route_lock);
 	return rc;
@@ -115,7 +120,7 @@ void vmm_msi_route_free(struct vmm_vm *vm, unsigned int gsi)
 	if (gsi < VMM_GSI_MSI || gsi - VMM_GSI_MSI >= VMM_MSI_MAX)
 		return;
 	pthread_mutex_lock(&vm->route_lock);
-	vm->routes[gsi - VMM_GSI_MSI].used = false;
+	vm->routes[gsi - VMM_GSI_MSI] = (struct vmm_route){ .used = false };
 	write_routes(vm);
 	pthread_mutex_unlock(&vm->route_lock);
 }

@@ -82,6 +82,7 @@ struct vmm_vcpu {
 
 struct vmm_route {
 	bool used;
+	bool set;		/* has an address and data */
 	uint64_t addr;
 	uint32_t data;
 };
