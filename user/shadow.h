@@ -20,11 +20,13 @@ struct rmio_map;
 /*
  * Check and compile.  The areas are copied before they are checked, may come in
  * any order, and may be all of one range or of many.  n 0 makes the default map.
- *   -E2BIG more than RMIO_AREAS_MAX; -EINVAL empty area, unknown load, store,
- *   flags, size bits, range id above 65535, no sizes where the shadow is used;
- *   -EOVERFLOW offset + length or shadow_offset + length wraps; -ERANGE beyond
- *   the shadow image; -EEXIST overlap within a range; -ENOMEM.
- * On error *bad (may be NULL) is the index in @areas of the culprit.
+ *   -E2BIG more than RMIO_AREAS_MAX, or of more than RMIO_RANGES_MAX ranges;
+ *   -EINVAL empty area, unknown load, store, flags, size bits, range id above
+ *   65535, no sizes where the shadow is used; -EOVERFLOW offset + length or
+ *   shadow_offset + length wraps; -ERANGE uses the shadow and lies beyond the
+ *   image; -EEXIST overlap within a range; -ENOMEM.
+ * On error *bad (may be NULL) is the index in @areas of the culprit: the first,
+ * or of two that overlap the second; untouched with -ENOMEM.
  */
 int rmio_map_new(const struct rmio_area *areas, size_t n, uint64_t shadow_size,
 		 struct rmio_map **map, size_t *bad);
