@@ -100,6 +100,7 @@ const char *bench_wait_name(enum bench_wait wait);			/* NULL: none */
 
 /* One CPU-time interval over the measuring thread and its peer. */
 uint64_t bench_cpu_ns(const struct bench_run *run);
+uint64_t bench_peer_cpu_ns(const struct bench_run *run);
 
 /*
  * Calls @op for @ns nanoseconds after a warm-up of an eighth of that. Each call

@@ -77,14 +77,18 @@ static uint64_t clock_ns(clockid_t clock)
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
-uint64_t bench_cpu_ns(const struct bench_run *run)
+uint64_t bench_peer_cpu_ns(const struct bench_run *run)
 {
-	uint64_t ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	clockid_t clock;
 
-	if (run->peer && !clock_getcpuclockid(run->peer, &clock))
-		ns += clock_ns(clock);
-	return ns;
+	if (!run->peer || clock_getcpuclockid(run->peer, &clock))
+		return 0;
+	return clock_ns(clock);
+}
+
+uint64_t bench_cpu_ns(const struct bench_run *run)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID) + bench_peer_cpu_ns(run);
 }
 
 int bench_why(struct bench_run *run, int status, const char *fmt, ...)

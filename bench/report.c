@@ -11,6 +11,11 @@
 
 #include "bench.h"
 
+static bool measured(const struct bench_run *r)
+{
+	return !r->status && r->elapsed_ns;
+}
+
 /* The rival's run that compares best with @run: as placed, and as waiting, if there is one. */
 static const struct bench_run *find_rival(const struct bench_run *run, const char *name,
 					  const struct bench_run *runs, size_t n)
@@ -22,7 +27,7 @@ static const struct bench_run *find_rival(const struct bench_run *run, const cha
 	for (i = 0; i < n; i++) {
 		const struct bench_run *r = &runs[i];
 
-		if (strcmp(r->name, name) || !r->ops || r->status)
+		if (strcmp(r->name, name) || !measured(r))
 			continue;
 		if (r->placement != BENCH_NOWHERE && run->placement != BENCH_NOWHERE &&
 		    r->placement != run->placement)
@@ -39,7 +44,6 @@ static const struct bench_run *find_rival(const struct bench_run *run, const cha
 	return best;
 }
 
-/* The time or, for a case that measures CPU time, the CPU time of one operation. */
 static double figure(const struct bench_run *r)
 {
 	return hist_percentile(&r->hist, 50) / 1000.0;
@@ -70,7 +74,7 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 	int i;
 
 	printf("%-24s %-9s %-8s", r->name, place ? place : "-", wait ? wait : "-");
-	if (r->status || !r->ops) {
+	if (!measured(r)) {
 		printf(" %s: %s\n", r->status < 0 ? "failed" : "not run",
 		       r->why[0] ? r->why : strerror(-r->status));
 		return;
@@ -124,7 +128,7 @@ static const struct bench_run *find_run(const char *name, enum bench_placement p
 
 	for (i = 0; i < n; i++)
 		if (!strcmp(runs[i].name, name) && runs[i].placement == placement &&
-		    runs[i].wait == wait && runs[i].ops && !runs[i].status)
+		    runs[i].wait == wait && measured(&runs[i]))
 			return &runs[i];
 	return NULL;
 }
@@ -234,6 +238,8 @@ static struct json_object *run_json(const struct bench_run *r)
 	struct json_object *o = json_object_new_object();
 	const struct hist *h = &r->hist;
 	bool latency = h->count > 0;
+	/* One operation of an idle process is a second of having nothing to do. */
+	double ops = latency ? r->ops : r->elapsed_ns / 1e9;
 
 	json_object_object_add(o, "case", json_object_new_string(r->name));
 	json_object_object_add(o, "placement", string_or_null(bench_placement_name(r->placement)));
@@ -247,10 +253,10 @@ static struct json_object *run_json(const struct bench_run *r)
 			       latency ? number(hist_percentile(h, 99.9) / 1000.0) : NULL);
 	json_object_object_add(o, "max_ns", latency ? number(h->max / 1000.0) : NULL);
 	json_object_object_add(o, "ops_per_s",
-			       latency ? number(r->ops * 1e9 / r->elapsed_ns) : NULL);
+			       latency ? number(ops * 1e9 / r->elapsed_ns) : NULL);
 	json_object_object_add(o, "user_exits", r->def->flags & BENCH_KVM ?
-			       number((double)r->user_exits / r->ops) : NULL);
-	json_object_object_add(o, "cpu_ns_per_op", number((double)r->cpu_ns / r->ops));
+			       number(r->user_exits / ops) : NULL);
+	json_object_object_add(o, "cpu_ns_per_op", number(r->cpu_ns / ops));
 	json_object_object_add(o, "histogram", histogram_json(h));
 	return o;
 }
@@ -266,7 +272,7 @@ int report_json(const char *file, const struct bench_machine *m,
 	json_object_object_add(root, "schema", json_object_new_int(1));
 	json_object_object_add(root, "machine", machine_json(m));
 	for (i = 0; i < n; i++)
-		if (!runs[i].status && runs[i].ops)
+		if (measured(&runs[i]))
 			json_object_array_add(results, run_json(&runs[i]));
 	json_object_object_add(root, "results", results);
 
