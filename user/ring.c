@@ -137,6 +137,16 @@ int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r)
 	return rmio_prod_push_n(p, r, 1);
 }
 
+uint64_t rmio_prod_stores(const struct rmio_prod *p)
+{
+	uint64_t i, n = 0;
+
+	/* The device cannot write to the slots: they are still what was pushed. */
+	for (i = p->done; i != p->tail; i++)
+		n += p->slots[i & (p->slots_nr - 1)].op == RMIO_OP_STORE;
+	return n;
+}
+
 bool rmio_prod_reply(const struct rmio_prod *p, uint64_t seq, uint64_t *data)
 {
 	if (load_acquire(&p->up->reply_seq) != seq)

@@ -55,7 +55,7 @@ struct rmio_slave {
 
 static uint32_t lanes_used(const struct rmio_slave *s)
 {
-	uint32_t n = rmio_event_read(&s->down->lanes_used);
+	uint32_t n = rmio_word_read(&s->down->lanes_used);
 
 	return n < s->nr_lanes ? n : s->nr_lanes;
 }
@@ -365,7 +365,7 @@ void rmio_slave_bell_disarm(struct rmio_slave *s)
 
 int rmio_slave_cpu(const struct rmio_slave *s)
 {
-	uint32_t cpu = rmio_event_read(&s->lanes[s->last].cons.down->cpu);
+	uint32_t cpu = rmio_word_read(&s->lanes[s->last].cons.down->cpu);
 
 	return cpu < 65536 ? (int)cpu : -1;
 }

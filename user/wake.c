@@ -185,7 +185,12 @@ void rmio_event_raise(uint32_t *event)
 	errno = saved;
 }
 
-uint32_t rmio_event_read(const uint32_t *event)
+uint32_t rmio_word_read(const uint32_t *word)
 {
-	return __atomic_load_n(event, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+void rmio_word_write(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }

@@ -115,6 +115,9 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 
 /* Change *event and wake whoever sleeps on it; async-signal-safe. */
 void rmio_event_raise(uint32_t *event);
-uint32_t rmio_event_read(const uint32_t *event);
+
+/* A word that one thread at a time writes and others look at. */
+uint32_t rmio_word_read(const uint32_t *word);
+void rmio_word_write(uint32_t *word, uint32_t value);
 
 #endif

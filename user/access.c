@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * One access of 1, 2, 4 or 8 bytes: find the range, ask the access map, answer
+ * from the shadow, post to the lane, or wait for the device (design 3 and 6).
+ * The vCPU's side of the data path.
+ */
+#include "vm.h"
+
+#include <errno.h>
+
+/*
+ * Between enter and leave, the vCPU lets go of its lock and rmio_master_free
+ * waits.  After leave the master is still there until the lock is let go.
+ */
+static void enter(struct rmio_vcpu *v, struct rmio_master *m)
+{
+	v->inside = m;
+	pthread_mutex_unlock(&v->lock);
+}
+
+static void leave(struct rmio_vcpu *v)
+{
+	pthread_mutex_lock(&v->lock);
+	/* rmio_access_piece() tells rmio_master_free once it has let go of the lock. */
+	v->left_dead |= rmio_state_dead(v->inside->state);
+	v->inside = NULL;
+}
+
+/* Called and returns with v->lock held, lets go of it while waiting. */
+static int wait_unlocked(struct rmio_vcpu *v, struct rmio_master *m, struct until *u)
+{
+	uint64_t timeout = m->timeout_ns;
+	int err;
+
+	enter(v, m);
+	err = rmio_vcpu_wait(v, m, u, timeout);
+	leave(v);
+	return err;
+}
+
+/* The request is in the ring; wait for its reply.  0, -EINTR, -ENODEV. */
+static int await_reply(struct rmio_vcpu *v, struct rmio_master *m, uint64_t *data)
+{
+	struct pending *p = &v->pending;
+	struct until u = {
+		.lane = &m->lanes[v->index],
+		.seq = p->seq,
+		.done = p->seq,
+	};
+	int err = wait_unlocked(v, m, &u);
+
+	if (err == -EINTR)
+		return err;
+	p->waiting = NULL;
+	p->seq = 0;
+	if (!err)
+		*data = u.data;
+	return err;
+}
+
+/* Wait until all but @left requests of the lane are complete. */
+static int await_done(struct rmio_vcpu *v, struct rmio_master *m, uint64_t left)
+{
+	struct rmio_prod *lane = &m->lanes[v->index];
+	struct until u = { .lane = lane, .done = lane->tail - left };
+
+	return wait_unlocked(v, m, &u);
+}
+
+/*
+ * Put one request into the lane.  0 done; 1 look again, the lock was let go;
+ * -EINTR; -ENODEV.
+ */
+static int push(struct rmio_vcpu *v, struct rmio_master *m, const struct rmio_request *r)
+{
+	struct rmio_prod *lane = &m->lanes[v->index];
+	int err = rmio_prod_push(lane, r);
+
+	if (!err) {
+		rmio_bell_ring(&m->bell);
+		return 0;
+	}
+	if (err == -EAGAIN) {
+		rmio_count(&lane->down->counters.full, 1);
+		/* Half of it: a vCPU woken for each slot would sleep for each store. */
+		err = await_done(v, m, lane->slots_nr / 2);
+		return err ? err : 1;
+	}
+	enter(v, m);
+	rmio_master_kill(m, RMIO_STATE_PROTOCOL, "impossible values in the lane");
+	leave(v);
+	return -ENODEV;
+}
+
+/* Nobody there.  Called with v->lock held and @m alive as an object. */
+static void no_device(struct rmio_prod *lane, bool store, uint32_t len, uint64_t *data)
+{
+	if (store) {
+		rmio_count(&lane->down->counters.discarded, 1);
+	} else {
+		rmio_count(&lane->down->counters.ones, 1);
+		*data = rmio_ones(len);
+	}
+}
+
+static int load(struct rmio_vcpu *v, const struct range *r, struct access *a)
+{
+	struct rmio_master *m = r->master;
+	struct rmio_prod *lane = &m->lanes[v->index];
+	struct rmio_counters *c = &lane->down->counters;
+	struct rmio_request req = {
+		.offset = a->addr - r->addr,
+		.range_id = (uint16_t)r->id,
+		.vcpu = (uint16_t)v->index,
+		.op = RMIO_OP_LOAD,
+		.len = (uint8_t)a->len,
+	};
+	struct rmio_decision d;
+	int err;
+
+	rmio_map_load(m->map, r->id, req.offset, a->len, &d);
+	if (d.verdict == RMIO_FROM_SHADOW) {
+		if (!d.relaxed && rmio_prod_outstanding(lane)) {
+			err = rmio_prod_update(lane);
+			if (err || rmio_prod_outstanding(lane)) {
+				rmio_count(&c->ordered, 1);
+				err = await_done(v, m, 0);
+				return err ? err : 1;
+			}
+		}
+		rmio_count(&c->shadow, 1);
+		a->data = rmio_shadow_get(m->image, d.shadow_offset, a->len);
+		return 0;
+	}
+	err = push(v, m, &req);
+	if (err)
+		return err;
+	if (d.verdict == RMIO_TO_DEVICE_SIZE)
+		rmio_count(&c->refused_size, 1);
+	rmio_count(&c->loads, 1);
+	v->pending.waiting = m;
+	v->pending.seq = lane->tail;
+	err = await_reply(v, m, &a->data);
+	a->data &= rmio_ones(a->len);
+	return err;
+}
+
+static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
+{
+	struct rmio_master *m = r->master;
+	struct rmio_prod *lane = &m->lanes[v->index];
+	struct rmio_counters *c = &lane->down->counters;
+	struct rmio_request req = {
+		.offset = a->addr - r->addr,
+		.data = a->data & rmio_ones(a->len),
+		.range_id = (uint16_t)r->id,
+		.vcpu = (uint16_t)v->index,
+		.op = RMIO_OP_STORE,
+		.len = (uint8_t)a->len,
+	};
+	struct rmio_decision d;
+	uint64_t ignored;
+	int err;
+
+	rmio_map_store(m->map, r->id, req.offset, a->len, &d);
+	if (d.verdict == RMIO_WAIT_STORE) {
+		req.op = RMIO_OP_STORE_SYNC;
+		err = push(v, m, &req);
+		if (err)
+			return err;
+		rmio_count(&c->sync, 1);
+		v->pending.waiting = m;
+		v->pending.seq = lane->tail;
+		return await_reply(v, m, &ignored);
+	}
+	/*
+	 * The shadow first: what the device's handler then makes of the register
+	 * must not be overwritten by the guest's older value.
+	 */
+	if (d.verdict == RMIO_POST_THROUGH) {
+		if (rmio_prod_outstanding(lane) == lane->slots_nr)
+			rmio_prod_update(lane);
+		if (rmio_prod_outstanding(lane) < lane->slots_nr)
+			rmio_shadow_put(m->image, d.shadow_offset, req.data, a->len);
+	}
+	err = push(v, m, &req);
+	if (!err)
+		rmio_count(&c->posted, 1);
+	return err;
+}
+
+int rmio_access_piece(struct rmio_vcpu *v, struct access *a)
+{
+	struct pending *p = &v->pending;
+	enum range_match match;
+	const struct range *r;
+	struct rmio_master *m;
+	bool left_dead;
+	int err;
+
+	pthread_mutex_lock(&v->lock);
+	if (p->seq) {
+		/* Taken up again: the request is in the ring, or its device is gone. */
+		m = p->waiting;
+		err = -ENODEV;
+		if (m)
+			err = await_reply(v, m, &a->data);
+		if (err == -ENODEV) {
+			a->data = rmio_ones(a->len);
+			if (m)
+				no_device(&m->lanes[v->index], a->store, a->len, &a->data);
+			p->seq = 0;
+			err = 0;
+		}
+		goto out;
+	}
+	do {
+		match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len,
+					&v->hit[a->bus], &r);
+		if (match != RANGE_HIT) {
+			err = match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
+			break;
+		}
+		m = r->master;
+		err = -ENODEV;
+		if (!rmio_state_dead(m->state))
+			err = a->store ? store(v, r, a) : load(v, r, a);
+		if (err == -ENODEV) {
+			no_device(&m->lanes[v->index], a->store, a->len, &a->data);
+			err = 0;
+		}
+	} while (err == 1);
+out:
+	left_dead = v->left_dead;
+	v->left_dead = false;
+	pthread_mutex_unlock(&v->lock);
+	if (left_dead) {
+		pthread_mutex_lock(&v->vm->lock);
+		pthread_cond_broadcast(&v->vm->left);
+		pthread_mutex_unlock(&v->vm->lock);
+	}
+	return err;
+}

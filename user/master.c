@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The master of a remote device on the exit back end (design 3): its memory,
+ * its state, its end.  Made and destroyed beside the data path.
+ */
+#include "chan.h"
+#include "memfd.h"
+#include "opts.h"
+#include "vm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RING_SLOTS	256u
+#define TIMEOUT_NS	5000000000ull
+
+static int new_region(const char *name, uint64_t size, bool write, bool future_write, int *fd,
+		      void **mem)
+{
+	int err;
+
+	*fd = rmio_memfd_new(name, size);
+	if (*fd < 0)
+		return *fd;
+	*mem = rmio_memfd_map(*fd, size, write, NULL);
+	if (!*mem) {
+		err = -errno;
+		goto close_fd;
+	}
+	/* From here on nobody else can map it for writing. */
+	err = rmio_memfd_seal(*fd, future_write);
+	if (!err)
+		return 0;
+	munmap(*mem, size);
+close_fd:
+	close(*fd);
+	return err;
+}
+
+static int new_lanes(struct rmio_master *m, uint32_t slots)
+{
+	size_t stride = rmio_lane_stride(slots);
+	uint32_t n = m->vm->max_vcpus, i;
+	void *mem;
+	int err;
+
+	m->down_size = RMIO_PAGE + n * stride;
+	err = new_region("rmio-down", m->down_size, true, true, &m->down_fd, &mem);
+	if (err)
+		return err;
+	m->down = mem;
+	m->up_size = (uint64_t)RMIO_PAGE * (1 + n);
+	err = new_region("rmio-up", m->up_size, false, false, &m->up_fd, &mem);
+	if (err)
+		goto free_down;
+	m->up = mem;
+	m->down->magic = RMIO_ABI_MAGIC;
+	m->down->version = RMIO_ABI_VERSION;
+	m->down->features = RMIO_FEATURES;
+	m->down->nr_lanes = n;
+	m->down->ring_slots = slots;
+	m->down->lane_stride = stride;
+	m->down->size = m->down_size;
+	for (i = 0; i < n; i++)
+		rmio_prod_init(&m->lanes[i], (char *)m->down + RMIO_PAGE + i * stride,
+			       (const char *)m->up + RMIO_PAGE * (1 + i), slots, 0);
+	m->bell.down = m->down;
+	m->bell.up = m->up;
+	m->bell.chan = -1;
+	return 0;
+
+free_down:
+	munmap(m->down, m->down_size);
+	close(m->down_fd);
+	return err;
+}
+
+static void free_lanes(struct rmio_master *m)
+{
+	munmap((void *)m->up, m->up_size);
+	munmap(m->down, m->down_size);
+	close(m->up_fd);
+	close(m->down_fd);
+}
+
+int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
+		    struct rmio_master **out)
+{
+	struct rmio_master_opts o;
+	struct rmio_master *m;
+	int err = rmio_opts_copy(&o, sizeof(o), opts);
+
+	if (err)
+		return err;
+	if (o.backend != RMIO_BACKEND_AUTO && o.backend != RMIO_BACKEND_EXIT)
+		return -ENOTSUP;
+	if (!o.ring_slots)
+		o.ring_slots = RING_SLOTS;
+	if (!rmio_lane_stride(o.ring_slots))
+		return -EINVAL;
+	m = calloc(1, sizeof(*m) + vm->max_vcpus * sizeof(m->lanes[0]));
+	if (!m)
+		return -ENOMEM;
+	m->vm = vm;
+	m->arg = o.arg;
+	m->chan = -1;
+	m->timeout_ns = o.timeout_ns ? o.timeout_ns : TIMEOUT_NS;
+	err = -ENOMEM;
+	m->name = strdup(o.name ? o.name : "device");
+	if (!m->name)
+		goto free_master;
+	err = new_lanes(m, o.ring_slots);
+	if (err)
+		goto free_name;
+	pthread_mutex_lock(&vm->control);
+	m->id = vm->next_id++;
+	m->next = vm->masters;
+	vm->masters = m;
+	pthread_mutex_lock(&vm->lock);
+	rmio_word_write(&m->down->lanes_used, vm->lanes_used);
+	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_unlock(&vm->control);
+	*out = m;
+	return 0;
+
+free_name:
+	free(m->name);
+free_master:
+	free(m);
+	return err;
+}
+
+int rmio_master_slave_fd(struct rmio_master *m)
+{
+	struct rmio_chan_hdr h = {
+		.magic = RMIO_ABI_MAGIC,
+		.version = RMIO_ABI_VERSION,
+		.type = RMIO_CHAN_HELLO,
+		.value = m->down_size,
+	};
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = m->id };
+	int give[2] = { m->down_fd, m->up_fd };
+	int fds[2];
+	int err;
+
+	pthread_mutex_lock(&m->vm->control);
+	err = -EBUSY;
+	if (m->chan >= 0)
+		goto unlock;
+	err = rmio_chan_pair(fds);
+	if (err)
+		goto unlock;
+	err = rmio_chan_send(fds[0], &h, NULL, 0, give, 2);
+	if (err)
+		goto close_pair;
+	if (epoll_ctl(m->vm->epoll, EPOLL_CTL_ADD, fds[0], &e)) {
+		err = -errno;
+		goto close_pair;
+	}
+	rmio_vm_freeze(m->vm);
+	m->chan = fds[0];
+	m->bell.chan = fds[0];
+	rmio_vm_thaw(m->vm);
+	pthread_mutex_unlock(&m->vm->control);
+	return fds[1];
+
+close_pair:
+	close(fds[0]);
+	close(fds[1]);
+unlock:
+	pthread_mutex_unlock(&m->vm->control);
+	return err;
+}
+
+/* With the VM frozen.  What is still in the rings will not be delivered. */
+static void discard(struct rmio_master *m)
+{
+	uint32_t i;
+
+	for (i = 0; i < m->vm->lanes_used; i++) {
+		struct rmio_prod *p = &m->lanes[i];
+
+		rmio_prod_update(p);
+		rmio_count(&p->down->counters.discarded, rmio_prod_stores(p));
+	}
+}
+
+void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *reason)
+{
+	struct rmio_vm *vm = m->vm;
+	uint32_t i;
+
+	rmio_vm_freeze(vm);
+	if (rmio_state_dead(m->state)) {
+		rmio_vm_thaw(vm);
+		return;
+	}
+	rmio_word_write(&m->state, why);
+	discard(m);
+	/* The device sees end of file, whatever it is doing. */
+	if (m->chan >= 0)
+		shutdown(m->chan, SHUT_RDWR);
+	for (i = 0; i < vm->lanes_used; i++)
+		if (vm->vcpus[i])
+			rmio_event_raise(&vm->vcpus[i]->event);
+	rmio_vm_thaw(vm);
+	rmio_bell_force(&m->bell);
+	if (vm->dead && reason)
+		vm->dead(vm->arg, m, why, reason);
+}
+
+/* With vm->lock held: does any vCPU still wait for @m? */
+static bool occupied(const struct rmio_master *m)
+{
+	struct rmio_vm *vm = m->vm;
+	bool yes = false;
+	uint32_t i;
+
+	for (i = 0; i < vm->lanes_used && !yes; i++) {
+		struct rmio_vcpu *v = vm->vcpus[i];
+
+		if (!v)
+			continue;
+		pthread_mutex_lock(&v->lock);
+		yes = v->inside == m;
+		pthread_mutex_unlock(&v->lock);
+	}
+	return yes;
+}
+
+void rmio_master_free(struct rmio_master *m)
+{
+	struct rmio_master **at;
+	struct rmio_vm *vm;
+	uint32_t i;
+
+	if (!m)
+		return;
+	vm = m->vm;
+	pthread_mutex_lock(&vm->control);
+	for (at = &vm->masters; *at != m; at = &(*at)->next)
+		;
+	*at = m->next;
+	pthread_mutex_unlock(&vm->control);
+
+	/* No reason: the VMM knows. */
+	rmio_master_kill(m, RMIO_STATE_CLOSED, NULL);
+	rmio_vm_freeze(vm);
+	rmio_range_drop(vm, m);
+	for (i = 0; i < vm->lanes_used; i++)
+		if (vm->vcpus[i])
+			rmio_vcpu_forget(vm->vcpus[i], m);
+	rmio_vm_thaw(vm);
+
+	pthread_mutex_lock(&vm->lock);
+	while (occupied(m))
+		pthread_cond_wait(&vm->left, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+
+	if (m->chan >= 0)
+		close(m->chan);
+	rmio_map_free(m->map);
+	if (m->image)
+		munmap(m->image, m->image_size);
+	free_lanes(m);
+	free(m->name);
+	free(m);
+}
+
+void rmio_master_timeout(struct rmio_master *m, uint64_t ns)
+{
+	rmio_vm_freeze(m->vm);
+	m->timeout_ns = ns ? ns : TIMEOUT_NS;
+	rmio_vm_thaw(m->vm);
+}
+
+enum rmio_state rmio_master_state(const struct rmio_master *m)
+{
+	return rmio_word_read(&m->state);
+}
+
+void *rmio_master_arg(const struct rmio_master *m)
+{
+	return m->arg;
+}
+
+const char *rmio_master_name(const struct rmio_master *m)
+{
+	return m->name;
+}
+
+int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_counters *c)
+{
+	uint32_t i;
+
+	memset(c, 0, sizeof(*c));
+	if (vcpu >= 0 && (uint32_t)vcpu >= m->vm->max_vcpus)
+		return -ERANGE;
+	for (i = 0; i < m->vm->max_vcpus; i++)
+		if (vcpu < 0 || (uint32_t)vcpu == i)
+			rmio_counters_add(c, &m->lanes[i].down->counters);
+	return 0;
+}

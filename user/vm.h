@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * What vm.c, range.c, master.c, control.c and vcpu.c share: the VMM side.
+ *
+ * Locks, in the order in which they are taken:
+ *   vm->control  serving slaves, the list of masters
+ *   vm->lock     whoever changes what vCPUs look at
+ *   vcpu->lock   one for each vCPU: what it looks at during an access
+ *
+ * A vCPU takes its own lock alone, uncontended but for changes; whoever
+ * changes ranges, maps, images or states holds vm->lock and the locks of all
+ * vCPUs (rmio_vm_freeze).  No vCPU holds its lock while it waits for a device.
+ */
+#ifndef RMIO_USER_VM_H
+#define RMIO_USER_VM_H
+
+#include "ring.h"
+#include "shadow.h"
+#include "wake.h"
+#include <pthread.h>
+#include <rmio/vmm.h>
+#include <stdbool.h>
+
+/* A placed range, in the table of its bus, sorted by address. */
+struct range {
+	uint64_t addr;
+	uint64_t last;		/* address of the last byte: the end may be 2^64 */
+	uint32_t id;
+	struct rmio_master *master;
+};
+
+struct range_table {
+	struct range *ranges;
+	size_t nr;
+};
+
+#define RMIO_BUSES 2
+
+/* An access that was interrupted, to be taken up again by the same call. */
+struct pending {
+	bool active;
+	bool store;
+	uint32_t bus;
+	uint64_t addr;
+	uint32_t len;
+	uint32_t done;			/* bytes answered or stored already */
+	uint64_t data;			/* loads: gathered so far */
+	struct rmio_master *waiting;	/* a request is in its ring; NULL: freed since */
+	uint64_t seq;			/* of that request; 0: none */
+	uint64_t since;			/* when the wait began; 0: none began */
+};
+
+struct rmio_vcpu {
+	struct rmio_vm *vm;
+	uint32_t index;
+	pthread_mutex_t lock;
+	struct rmio_spin spin;
+	struct rmio_sleeper sleeper;
+	uint32_t event;			/* changes when the vCPU has to look up */
+	uint32_t kicks;			/* changes when it was kicked */
+	uint32_t kicks_seen;
+	volatile uint8_t *immediate_exit;	/* kvm_run's, during rmio_vcpu_exit */
+	struct rmio_master *inside;	/* waits for this one; guarded by lock */
+	bool left_dead;			/* has left a dead one; guarded by lock */
+	size_t hit[RMIO_BUSES];		/* index of the range of the last access */
+	struct pending pending;
+	uint32_t io_done;		/* string I/O: items done before an interruption */
+	uint64_t straddled;
+};
+
+struct rmio_vm {
+	uint32_t max_vcpus;
+	uint32_t flags;
+	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
+	void *arg;
+
+	pthread_mutex_t control;
+	struct rmio_master *masters;
+	uint64_t next_id;
+	int epoll;
+	int stop;			/* eventfd */
+	pthread_t thread;
+	bool threaded;
+
+	pthread_mutex_t lock;
+	pthread_cond_t left;		/* a vCPU has left a dead master */
+	struct range_table tables[RMIO_BUSES];
+	uint32_t lanes_used;
+	struct rmio_vcpu **vcpus;	/* max_vcpus of them */
+};
+
+struct rmio_master {
+	struct rmio_vm *vm;
+	struct rmio_master *next;
+	uint64_t id;			/* names it in epoll events */
+	char *name;
+	void *arg;
+	int chan;			/* our end of the slave descriptor; -1 before */
+	int down_fd, up_fd;
+
+	/* Changed with the VM frozen, read under any vCPU's lock. */
+	uint32_t state;		/* enum rmio_state */
+	uint64_t timeout_ns;
+	struct rmio_map *map;
+	void *image;
+	uint64_t image_size;
+
+	struct rmio_down_hdr *down;
+	const struct rmio_up_hdr *up;
+	uint64_t down_size, up_size;
+	struct rmio_bell_out bell;
+	struct rmio_prod lanes[];	/* each touched by its vCPU, under its lock */
+};
+
+static inline bool rmio_state_dead(uint32_t s)
+{
+	return s >= RMIO_STATE_CLOSED;
+}
+
+/* vm.c */
+void rmio_vm_freeze(struct rmio_vm *vm);
+void rmio_vm_thaw(struct rmio_vm *vm);
+
+/* range.c */
+enum range_match { RANGE_NONE, RANGE_HIT, RANGE_STRADDLE };
+/* Under the vCPU's lock.  *hit: the index to try first, updated. */
+enum range_match rmio_range_find(const struct range_table *t, uint64_t addr, uint32_t len,
+				 size_t *hit, const struct range **range);
+/* All ranges of @m go away; with the VM frozen. */
+void rmio_range_drop(struct rmio_vm *vm, const struct rmio_master *m);
+/* Does @map fit the ranges that @m has?  With vm->lock held. */
+int rmio_range_check_map(const struct rmio_vm *vm, const struct rmio_master *m,
+			 const struct rmio_map *map);
+
+/* master.c */
+/* No locks held but vm->control at most.  Only the first call does something. */
+void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *reason);
+
+/* control.c */
+int rmio_control_start(struct rmio_vm *vm);
+void rmio_control_stop(struct rmio_vm *vm);
+/* True when the slave's end is closed. */
+bool rmio_control_hung_up(const struct rmio_master *m);
+
+/* wait.c */
+struct until {
+	struct rmio_prod *lane;
+	uint64_t seq;		/* the reply to this request, or 0: */
+	uint64_t done;		/* requests complete up to here; also when to be woken */
+	uint64_t data;		/* of the reply */
+};
+/*
+ * No locks held; v->inside keeps the master alive.  0; -EINTR; -ENODEV: the
+ * device is dead, or this wait has just declared it so.
+ */
+int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint64_t timeout);
+
+/* access.c */
+struct access {
+	bool store;
+	uint32_t bus;
+	uint64_t addr;
+	uint32_t len;		/* 1, 2, 4 or 8 */
+	uint64_t data;
+};
+
+static inline uint64_t rmio_ones(uint32_t len)
+{
+	return len == 8 ? UINT64_MAX : (1ull << (8 * len)) - 1;
+}
+
+/* 0; -EINTR; -EOPNOTSUPP in no range; -EXDEV partly in one. */
+int rmio_access_piece(struct rmio_vcpu *v, struct access *a);
+
+/* vcpu.c: m is about to be freed. With the VM frozen. */
+void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m);
+
+#endif
