@@ -18,7 +18,7 @@
 #include "clock.h"
 #include "hist.h"
 
-#define BENCH_MAX_RIVALS 2
+#define BENCH_MAX_RIVALS 3
 
 enum bench_placement {
 	BENCH_NOWHERE,		/* the case has one party only */
@@ -149,6 +149,7 @@ bench_loop(struct bench_run *run, uint64_t ns, unsigned int ops,
 extern const struct bench_case bench_limits_cases[];
 extern const struct bench_case bench_ring_cases[];
 extern const struct bench_case bench_kvm_cases[];
+extern const struct bench_case bench_rmio_cases[];
 
 /* What the run took place on. */
 struct bench_machine {

@@ -23,6 +23,7 @@ struct kvm_case {
 	uint32_t reg;		/* of the device emulated in the vCPU's thread */
 	int fd;			/* eventfd, or our end of the socket; -1 */
 	int peer_fd;
+	bool spin;		/* on the socket, on both sides */
 };
 
 static int kvm_new(struct bench_run *run, struct kvm_case **out)
@@ -152,12 +153,23 @@ static int ioeventfd_setup(struct bench_run *run)
 
 /* Exit, then a request and its answer over a socket: a device process without rmio. */
 
+static bool socket_receive(const struct kvm_case *k, int fd, char *buf)
+{
+	ssize_t n;
+
+	if (!k->spin)
+		return read(fd, buf, MESSAGE) == MESSAGE;
+	while ((n = recv(fd, buf, MESSAGE, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		bench_pause();
+	return n == MESSAGE;
+}
+
 static int socket_peer(void *arg)
 {
 	struct kvm_case *k = arg;
 	char buf[MESSAGE];
 
-	while (read(k->peer_fd, buf, sizeof(buf)) == sizeof(buf))
+	while (socket_receive(k, k->peer_fd, buf))
 		if (write(k->peer_fd, buf, sizeof(buf)) != sizeof(buf))
 			break;
 	return 1;
@@ -176,6 +188,7 @@ static int socket_setup(struct bench_run *run, bool store)
 	}
 	k->fd = fd[0];
 	k->peer_fd = fd[1];
+	k->spin = run->wait == BENCH_POLL;
 	err = bench_peer_start(run, socket_peer, k);
 	if (err)
 		goto free_case;
@@ -206,8 +219,7 @@ static int socket_answer(struct bench_run *run, struct kvm_run *exit)
 	buf[12] = exit->mmio.is_write;
 	if (exit->mmio.is_write)
 		memcpy(buf + 16, exit->mmio.data, sizeof(exit->mmio.data));
-	if (write(k->fd, buf, sizeof(buf)) != sizeof(buf) ||
-	    read(k->fd, buf, sizeof(buf)) != sizeof(buf))
+	if (write(k->fd, buf, sizeof(buf)) != sizeof(buf) || !socket_receive(k, k->fd, buf))
 		return bench_why(run, -EIO, "the device process has gone");
 	if (!exit->mmio.is_write)
 		memcpy(exit->mmio.data, buf + 16, sizeof(exit->mmio.data));
@@ -263,6 +275,16 @@ const struct bench_case bench_kvm_cases[] = {
 		.rivals = { "kvm.exit.load" },
 		.placements = BENCH_EVERYWHERE,
 		.waits = BENCH_WAIT(BENCH_SLEEP),
+		.flags = BENCH_KVM | BENCH_FIXED,
+		.setup = socket_load_setup,
+		.slice = socket_slice,
+		.teardown = kvm_teardown,
+	}, {
+		.name = "socket.load.poll",
+		.what = "the same, both sides spinning on the socket",
+		.rivals = { "kvm.exit.load" },
+		.placements = BENCH_PLACE(BENCH_CROSS_CPU),
+		.waits = BENCH_WAIT(BENCH_POLL),
 		.flags = BENCH_KVM | BENCH_FIXED,
 		.setup = socket_load_setup,
 		.slice = socket_slice,

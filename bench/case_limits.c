@@ -226,7 +226,28 @@ static int socket_peer(void *arg)
 	return 1;
 }
 
-static int socket_setup(struct bench_run *run)
+/* The same with both sides spinning on the socket: what is left is its system calls. */
+static int spin_read(int fd, char *buf)
+{
+	ssize_t n;
+
+	while ((n = recv(fd, buf, MESSAGE, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		bench_pause();
+	return n == MESSAGE ? 0 : -EIO;
+}
+
+static int socket_spin_peer(void *arg)
+{
+	struct limits *l = arg;
+	char buf[MESSAGE];
+
+	while (!spin_read(l->peer_fd[0], buf))
+		if (write(l->peer_fd[0], buf, sizeof(buf)) != sizeof(buf))
+			break;
+	return 1;
+}
+
+static int socket_start(struct bench_run *run, int (*peer)(void *arg))
 {
 	struct limits *l;
 	int fd[2], err = limits_new(run, &l);
@@ -240,7 +261,17 @@ static int socket_setup(struct bench_run *run)
 	}
 	l->fd[0] = fd[0];
 	l->peer_fd[0] = fd[1];
-	return limits_start(run, socket_peer);
+	return limits_start(run, peer);
+}
+
+static int socket_setup(struct bench_run *run)
+{
+	return socket_start(run, socket_peer);
+}
+
+static int socket_spin_setup(struct bench_run *run)
+{
+	return socket_start(run, socket_spin_peer);
 }
 
 static int socket_op(struct bench_run *run)
@@ -257,6 +288,21 @@ static int socket_op(struct bench_run *run)
 static int socket_slice(struct bench_run *run, uint64_t ns)
 {
 	return bench_loop(run, ns, 1, socket_op);
+}
+
+static int socket_spin_op(struct bench_run *run)
+{
+	struct limits *l = run->priv;
+	char buf[MESSAGE] = { 0 };
+
+	if (write(l->fd[0], buf, sizeof(buf)) != sizeof(buf))
+		return -EIO;
+	return spin_read(l->fd[0], buf);
+}
+
+static int socket_spin_slice(struct bench_run *run, uint64_t ns)
+{
+	return bench_loop(run, ns, 1, socket_spin_op);
 }
 
 const struct bench_case bench_limits_cases[] = {
@@ -295,6 +341,15 @@ const struct bench_case bench_limits_cases[] = {
 		.flags = BENCH_FIXED,
 		.setup = socket_setup,
 		.slice = socket_slice,
+		.teardown = limits_teardown,
+	}, {
+		.name = "socket.rtt.poll",
+		.what = "the same, both sides spinning on the socket",
+		.placements = BENCH_PLACE(BENCH_CROSS_CPU),
+		.waits = BENCH_WAIT(BENCH_POLL),
+		.flags = BENCH_FIXED,
+		.setup = socket_spin_setup,
+		.slice = socket_spin_slice,
 		.teardown = limits_teardown,
 	},
 	{ 0 },

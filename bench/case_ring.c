@@ -307,7 +307,7 @@ const struct bench_case bench_ring_cases[] = {
 	{
 		.name = "ring.rtt",
 		.what = "a request through a lane and its reply",
-		.rivals = { "limit.cacheline", "socket.rtt" },
+		.rivals = { "limit.cacheline", "socket.rtt", "socket.rtt.poll" },
 		.placements = BENCH_EVERYWHERE,
 		.waits = BENCH_ANYHOW,
 		.setup = rtt_setup,

@@ -116,6 +116,7 @@ struct added {
 
 static const struct added added[] = {
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_POLL },
+	{ "rmio.exit.load.device", "socket.load.poll", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_POLL },
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_ADAPTIVE },
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_SLEEP },
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_SAME_CPU, BENCH_SLEEP },

@@ -20,7 +20,8 @@
 #define MAX_RUNS 256
 #define DEFAULT_SECONDS 3.0
 #define DEFAULT_DEVICES 64
-#define SLICE_SECONDS 0.04	/* at least: set-up and warm-up are to be the smaller part */
+#define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
+#define MAX_ROUNDS 30
 #define HANG_SECONDS 30
 
 struct options {
@@ -40,6 +41,7 @@ static const struct bench_case *const families[] = {
 	bench_limits_cases,
 	bench_ring_cases,
 	bench_kvm_cases,
+	bench_rmio_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];
@@ -411,7 +413,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	bench_pin(m.cpu_a);
 	bench_clock_init();
-	m.rounds = o.seconds >= 10 * SLICE_SECONDS ? 10 : o.seconds / SLICE_SECONDS;
+	m.rounds = o.seconds >= MAX_ROUNDS * SLICE_SECONDS ? MAX_ROUNDS : o.seconds / SLICE_SECONDS;
 	if (!m.rounds)
 		m.rounds = 1;
 	m.seconds = o.seconds;
