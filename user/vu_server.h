@@ -27,7 +27,7 @@ struct vu_server;
  * Unless it says "may be NULL", an op must be there.
  */
 struct vu_server_ops {
-	/* VFIO_DEVICE_FLAGS_*, number of region and of irq indices. */
+	/* VFIO_DEVICE_FLAGS_*, number of region and of irq indices, always the same. */
 	void (*device_info)(void *arg, uint32_t *flags, uint32_t *regions, uint32_t *irqs);
 	/* For index < regions.  Size 0: no such region.  VFIO_REGION_INFO_FLAG_READ, _WRITE. */
 	int (*region_info)(void *arg, uint32_t index, uint64_t *size, uint32_t *flags);
@@ -41,8 +41,9 @@ struct vu_server_ops {
 	 * All multiples of 4096, size not 0, neither sum wraps; prot: PROT_READ and
 	 * PROT_WRITE as the device may access it, not 0.  *fd: a regular file (memfd)
 	 * that is at this moment long enough, or -1: memory that the client would
-	 * serve by messages, which the device cannot reach; an op that takes such
-	 * a range lets accesses to it fail.  -EEXIST: overlaps a mapping.
+	 * serve by messages, which the device cannot reach (QEMU maps its ROMs so); an
+	 * op that takes such a range lets accesses to it fail.  -EEXIST: overlaps a
+	 * mapping.
 	 */
 	int (*dma_map)(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd);
 	/* Exactly what has been mapped before, or (all) everything.  -ENOENT. */
@@ -75,8 +76,8 @@ struct vu_server_ops {
 
 /*
  * Serve @fd, a connected SOCK_STREAM UNIX socket, taking it over (also on
- * failure) and making it non-blocking and close-on-exec.  @ops is kept, not
- * copied.  0, -ENOTSOCK or -EPROTOTYPE (another kind of descriptor), -ENOMEM.
+ * failure) and making it close-on-exec.  @ops is kept, not copied.  0, -EBADF,
+ * -ENOTSOCK or -EPROTOTYPE (another kind of descriptor), -ENOMEM.
  */
 int vu_server_new(int fd, const struct vu_server_ops *ops, void *arg, struct vu_server **srv);
 
@@ -84,7 +85,7 @@ int vu_server_new(int fd, const struct vu_server_ops *ops, void *arg, struct vu_
 int vu_server_fd(const struct vu_server *srv);
 
 /*
- * Serve what is there, up to VU_TURN messages.
+ * Serve what is there, up to VU_TURN messages or one of the largest.
  *   0        nothing more there
  *   1        there may be more: call again, after others have had their turn
  *   -errno   free it: -ECONNRESET the peer has gone, -EPROTO it spoke nonsense,

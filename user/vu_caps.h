@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The capabilities in a VERSION message: JSON of a peer, and ours.
+ */
+#ifndef RMIO_USER_VU_CAPS_H
+#define RMIO_USER_VU_CAPS_H
+
+#include "vu_wire.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vu_caps {
+	uint32_t max_fds;	/* descriptors that the sender takes in a message */
+	uint32_t max_xfer;	/* bytes of data that it takes in a message */
+	uint32_t rmio;		/* version of the capability "rmio"; 0: not offered */
+};
+
+#define VU_RMIO_VERSION	1u
+
+/*
+ * Parse @len bytes of JSON with its NUL; @len 0: none, the defaults.  What is
+ * not known is ignored.  0, -EINVAL with *why set (not JSON, not UTF-8, nested
+ * too deep, too long, no NUL, values of the wrong type or range), -ENOMEM.
+ */
+int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char **why);
+
+/* Write ours; the length with the NUL. */
+size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps);
+
+#endif

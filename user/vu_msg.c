@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Framing of vfio-user messages on a stream socket.  Beside the data path of
+ * rmio; part of it for clients that access regions by message.
+ *
+ * A header is read by itself, with room for all descriptors that one sendmsg
+ * can carry; the payload is read without room for any.  So the descriptors of a
+ * message cannot be taken for its neighbour's: the kernel glues bytes of one
+ * message to the next, but never reads on after descriptors.
+ */
+#include "vu_msg.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SCM_MAX		253	/* descriptors in one sendmsg, the kernel's limit */
+
+/* A message or its rest, waiting for the socket to take it. */
+struct vu_pending {
+	struct vu_pending *next;
+	size_t len, sent;
+	uint32_t nfds;			/* go out with the first byte */
+	int fds[VU_MAX_FDS];
+	uint8_t bytes[];
+};
+
+static void close_all(int *fds, uint32_t *n)
+{
+	uint32_t i;
+
+	for (i = 0; i < *n; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	*n = 0;
+}
+
+int vu_conn_init(struct vu_conn *c, int fd)
+{
+	int domain = 0, type = 0, err;
+	socklen_t len = sizeof(int);
+
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+	c->tail = &c->head;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len)) {
+		err = -errno;
+		goto close_fd;
+	}
+	err = -EPROTOTYPE;
+	if (domain != AF_UNIX || type != SOCK_STREAM)
+		goto close_fd;
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC)) {
+		err = -errno;
+		goto close_fd;
+	}
+	c->fd = fd;
+	return 0;
+
+close_fd:
+	if (err != -EBADF)
+		close(fd);
+	return err;
+}
+
+void vu_conn_exit(struct vu_conn *c)
+{
+	struct vu_pending *p;
+
+	vu_conn_done(c);
+	while ((p = c->head)) {
+		c->head = p->next;
+		close_all(p->fds, &p->nfds);
+		free(p);
+	}
+	c->tail = &c->head;
+	c->queued = 0;
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+}
+
+void vu_conn_done(struct vu_conn *c)
+{
+	close_all(c->msg.fds, &c->msg.nfds);
+	free(c->big);
+	c->big = NULL;
+	c->got = 0;
+	c->msg.data = NULL;
+	c->msg.len = 0;
+	c->msg.fds_error = 0;
+}
+
+/* -- receiving ------------------------------------------------------------ */
+
+static void take_fds(struct vu_msg *m, struct msghdr *h)
+{
+	struct cmsghdr *c;
+	int fd;
+
+	if (h->msg_flags & MSG_CTRUNC)
+		m->fds_error = -EMFILE;
+	for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		size_t i, n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (m->nfds < VU_MAX_FDS && !m->fds_error) {
+				m->fds[m->nfds++] = fd;
+				continue;
+			}
+			close(fd);
+			if (!m->fds_error)
+				m->fds_error = -E2BIG;
+		}
+	}
+	if (m->fds_error)
+		close_all(m->fds, &m->nfds);
+}
+
+/* Receive up to @len bytes.  Their number, 0 at the end of the stream, -errno. */
+static ssize_t receive(struct vu_conn *c, void *buf, size_t len, bool fds)
+{
+	union {
+		struct cmsghdr h;
+		char buf[CMSG_SPACE(SCM_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (fds) {
+		h.msg_control = control.buf;
+		h.msg_controllen = sizeof(control.buf);
+	}
+	do
+		n = recvmsg(c->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN || errno == ENOMEM ? -errno : -ECONNRESET;
+	if (fds)
+		take_fds(&c->msg, &h);
+	else if (h.msg_flags & MSG_CTRUNC)
+		return -EBADMSG;
+	return n;
+}
+
+static int header_done(struct vu_conn *c)
+{
+	uint32_t size = c->msg.hdr.size;
+
+	if (size < sizeof(struct vu_hdr) || size > VU_MSG_MAX)
+		return -EMSGSIZE;
+	c->msg.len = size - sizeof(struct vu_hdr);
+	c->msg.data = c->small;
+	if (c->msg.len > VU_SMALL) {
+		c->big = malloc(c->msg.len);
+		if (!c->big)
+			return -ENOMEM;
+		c->msg.data = c->big;
+	}
+	return 0;
+}
+
+int vu_conn_recv(struct vu_conn *c)
+{
+	const uint32_t header = sizeof(struct vu_hdr);
+	ssize_t n;
+	int err;
+
+	for (;;) {
+		if (c->got < header)
+			n = receive(c, (uint8_t *)&c->msg.hdr + c->got, header - c->got, true);
+		else if (c->got < header + c->msg.len)
+			n = receive(c, c->msg.data + (c->got - header),
+				    header + c->msg.len - c->got, false);
+		else
+			return 0;
+		if (!n)
+			return c->got ? -ENODATA : -ECONNRESET;
+		if (n < 0)
+			return n;
+		c->got += n;
+		if (c->got == header) {
+			err = header_done(c);
+			if (err)
+				return err;
+		}
+	}
+}
+
+/* -- sending -------------------------------------------------------------- */
+
+static ssize_t transmit(struct vu_conn *c, struct iovec *iov, int n_iov, const int *fds,
+			uint32_t nfds)
+{
+	union {
+		struct cmsghdr h;
+		char buf[CMSG_SPACE(VU_MAX_FDS * sizeof(int))];
+	} control;
+	struct msghdr h = { .msg_iov = iov, .msg_iovlen = n_iov };
+	ssize_t n;
+
+	if (nfds) {
+		memset(&control, 0, sizeof(control));
+		h.msg_control = control.buf;
+		h.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+		control.h.cmsg_level = SOL_SOCKET;
+		control.h.cmsg_type = SCM_RIGHTS;
+		control.h.cmsg_len = CMSG_LEN(nfds * sizeof(int));
+		memcpy(CMSG_DATA(&control.h), fds, nfds * sizeof(int));
+	}
+	do
+		n = sendmsg(c->fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return n;
+	switch (errno) {
+	case EAGAIN:
+	case ENOBUFS:
+		return -EAGAIN;
+	case EBADF:		/* one of the descriptors */
+	case ETOOMANYREFS:	/* too many in flight */
+		return nfds ? -errno : -ECONNRESET;
+	case ENOMEM:
+		return -ENOMEM;
+	default:
+		return -ECONNRESET;
+	}
+}
+
+static int dup_fds(struct vu_pending *p, const int *fds, uint32_t n)
+{
+	int err;
+
+	while (p->nfds < n) {
+		p->fds[p->nfds] = fcntl(fds[p->nfds], F_DUPFD_CLOEXEC, 0);
+		if (p->fds[p->nfds] < 0) {
+			err = -errno;
+			close_all(p->fds, &p->nfds);
+			return err;
+		}
+		p->nfds++;
+	}
+	return 0;
+}
+
+/* Queue what follows the first @sent bytes. */
+static int enqueue(struct vu_conn *c, const struct iovec *iov, int n_iov, size_t sent,
+		   const int *fds, uint32_t nfds)
+{
+	struct vu_pending *p;
+	size_t len = 0;
+	int i, err;
+
+	for (i = 0; i < n_iov; i++)
+		len += iov[i].iov_len;
+	len -= sent;
+	if (c->queued + sizeof(*p) + len > VU_QUEUE_MAX)
+		return -ENOBUFS;
+	p = malloc(sizeof(*p) + len);
+	if (!p)
+		return -ENOMEM;
+	memset(p, 0, sizeof(*p));
+	err = sent ? 0 : dup_fds(p, fds, nfds);
+	if (err) {
+		free(p);
+		return err;
+	}
+	for (i = 0; i < n_iov; i++) {
+		size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+
+		sent -= skip;
+		if (iov[i].iov_len > skip)
+			memcpy(p->bytes + p->len, (const uint8_t *)iov[i].iov_base + skip,
+			       iov[i].iov_len - skip);
+		p->len += iov[i].iov_len - skip;
+	}
+	*c->tail = p;
+	c->tail = &p->next;
+	c->queued += sizeof(*p) + p->len;
+	return 0;
+}
+
+int vu_conn_send(struct vu_conn *c, struct vu_hdr hdr, const void *a, size_t a_len, const void *b,
+		 size_t b_len, const int *fds, uint32_t nfds)
+{
+	struct iovec iov[3] = {
+		{ .iov_base = &hdr, .iov_len = sizeof(hdr) },
+		{ .iov_base = (void *)a, .iov_len = a_len },
+		{ .iov_base = (void *)b, .iov_len = b_len },
+	};
+	size_t sent = 0;
+	ssize_t n;
+
+	if (nfds > VU_MAX_FDS || a_len + b_len > VU_MSG_MAX - sizeof(hdr))
+		return -EINVAL;
+	hdr.size = sizeof(hdr) + a_len + b_len;
+	if (!c->head) {
+		n = transmit(c, iov, 3, fds, nfds);
+		if (n < 0 && n != -EAGAIN)
+			return n;
+		if (n > 0)
+			sent = n;
+	}
+	return sent == hdr.size ? 0 : enqueue(c, iov, 3, sent, fds, nfds);
+}
+
+int vu_conn_flush(struct vu_conn *c)
+{
+	struct vu_pending *p;
+	ssize_t n;
+
+	while ((p = c->head)) {
+		struct iovec iov = { .iov_base = p->bytes + p->sent, .iov_len = p->len - p->sent };
+
+		n = transmit(c, &iov, 1, p->fds, p->nfds);
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0)
+			return -ECONNRESET;
+		close_all(p->fds, &p->nfds);
+		p->sent += n;
+		if (p->sent < p->len)
+			continue;
+		c->head = p->next;
+		if (!c->head)
+			c->tail = &c->head;
+		c->queued -= sizeof(*p) + p->len;
+		free(p);
+	}
+	return 0;
+}
