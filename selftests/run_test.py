@@ -115,10 +115,16 @@ def report_of_a_child_fails():
     return expect(v, (1, 1, 0), 'sanitizer report')
 
 
+def undefined_behaviour_of_a_child_fails():
+    v, _, _ = program("printf '1..1\\nok 1 - a\\n'; echo 'a.c:3:66: runtime error: overflow' >&2")
+    return expect(v, (1, 1, 0), 'undefined behaviour')
+
+
 def main():
     cases = [(f'judge: {c[0]}', judged(*c[1:])) for c in JUDGED]
     cases += [(f.__name__.replace('_', ' '), f) for f in (
-        runs, times_out, crashes, cannot_start, stray_is_ended, report_of_a_child_fails)]
+        runs, times_out, crashes, cannot_start, stray_is_ended, report_of_a_child_fails,
+        undefined_behaviour_of_a_child_fails)]
     print('KTAP version 1')
     print(f'1..{len(cases)}')
     failed = 0
