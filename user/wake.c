@@ -31,9 +31,28 @@ static long futex(const uint32_t *word, int op, uint32_t val, const struct times
 	return syscall(SYS_futex, word, op, val, timeout, NULL, 0);
 }
 
+/*
+ * Numbers are compared with the last one that the peer acted on, which outlives
+ * a device process and a vCPU.  Beginning at 1 each time, a successor would come
+ * to that number and not be woken; so each begins somewhere else.
+ */
+static uint32_t fresh_number(uint32_t last)
+{
+	if (!last)
+		last = (uint32_t)rmio_now_ns();
+	return last == UINT32_MAX ? 1 : last + 1;
+}
+
 /* -- VMM to device --------------------------------------------------------- */
 
-void rmio_bell_force(struct rmio_bell_out *b)
+/*
+ * How many waiters a vCPU wakes.  One is the device; a dead predecessor whose
+ * io_uring is being torn down may still be queued before it.  No bound would let
+ * a device arm 100,000 waits and have the vCPU work through them.
+ */
+#define RING_WAKES	16
+
+static void ring(struct rmio_bell_out *b, int wakes)
 {
 	struct rmio_chan_hdr h = {
 		.magic = RMIO_ABI_MAGIC,
@@ -43,11 +62,16 @@ void rmio_bell_force(struct rmio_bell_out *b)
 
 	if (load_relaxed(&b->up->bell_kind) == RMIO_BELL_FUTEX) {
 		__atomic_fetch_add(&b->down->bell, 1, __ATOMIC_RELAXED);
-		futex(&b->down->bell, FUTEX_WAKE, INT_MAX, NULL);
+		futex(&b->down->bell, FUTEX_WAKE, (uint32_t)wakes, NULL);
 	} else if (b->chan >= 0) {
 		/* A full socket holds messages that wake the device just as well. */
 		rmio_chan_send(b->chan, &h, NULL, 0, NULL, 0);
 	}
+}
+
+void rmio_bell_force(struct rmio_bell_out *b)
+{
+	ring(b, INT_MAX);
 }
 
 bool rmio_bell_ring(struct rmio_bell_out *b)
@@ -64,7 +88,7 @@ bool rmio_bell_ring(struct rmio_bell_out *b)
 	 */
 	if (load_relaxed(&b->rung) == g || __atomic_exchange_n(&b->rung, g, __ATOMIC_RELAXED) == g)
 		return false;
-	rmio_bell_force(b);				/* P4 */
+	ring(b, RING_WAKES);				/* P4 */
 	return true;
 }
 
@@ -77,8 +101,7 @@ uint32_t rmio_bell_arm(struct rmio_bell_in *b)
 {
 	uint32_t bell = load_relaxed(&b->down->bell);	/* C1 */
 
-	if (!++b->number)
-		b->number = 1;
+	b->number = fresh_number(b->number);
 	store_relaxed(&b->up->need_wake, b->number);	/* C2 */
 	full_fence();					/* C3, partner: rmio_bell_ring */
 	return bell;
@@ -117,8 +140,7 @@ void rmio_sleeper_arm(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t wake
 	if (load_relaxed(&down->cpu) != cpu)
 		store_relaxed(&down->cpu, cpu);
 	s->seen = __atomic_load_n(&p->up->wake_seq, __ATOMIC_ACQUIRE);	/* V1 */
-	if (!++s->number)
-		s->number = 1;
+	s->number = fresh_number(s->number);
 	store_relaxed(&down->wake_at, wake_at);		/* V2 */
 	__atomic_store_n(&down->need_wake, s->number, __ATOMIC_RELEASE);
 	full_fence();					/* V3, partner: rmio_lane_wake */
