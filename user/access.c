@@ -58,13 +58,24 @@ static int await_reply(struct rmio_vcpu *v, struct rmio_master *m, uint64_t *dat
 	return err;
 }
 
-/* Wait until all but @left requests of the lane are complete. */
-static int await_done(struct rmio_vcpu *v, struct rmio_master *m, uint64_t left)
+/*
+ * Wait until all but @left requests of the lane are complete; when the time is up,
+ * all but @most will do.
+ */
+static int await_done(struct rmio_vcpu *v, struct rmio_master *m, uint64_t left, uint64_t most)
 {
 	struct rmio_prod *lane = &m->lanes[v->index];
-	struct until u = { .lane = lane, .done = lane->tail - left };
+	struct until u = {
+		.lane = lane,
+		.done = lane->tail - left,
+		.least = lane->tail - most,
+	};
+	int err = wait_unlocked(v, m, &u);
 
-	return wait_unlocked(v, m, &u);
+	/* Taken over: a device that takes it back would keep the vCPU here for ever. */
+	if (!err)
+		lane->done = u.seen;
+	return err;
 }
 
 /*
@@ -82,8 +93,11 @@ static int push(struct rmio_vcpu *v, struct rmio_master *m, const struct rmio_re
 	}
 	if (err == -EAGAIN) {
 		rmio_count(&lane->down->counters.full, 1);
-		/* Half of it: a vCPU woken for each slot would sleep for each store. */
-		err = await_done(v, m, lane->slots_nr / 2);
+		/*
+		 * Half of it: a vCPU woken for each slot would sleep for each store.  But
+		 * a device that has made any room in time is slow, not dead.
+		 */
+		err = await_done(v, m, lane->slots_nr / 2, lane->slots_nr - 1);
 		return err ? err : 1;
 	}
 	enter(v, m);
@@ -124,7 +138,7 @@ static int load(struct rmio_vcpu *v, const struct range *r, struct access *a)
 			err = rmio_prod_update(lane);
 			if (err || rmio_prod_outstanding(lane)) {
 				rmio_count(&c->ordered, 1);
-				err = await_done(v, m, 0);
+				err = await_done(v, m, 0, 0);
 				return err ? err : 1;
 			}
 		}
@@ -189,55 +203,60 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	return err;
 }
 
-int rmio_access_piece(struct rmio_vcpu *v, struct access *a)
+/*
+ * With v->lock held.  1: the lock was let go while waiting, look again.  Else as
+ * rmio_access_piece.
+ */
+static int try_piece(struct rmio_vcpu *v, struct access *a)
 {
 	struct pending *p = &v->pending;
 	enum range_match match;
 	const struct range *r;
 	struct rmio_master *m;
-	bool left_dead;
-	int err;
+	int err = -ENODEV;
 
-	pthread_mutex_lock(&v->lock);
 	if (p->seq) {
 		/* Taken up again: the request is in the ring, or its device is gone. */
 		m = p->waiting;
-		err = -ENODEV;
 		if (m)
 			err = await_reply(v, m, &a->data);
-		if (err == -ENODEV) {
-			a->data = rmio_ones(a->len);
-			if (m)
-				no_device(&m->lanes[v->index], a->store, a->len, &a->data);
-			p->seq = 0;
-			err = 0;
-		}
-		goto out;
-	}
-	do {
+		if (err != -ENODEV)
+			return err;
+		p->seq = 0;
+		a->data = rmio_ones(a->len);
+	} else {
 		match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len,
 					&v->hit[a->bus], &r);
-		if (match != RANGE_HIT) {
-			err = match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
-			break;
-		}
+		if (match != RANGE_HIT)
+			return match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 		m = r->master;
-		err = -ENODEV;
 		if (!rmio_state_dead(m->state))
 			err = a->store ? store(v, r, a) : load(v, r, a);
-		if (err == -ENODEV) {
-			no_device(&m->lanes[v->index], a->store, a->len, &a->data);
-			err = 0;
+		if (err != -ENODEV)
+			return err;
+	}
+	if (m)
+		no_device(&m->lanes[v->index], a->store, a->len, &a->data);
+	return 0;
+}
+
+int rmio_access_piece(struct rmio_vcpu *v, struct access *a)
+{
+	bool left_dead;
+	int err;
+
+	do {
+		pthread_mutex_lock(&v->lock);
+		err = try_piece(v, a);
+		left_dead = v->left_dead;
+		v->left_dead = false;
+		pthread_mutex_unlock(&v->lock);
+		/* Before the next wait, which may be for another device and long. */
+		if (left_dead) {
+			pthread_mutex_lock(&v->vm->lock);
+			pthread_cond_broadcast(&v->vm->left);
+			pthread_mutex_unlock(&v->vm->lock);
 		}
 	} while (err == 1);
-out:
-	left_dead = v->left_dead;
-	v->left_dead = false;
-	pthread_mutex_unlock(&v->lock);
-	if (left_dead) {
-		pthread_mutex_lock(&v->vm->lock);
-		pthread_cond_broadcast(&v->vm->left);
-		pthread_mutex_unlock(&v->vm->lock);
-	}
 	return err;
 }

@@ -209,11 +209,11 @@ int rmio_vm_fd(const struct rmio_vm *vm)
 	return vm->epoll;
 }
 
-bool rmio_control_hung_up(const struct rmio_master *m)
+bool rmio_control_hung_up(int chan)
 {
-	struct pollfd p = { .fd = m->chan };
+	struct pollfd p = { .fd = chan };
 
-	return m->chan >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+	return chan >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
 }
 
 static void *control_thread(void *arg)

@@ -165,6 +165,9 @@ int rmio_master_slave_fd(struct rmio_master *m)
 	rmio_vm_freeze(m->vm);
 	m->chan = fds[0];
 	m->bell.chan = fds[0];
+	/* A vCPU may have waited too long for it to be opened. */
+	if (rmio_state_dead(m->state))
+		shutdown(m->chan, SHUT_RDWR);
 	rmio_vm_thaw(m->vm);
 	pthread_mutex_unlock(&m->vm->control);
 	return fds[1];
@@ -183,10 +186,11 @@ static void discard(struct rmio_master *m)
 	uint32_t i;
 
 	for (i = 0; i < m->vm->lanes_used; i++) {
-		struct rmio_prod *p = &m->lanes[i];
+		/* A copy: the vCPU may be waiting, and looks at its own without a lock. */
+		struct rmio_prod p = m->lanes[i];
 
-		rmio_prod_update(p);
-		rmio_count(&p->down->counters.discarded, rmio_prod_stores(p));
+		rmio_prod_update(&p);
+		rmio_count(&p.down->counters.discarded, rmio_prod_stores(&p));
 	}
 }
 
@@ -208,8 +212,8 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])
 			rmio_event_raise(&vm->vcpus[i]->event);
-	rmio_vm_thaw(vm);
 	rmio_bell_force(&m->bell);
+	rmio_vm_thaw(vm);
 	if (vm->dead && reason)
 		vm->dead(vm->arg, m, why, reason);
 }
@@ -262,8 +266,11 @@ void rmio_master_free(struct rmio_master *m)
 		pthread_cond_wait(&vm->left, &vm->lock);
 	pthread_mutex_unlock(&vm->lock);
 
-	if (m->chan >= 0)
+	if (m->chan >= 0) {
+		/* A copy in a child process would keep it there, and always readable. */
+		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->chan, NULL);
 		close(m->chan);
+	}
 	rmio_map_free(m->map);
 	if (m->image)
 		munmap(m->image, m->image_size);

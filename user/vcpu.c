@@ -67,6 +67,7 @@ static int access_pieces(struct rmio_vcpu *v, struct access *a)
 		if (!a->store)
 			p->data |= part.data << (8 * p->done);
 		p->done += part.len;
+		p->waited = 0;
 	}
 	return err;
 }
@@ -94,7 +95,7 @@ static int access_all(struct rmio_vcpu *v, struct access *a)
 	p->active = false;
 	p->done = 0;
 	p->data = 0;
-	p->since = 0;
+	p->waited = 0;
 	if (err != -EXDEV)
 		return err;
 	/* Partly inside of a range: no device answers that. */
@@ -261,7 +262,8 @@ void rmio_vcpu_cancel(struct rmio_vcpu *vcpu)
 
 void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m)
 {
-	if (vcpu->pending.waiting == m && vcpu->inside != m)
+	/* Also if it is inside: it may come out with -EINTR, and @m is gone when it is back. */
+	if (vcpu->pending.waiting == m)
 		vcpu->pending.waiting = NULL;
 }
 

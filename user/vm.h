@@ -47,7 +47,7 @@ struct pending {
 	uint64_t data;			/* loads: gathered so far */
 	struct rmio_master *waiting;	/* a request is in its ring; NULL: freed since */
 	uint64_t seq;			/* of that request; 0: none */
-	uint64_t since;			/* when the wait began; 0: none began */
+	uint64_t waited;		/* ns, in the waits that were interrupted */
 };
 
 struct rmio_vcpu {
@@ -139,15 +139,17 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 /* control.c */
 int rmio_control_start(struct rmio_vm *vm);
 void rmio_control_stop(struct rmio_vm *vm);
-/* True when the slave's end is closed. */
-bool rmio_control_hung_up(const struct rmio_master *m);
+/* True when the slave's end of @chan is closed. */
+bool rmio_control_hung_up(int chan);
 
 /* wait.c */
 struct until {
 	struct rmio_prod *lane;
 	uint64_t seq;		/* the reply to this request, or 0: */
 	uint64_t done;		/* requests complete up to here; also when to be woken */
+	uint64_t least;		/* without seq: when the time is up, this will do */
 	uint64_t data;		/* of the reply */
+	uint64_t seen;		/* without seq: how far they are complete, checked */
 };
 /*
  * No locks held; v->inside keeps the master alive.  0; -EINTR; -ENODEV: the

@@ -7,21 +7,32 @@
 
 #include <errno.h>
 
-/* The longest a vCPU sleeps before it looks whether the device still lives. */
+/* How long a vCPU goes without looking whether the device process is still there. */
 #define SLICE_NS	100000000ull
 /* Wake-ups without progress in one wait that a device may cause. */
 #define SPURIOUS_MAX	1000u
 
+/* One wait. */
+struct watch {
+	struct rmio_vcpu *v;
+	struct rmio_master *m;
+	struct until *u;
+	uint32_t event;		/* v->event when last looked up */
+	uint32_t spurious;
+	uint64_t start;
+	uint64_t deadline;
+	uint64_t checked;	/* when the device process was last looked for */
+};
+
 /* 0 go on waiting, 1 there, -EPROTO. */
 static int look(struct until *u)
 {
-	uint64_t done;
 	int err;
 
 	if (u->seq)
 		return rmio_prod_reply(u->lane, u->seq, &u->data);
-	err = rmio_prod_peek(u->lane, &done);
-	return err ? err : (int64_t)(done - u->done) >= 0;
+	err = rmio_prod_peek(u->lane, &u->seen);
+	return err ? err : (int64_t)(u->seen - u->done) >= 0;
 }
 
 static bool kicked(struct rmio_vcpu *v)
@@ -32,8 +43,9 @@ static bool kicked(struct rmio_vcpu *v)
 }
 
 /* Has the world changed?  0 no, -EINTR kicked, -ENODEV the device is dead. */
-static int look_up(struct rmio_vcpu *v, struct rmio_master *m)
+static int look_up(struct watch *w)
 {
+	struct rmio_vcpu *v = w->v;
 	bool dead;
 
 	if (kicked(v)) {
@@ -41,107 +53,163 @@ static int look_up(struct rmio_vcpu *v, struct rmio_master *m)
 		return -EINTR;
 	}
 	pthread_mutex_lock(&v->lock);
-	dead = rmio_state_dead(m->state);
+	dead = rmio_state_dead(w->m->state);
 	pthread_mutex_unlock(&v->lock);
 	return dead ? -ENODEV : 0;
+}
+
+/* Nobody may be serving the slave descriptor.  0, -ENODEV. */
+static int check_process(struct watch *w, uint64_t now)
+{
+	int chan;
+
+	if (now - w->checked < SLICE_NS)
+		return 0;
+	w->checked = now;
+	pthread_mutex_lock(&w->v->lock);
+	chan = w->m->chan;
+	pthread_mutex_unlock(&w->v->lock);
+	if (!rmio_control_hung_up(chan))
+		return 0;
+	rmio_master_kill(w->m, RMIO_STATE_CLOSED, "the device process closed its end");
+	return -ENODEV;
 }
 
 /*
  * Spin as long as the policy allows.  1 there, 0 sleep now, -EPROTO, -EINTR,
  * -ENODEV, -ETIMEDOUT.
  */
-static int spin(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint32_t *event,
-		uint64_t start, uint64_t deadline)
+static int spin(struct watch *w)
 {
-	uint64_t limit = rmio_spin_limit(&v->spin, start), now;
+	struct rmio_vcpu *v = w->v;
+	uint64_t limit = rmio_spin_limit(&v->spin, w->start), now;
 	int got, i;
 
 	if (!limit)
-		return look(u);
+		return look(w->u);
 	for (;;) {
 		for (i = 0; i < 64; i++) {
-			got = look(u);
+			got = look(w->u);
 			if (got)
 				return got;
 			rmio_spin_relax(&v->spin);
 		}
-		if (rmio_word_read(&v->event) != *event || (v->immediate_exit && *v->immediate_exit)) {
-			*event = rmio_word_read(&v->event);
-			got = look_up(v, m);
+		if (rmio_word_read(&v->event) != w->event ||
+		    (v->immediate_exit && *v->immediate_exit)) {
+			w->event = rmio_word_read(&v->event);
+			got = look_up(w);
 			if (got)
 				return got;
 		}
 		now = rmio_now_ns();
-		if (now >= deadline)
+		if (now >= w->deadline)
 			return -ETIMEDOUT;
-		if (now - start >= limit)
+		if (now - w->start >= limit)
 			return 0;
+		got = check_process(w, now);
+		if (got)
+			return got;
 	}
 }
 
-/* Sleep until there is something to see.  As spin. */
-static int sleep_once(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint32_t *event,
-		      uint64_t deadline)
+/* Woken, and not by an event: the device says that there is something. */
+static int look_woken(struct watch *w)
 {
+	int got = look(w->u);
+
+	if (!got && ++w->spurious > SPURIOUS_MAX &&
+	    w->spurious > (rmio_now_ns() - w->start) / 1000000)
+		return -EPROTO;
+	return got;
+}
+
+/* Sleep until there is something to see.  As spin. */
+static int sleep_once(struct watch *w)
+{
+	struct rmio_vcpu *v = w->v;
+	struct until *u = w->u;
 	uint64_t now = rmio_now_ns(), left;
 	int got;
 
-	if (now >= deadline)
+	if (now >= w->deadline)
 		return -ETIMEDOUT;
-	left = deadline - now < SLICE_NS ? deadline - now : SLICE_NS;
+	got = check_process(w, now);
+	if (got)
+		return got;
+	left = w->deadline - now < SLICE_NS ? w->deadline - now : SLICE_NS;
 	rmio_sleeper_arm(&v->sleeper, u->lane, u->done);
 	got = look(u);
 	if (got || kicked(v)) {
 		rmio_sleeper_disarm(&v->sleeper, u->lane);
-		return got ? got : look_up(v, m);
+		return got ? got : look_up(w);
 	}
 	rmio_count(&u->lane->down->counters.slept, 1);
-	got = rmio_sleeper_sleep(&v->sleeper, u->lane, &v->event, *event, left);
+	got = rmio_sleeper_sleep(&v->sleeper, u->lane, &v->event, w->event, left);
 	rmio_sleeper_disarm(&v->sleeper, u->lane);
 	if (got == -EINTR)
 		return look(u) == 1 ? 1 : -EINTR;
-	if (got == -ETIMEDOUT) {
-		if (rmio_control_hung_up(m)) {
-			rmio_master_kill(m, RMIO_STATE_CLOSED, "the device process closed its end");
-			return -ENODEV;
-		}
-		return look(u);
+	if (rmio_word_read(&v->event) != w->event) {
+		w->event = rmio_word_read(&v->event);
+		got = look_up(w);
+		return got ? got : look(u);
 	}
-	if (rmio_word_read(&v->event) != *event) {
-		*event = rmio_word_read(&v->event);
-		got = look_up(v, m);
-		if (got)
-			return got;
-	}
-	return look(u);
+	return got ? look(u) : look_woken(w);
+}
+
+/* Does what is there by the end, of the device or of the time, suffice after all? */
+static bool suffices(struct until *u, int why)
+{
+	int got = look(u);
+
+	if (got == 1)
+		return true;
+	return !got && !u->seq && why == -ETIMEDOUT && (int64_t)(u->seen - u->least) >= 0;
+}
+
+static int wait_for(struct watch *w)
+{
+	struct rmio_spin *s = &w->v->spin;
+	uint64_t spun;
+	int got;
+
+	got = look(w->u);
+	if (!got)
+		got = look_up(w);
+	if (!got)
+		got = spin(w);
+	spun = s->opts.policy == RMIO_WAIT_ADAPTIVE ? rmio_now_ns() - w->start : 0;
+	while (!got)
+		got = sleep_once(w);
+	if (s->opts.policy == RMIO_WAIT_ADAPTIVE)
+		rmio_spin_result(s, spun, rmio_now_ns() - w->start);
+	/* It may have answered with its last breath. */
+	if ((got == -ENODEV || got == -ETIMEDOUT) && suffices(w->u, got))
+		return 1;
+	return got;
 }
 
 int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint64_t timeout)
 {
-	uint64_t start = rmio_now_ns(), deadline, spun;
-	uint32_t event = rmio_word_read(&v->event), spurious = 0;
+	struct watch w = {
+		.v = v,
+		.m = m,
+		.u = u,
+		.event = rmio_word_read(&v->event),
+		.start = rmio_now_ns(),
+		.deadline = UINT64_MAX,
+	};
 	int got;
 
-	if (!v->pending.since)
-		v->pending.since = start;
-	deadline = timeout == RMIO_TIMEOUT_NONE || v->pending.since + timeout < timeout ?
-		   UINT64_MAX : v->pending.since + timeout;
-	got = look(u);
-	if (!got)
-		got = look_up(v, m);
-	if (!got)
-		got = spin(v, m, u, &event, start, deadline);
-	spun = v->spin.opts.policy == RMIO_WAIT_ADAPTIVE ? rmio_now_ns() - start : 0;
-	while (!got) {
-		got = sleep_once(v, m, u, &event, deadline);
-		if (!got && ++spurious > SPURIOUS_MAX && spurious > (rmio_now_ns() - start) / 1000000)
-			got = -EPROTO;
-	}
-	if (v->spin.opts.policy == RMIO_WAIT_ADAPTIVE)
-		rmio_spin_result(&v->spin, spun, rmio_now_ns() - start);
+	w.checked = w.start;
+	/* Only waiting counts: what the VMM does between interruption and call is its time. */
+	timeout = timeout == RMIO_TIMEOUT_NONE ? timeout :
+		  timeout > v->pending.waited ? timeout - v->pending.waited : 0;
+	if (timeout < UINT64_MAX - w.start)
+		w.deadline = w.start + timeout;
+	got = wait_for(&w);
+	v->pending.waited = got == -EINTR ? v->pending.waited + rmio_now_ns() - w.start : 0;
 	switch (got) {
 	case 1:
-		v->pending.since = 0;
 		return 0;
 	case -EINTR:
 		rmio_count(&u->lane->down->counters.interrupted, 1);
@@ -156,6 +224,5 @@ int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, 
 	default:
 		break;
 	}
-	v->pending.since = 0;
 	return -ENODEV;
 }
