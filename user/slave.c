@@ -20,6 +20,8 @@
 
 /* How long a call that needs the master's answer waits for it. */
 #define ANSWER_MS	5000
+/* Messages of the master taken in a row. */
+#define MESSAGES_MAX	64
 
 /* One entry of the sent queue. */
 struct sent {
@@ -50,6 +52,8 @@ struct rmio_slave {
 	uint32_t last;		/* lane of the last request taken */
 	void *image, *image_at;
 	size_t image_size;
+	uint64_t image_asked;	/* size that was asked for, in whole pages */
+	bool asked_shadow_size, asked_shadow_ctrl;
 	struct lane lanes[];
 };
 
@@ -124,6 +128,8 @@ static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t dow
 	}
 	s->bell.down = down;
 	s->bell.up = s->up;
+	/* A predecessor's last number may be the one last rung for: do not begin there. */
+	s->bell.number = (uint32_t)rmio_now_ns();
 	*out = s;
 	return 0;
 
@@ -202,11 +208,14 @@ void rmio_slave_free(struct rmio_slave *s)
 /* -- requests and replies ------------------------------------------------------ */
 
 /* A slot, already copied.  What it asks for is the device's business; its form is ours. */
-static bool well_formed(const struct rmio_request *r, uint32_t lane)
+static bool well_formed(const struct rmio_request *r, uint32_t lane, uint64_t redeliver)
 {
+	/* In a slot all flags are 0; this one is set only on what a predecessor had begun. */
+	uint8_t mine = (int64_t)(redeliver - r->seq) >= 0 ? RMIO_REQ_REDELIVERED : 0;
+
 	return r->op >= RMIO_OP_LOAD && r->op <= RMIO_OP_STORE_SYNC && r->vcpu == lane &&
 	       r->len && r->len <= 8 && !(r->len & (r->len - 1)) && !r->reserved &&
-	       !(r->flags & ~RMIO_REQ_REDELIVERED);
+	       r->flags == mine;
 }
 
 static uint32_t read_lane(struct rmio_slave *s, uint32_t index, struct rmio_request *reqs,
@@ -226,7 +235,7 @@ static uint32_t read_lane(struct rmio_slave *s, uint32_t index, struct rmio_requ
 	for (i = 0; i < got; i++) {
 		struct sent *sent = &lane->sent[(reqs[i].seq - 1) & mask];
 
-		if (!well_formed(&reqs[i], index)) {
+		if (!well_formed(&reqs[i], index, lane->cons.redeliver)) {
 			/* What follows in this lane cannot be trusted to be in order. */
 			lane->broken = true;
 			break;
@@ -378,11 +387,14 @@ int rmio_slave_fd(const struct rmio_slave *s)
 int rmio_slave_arm(struct rmio_slave *s)
 {
 	enum rmio_slave_event event;
-	int result, err;
+	int result, err, i;
 
-	do
+	/* More than an honest master sends: look at the lanes before going on with it. */
+	for (i = 0, err = 0; !err; i++) {
+		if (i == MESSAGES_MAX)
+			return 1;
 		err = rmio_slave_work(s, &event, &result);
-	while (!err);
+	}
 	if (err != -EAGAIN)
 		s->gone = true;
 	rmio_bell_arm(&s->bell);
@@ -423,8 +435,15 @@ int rmio_slave_poll(struct rmio_slave *s, int timeout_ms)
 		if (spin(s, now, deadline))
 			break;
 		spun = rmio_now_ns() - now;
-		if (rmio_slave_arm(s))
-			break;
+		if (rmio_slave_arm(s)) {
+			if (rmio_slave_pending(s) || s->gone)
+				break;
+			/* Not armed, so not to be slept on: the master sends and sends. */
+			now = rmio_now_ns();
+			if (now >= deadline)
+				return 0;
+			continue;
+		}
 		now = rmio_now_ns();
 		if (now >= deadline) {
 			rmio_bell_disarm(&s->bell);
@@ -467,23 +486,37 @@ static int ask(struct rmio_slave *s, uint16_t type, uint64_t value, const void *
 
 int rmio_slave_shadow_size_begin(struct rmio_slave *s, uint64_t size)
 {
+	int err;
+
 	if (size > RMIO_SHADOW_MAX)
 		return -EFBIG;
-	return ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
+	if (s->asked_shadow_size)
+		return -EBUSY;
+	err = ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
+	s->asked_shadow_size = !err;
+	s->image_asked = (size + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+	return err;
 }
 
 int rmio_slave_shadow_ctrl_begin(struct rmio_slave *s, const struct rmio_area *areas, size_t n)
 {
+	int err;
+
 	if (n > RMIO_AREAS_MAX)
 		return -E2BIG;
-	return ask(s, RMIO_CHAN_SHADOW_CTRL, n, areas, n * sizeof(*areas));
+	if (s->asked_shadow_ctrl)
+		return -EBUSY;
+	err = ask(s, RMIO_CHAN_SHADOW_CTRL, n, areas, n * sizeof(*areas));
+	s->asked_shadow_ctrl = !err;
+	return err;
 }
 
 static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_t nfds)
 {
 	void *image = NULL;
 
-	if (nfds != (size ? 1 : 0) || size > RMIO_SHADOW_MAX)
+	/* A larger one would be mapped over what lies behind image_at. */
+	if (nfds != (size ? 1 : 0) || size != s->image_asked)
 		return -EPROTO;
 	if (size) {
 		if (rmio_memfd_check(fds[0], size, false))
@@ -512,16 +545,20 @@ int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *res
 			s->gone = true;
 		return (int)n;
 	}
-	*result = h.error < 0 && h.error >= -4095 ? h.error : 0;
-	if (h.type == RMIO_CHAN_BELL && !h.answer && !nfds) {
+	*result = h.error;
+	if (h.error > 0 || h.error < -4095 || (h.error && nfds)) {
+		;
+	} else if (h.type == RMIO_CHAN_BELL && !h.answer && !nfds) {
 		*event = RMIO_SLAVE_BELL;
 		err = 0;
-	} else if (h.type == RMIO_CHAN_SHADOW_SIZE && h.answer) {
+	} else if (h.type == RMIO_CHAN_SHADOW_SIZE && h.answer && s->asked_shadow_size) {
+		s->asked_shadow_size = false;
 		*event = RMIO_SLAVE_SHADOW_SIZE;
 		err = 0;
 		if (!*result)
 			*result = take_image(s, h.value, fds, nfds);
-	} else if (h.type == RMIO_CHAN_SHADOW_CTRL && h.answer && !nfds) {
+	} else if (h.type == RMIO_CHAN_SHADOW_CTRL && h.answer && !nfds && s->asked_shadow_ctrl) {
+		s->asked_shadow_ctrl = false;
 		*event = RMIO_SLAVE_SHADOW_CTRL;
 		err = 0;
 	}

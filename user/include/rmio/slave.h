@@ -92,7 +92,8 @@ int rmio_slave_arm(struct rmio_slave *s);
  *
  * Rounded up to pages.  Replaces an earlier image and its access map; the old
  * mapping goes away.  0 removes it.  Blocks for the master's answer.  Returns 0, -EFBIG (above
- * RMIO_SHADOW_MAX), -ENOMEM, -ECONNRESET, -ETIMEDOUT (no answer within five seconds), -EPROTO.
+ * RMIO_SHADOW_MAX), -ENOMEM, -ECONNRESET, -ETIMEDOUT (no answer within five seconds), -EBUSY
+ * (an earlier call's answer is still due), -EPROTO.
  */
 int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
 
@@ -104,7 +105,7 @@ int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
  * stays.  Returns 0, -E2BIG (more than RMIO_AREAS_MAX), -EINVAL (an empty
  * area, unknown load, store, flag or size bits, no size where the shadow is
  * used), -EEXIST (areas overlap), -EOVERFLOW (offset + length wraps), -ERANGE
- * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET, -ETIMEDOUT.
+ * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET, -ETIMEDOUT, -EBUSY.
  */
 int rmio_slave_shadow_ctrl(struct rmio_slave *s, const struct rmio_area *areas, size_t n);
 
