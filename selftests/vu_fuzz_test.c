@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * vu_fuzz_test.c - streams of damaged messages against the device end of the control channel.
+ * Beside the data path. The seed is fixed: a failure names the stream, which is the same each time.
+ */
+#include "vu_rig.h"
+
+#include <sys/epoll.h>
+
+static uint64_t state;
+
+static uint32_t rnd(uint32_t below)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)((state >> 16) % below);
+}
+
+static bool chance(uint32_t percent)
+{
+	return rnd(100) < percent;
+}
+
+/* -- a device that checks what vu_server.h promises it --------------------- */
+
+static struct {
+	unsigned long ops[RIG_ATTACH + 1], ends[4], replies, refusals, streams, messages, with_fds;
+} seen;
+
+static int op(enum rig_op which, struct rig *r)
+{
+	static const int results[] = { -EEXIST, -ENOENT, 1, INT32_MIN };
+
+	seen.ops[which]++;
+	rig_called(r, which);
+	return chance(80) ? 0 : results[rnd(4)];
+}
+
+static void check_region(uint32_t index, uint64_t off, uint32_t count, uint32_t flag)
+{
+	uint64_t size = 0;
+	uint32_t flags = 0;
+
+	T_LT(index, RIG_REGIONS);
+	rig_region_info(NULL, index, &size, &flags);
+	T_OK(flags & flag);
+	T_OK(count && count <= VU_MAX_XFER);
+	T_OK(off <= size && count <= size - off);
+}
+
+static int fuzz_read(void *arg, uint32_t index, uint64_t off, void *buf, uint32_t count)
+{
+	check_region(index, off, count, VFIO_REGION_INFO_FLAG_READ);
+	memset(buf, 0xc3, count);
+	return op(RIG_READ, arg);
+}
+
+static int fuzz_write(void *arg, uint32_t index, uint64_t off, const void *buf, uint32_t count)
+{
+	volatile uint8_t sum = 0;
+
+	check_region(index, off, count, VFIO_REGION_INFO_FLAG_WRITE);
+	for (uint32_t i = 0; i < count; i++)
+		sum += ((const uint8_t *)buf)[i];
+	return op(RIG_WRITE, arg);
+}
+
+static void take_some(int *fds, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		T_OK(fcntl(fds[i], F_GETFD) >= 0);
+		if (chance(50)) {
+			close(fds[i]);
+			fds[i] = -1;
+		}
+	}
+}
+
+static int fuzz_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
+{
+	T_OK(size && !((iova | size | offset) % 4096));
+	T_GE(iova + (size - 1), iova);
+	T_OK(offset <= INT64_MAX && size <= INT64_MAX - offset);
+	T_OK(prot && !(prot & ~(PROT_READ | PROT_WRITE)));
+	if (*fd >= 0)
+		take_some(fd, 1);
+	return op(RIG_MAP, arg);
+}
+
+static int fuzz_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
+{
+	T_OK(all ? !iova && !size : size && iova + (size - 1) >= iova);
+	return op(RIG_UNMAP, arg);
+}
+
+static int fuzz_set_irqs(void *arg, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
+			 uint32_t count, int *fds, const uint8_t *bools)
+{
+	uint32_t flags, max = 0;
+
+	T_LT(index, RIG_IRQS);
+	rig_irq_info(NULL, index, &flags, &max);
+	T_OK(start < max && count <= max - start);
+	T_OK(action == VFIO_IRQ_SET_ACTION_MASK || action == VFIO_IRQ_SET_ACTION_UNMASK ||
+	     action == VFIO_IRQ_SET_ACTION_TRIGGER);
+	T_OK(data == VFIO_IRQ_SET_DATA_NONE || data == VFIO_IRQ_SET_DATA_BOOL ||
+	     data == VFIO_IRQ_SET_DATA_EVENTFD);
+	T_OK(count || (data == VFIO_IRQ_SET_DATA_NONE && action == VFIO_IRQ_SET_ACTION_TRIGGER &&
+		       !start));
+	T_EQ(!!bools, data == VFIO_IRQ_SET_DATA_BOOL);
+	T_OK(!fds || data == VFIO_IRQ_SET_DATA_EVENTFD);
+	for (uint32_t i = 0; bools && i < count; i++)
+		T_LE(bools[i], 1);
+	if (fds)
+		take_some(fds, count);
+	return op(RIG_SET_IRQS, arg);
+}
+
+static int fuzz_reset(void *arg)
+{
+	return op(RIG_RESET, arg);
+}
+
+static int fuzz_attach(void *arg, int *fd)
+{
+	T_OK(!vu_server_attached(((struct rig *)arg)->srv));
+	take_some(fd, 1);
+	return op(RIG_ATTACH, arg);
+}
+
+static const struct vu_server_ops fuzz_ops = {
+	.device_info = rig_device_info,
+	.region_info = rig_region_info,
+	.irq_info = rig_irq_info,
+	.region_read = fuzz_read,
+	.region_write = fuzz_write,
+	.dma_map = fuzz_dma_map,
+	.dma_unmap = fuzz_dma_unmap,
+	.set_irqs = fuzz_set_irqs,
+	.reset = fuzz_reset,
+	.attach = fuzz_attach,
+	.log = rig_log,
+};
+
+/* -- messages, more or less damaged ---------------------------------------- */
+
+#define KINDS	8
+
+static int kinds[KINDS];	/* one descriptor of each kind */
+
+static void make_kinds(void)
+{
+	int p[2];
+
+	kinds[0] = eventfd(0, EFD_CLOEXEC);
+	kinds[1] = eventfd(0, EFD_CLOEXEC);
+	kinds[2] = memfd_create("dma", MFD_CLOEXEC);
+	T_EQ(ftruncate(kinds[2], 12288), 0);
+	T_EQ(pipe2(p, O_CLOEXEC), 0);
+	kinds[3] = p[0];
+	kinds[4] = p[1];
+	kinds[5] = epoll_create1(EPOLL_CLOEXEC);
+	kinds[6] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	kinds[7] = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+struct stream {
+	uint8_t bytes[40000];
+	size_t len;
+	struct {
+		size_t at;	/* of the byte that they come with */
+		int n;
+		int fds[20];
+	} fds[64];
+	int n_fds;
+};
+
+static void damage(uint8_t *bytes, size_t len)
+{
+	static const uint64_t values[] = {
+		0, 1, 2, 3, 15, 16, 17, 20, 4095, 4096, 8192, 0x7fffffff, 0x80000000, 0xffffffff,
+		0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0xfffffffffffff000,
+		0xffffffffffffffff, 0x100000, 0x100001, 0x101000, 0x101001, 0x7200,
+	};
+	uint64_t v;
+	size_t at, w;
+
+	for (uint32_t n = 1 + rnd(3); n && len; n--) {
+		switch (rnd(3)) {
+		case 0:
+			bytes[rnd(len)] ^= 1 << rnd(8);
+			break;
+		case 1:
+			bytes[rnd(len)] = rnd(256);
+			break;
+		default:
+			w = 1 << rnd(4);
+			if (w > len)
+				break;
+			at = rnd(len / w) * w;
+			v = values[rnd(sizeof(values) / sizeof(values[0]))];
+			memcpy(bytes + at, &v, w);
+		}
+	}
+}
+
+static void add_fds(struct stream *s, size_t at, const struct rig_sample *sample)
+{
+	int n = sample ? sample->nfds : 0;
+
+	if (chance(10))
+		n = rnd(20);
+	if (!n || s->n_fds == 64)
+		return;
+	s->fds[s->n_fds].at = at;
+	s->fds[s->n_fds].n = n;
+	for (int i = 0; i < n; i++)
+		s->fds[s->n_fds].fds[i] =
+			chance(5) ? kinds[rnd(KINDS)] : sample && sample->cmd == VU_DMA_MAP ? kinds[2] : kinds[0];
+	s->n_fds++;
+	seen.with_fds++;
+}
+
+static void add_message(struct stream *s)
+{
+	const struct rig_sample *sample =
+		&rig_samples[rnd(sizeof(rig_samples) / sizeof(rig_samples[0]))];
+	uint8_t *m = s->bytes + s->len;
+	struct vu_hdr h;
+	size_t len = sample->len;
+
+	if (s->len + 1024 > sizeof(s->bytes))
+		return;
+	memset(m, 0, 1024);
+	memcpy(m + sizeof(h), &sample->map, len);
+	if (chance(50))
+		damage(m + sizeof(h), len);
+	if (chance(10))
+		len = rnd(600);
+	h = (struct vu_hdr){ .id = rnd(65536), .cmd = sample->cmd, .size = sizeof(h) + len };
+	if (chance(10))
+		h.flags = VU_NO_REPLY;
+	if (chance(3))
+		h.cmd = rnd(24);
+	memcpy(m, &h, sizeof(h));
+	if (chance(4))
+		damage(m, sizeof(h));
+	add_fds(s, chance(95) ? s->len : s->len + rnd(sizeof(h) + len), sample);
+	s->len += sizeof(h) + len;
+	seen.messages++;
+}
+
+static void add_version(struct stream *s)
+{
+	static const char *const json[] = {
+		RIG_JSON, "{}", "{\"capabilities\":{\"max_data_xfer_size\":1e9,\"pgsizes\":4096}}",
+		"{\"a\":[[[[[[[[[[[[]]]]]]]]]]]]}", "{\"capabilities\":{\"twin_socket\":{}}}",
+	};
+	uint8_t payload[256] = { VU_MAJOR, 0, VU_MINOR, 0 };
+	const char *j = json[chance(80) ? 0 : rnd(5)];
+	size_t len = 4 + strlen(j) + 1;
+
+	strcpy((char *)payload + 4, j);
+	if (chance(15))
+		damage(payload, len);
+	if (chance(3))
+		len = rnd(len);
+	add_fds(s, s->len, NULL);
+	s->len += rig_build(s->bytes + s->len, rnd(65536), VU_VERSION, 0, payload, len);
+	seen.messages++;
+}
+
+/* -- one stream ------------------------------------------------------------- */
+
+/* Check and count the replies that are there. */
+static void take_replies(struct rig *r)
+{
+	static uint8_t payload[VU_MSG_MAX];
+	struct vu_hdr h;
+	ssize_t n;
+
+	while ((n = rig_reply(r, &h, payload, sizeof(payload))) >= 0) {
+		T_EQ(h.flags & ~VU_ERROR, VU_REPLY);
+		T_EQ(!!(h.flags & VU_ERROR), !!h.error);
+		T_LE(h.error, VU_ERRNO_MAX);
+		T_OK(!h.error || !n);
+		seen.replies++;
+		seen.refusals += !!h.error;
+	}
+	T_OK(n == -EAGAIN || n == -ECONNRESET);
+}
+
+static int turn(struct rig *r, const struct stream *s)
+{
+	int n, turns = 0;
+
+	do
+		n = vu_server_readable(r->srv);
+	while (n == 1 && T_LE(turns++, s->len));
+	if (n < 0)
+		T_OK(vu_server_reason(r->srv)[0]);
+	else
+		T_STREQ(vu_server_reason(r->srv), "");
+	return n;
+}
+
+/* Deliver in pieces, which begin where descriptors do. */
+static int deliver(struct rig *r, const struct stream *s)
+{
+	uint32_t max = chance(30) ? 1 + rnd(40) : 4096;
+	size_t at = 0, next;
+	int n = 0, i;
+
+	while (at < s->len && !n) {
+		int n_fds = 0;
+		const int *fds = NULL;
+
+		next = at + 1 + rnd(max);
+		if (next > s->len)
+			next = s->len;
+		for (i = 0; i < s->n_fds; i++) {
+			if (s->fds[i].at == at) {
+				fds = s->fds[i].fds;
+				n_fds = s->fds[i].n;
+			} else if (s->fds[i].at > at && s->fds[i].at < next) {
+				next = s->fds[i].at;
+			}
+		}
+		if (!rig_put(r, s->bytes + at, next - at, fds, n_fds))
+			return -EIO;
+		at = next;
+		if (chance(30) || at == s->len) {
+			n = turn(r, s);
+			if (chance(80))
+				take_replies(r);
+		}
+		if (at < s->len && n)
+			break;
+	}
+	return n;
+}
+
+static void one_stream(void)
+{
+	static struct stream s;
+	struct rig r;
+	int n, before = rig_count_fds();
+
+	s.len = 0;
+	s.n_fds = 0;
+	if (chance(97))
+		add_version(&s);
+	for (uint32_t i = 1 + rnd(30); i; i--)
+		add_message(&s);
+	T_REQUIRE(rig_open(&r, &fuzz_ops));
+	n = deliver(&r, &s);
+	take_replies(&r);
+	if (!n && !vu_server_writable(r.srv)) {
+		shutdown(r.peer, SHUT_WR);
+		n = turn(&r, &s);
+		T_EQ(n, -ECONNRESET);
+		seen.ends[n == -ECONNRESET ? 0 : 3]++;
+	} else {
+		T_OK(n == -EPROTO || n == -ENOBUFS || n == -ECONNRESET);
+		seen.ends[n == -EPROTO ? 1 : n == -ENOBUFS ? 2 : 0]++;
+	}
+	T_LE(r.lines, VU_LOG_MAX + 1);
+	rig_close(&r);
+	T_EQ(rig_count_fds(), before);
+	seen.streams++;
+}
+
+static void damaged_streams(void)
+{
+	long i, streams = ktap_pick(3000, 20000, 300000);
+
+	make_kinds();
+	for (i = 0; i < streams && !ktap_failed(); i++) {
+		state = 0x9e3779b97f4a7c15ull * (uint64_t)(i + 1);
+		one_stream();
+		if (ktap_failed())
+			ktap_diag("in stream %ld", i);
+	}
+	ktap_diag("%lu streams, %lu messages (%lu with descriptors), %lu replies, %lu of them errors; "
+		  "ended by the peer %lu, by nonsense %lu, by a full queue %lu",
+		  seen.streams, seen.messages, seen.with_fds, seen.replies, seen.refusals,
+		  seen.ends[0], seen.ends[1], seen.ends[2]);
+	ktap_diag("read %lu write %lu map %lu unmap %lu set_irqs %lu reset %lu attach %lu",
+		  seen.ops[RIG_READ], seen.ops[RIG_WRITE], seen.ops[RIG_MAP], seen.ops[RIG_UNMAP],
+		  seen.ops[RIG_SET_IRQS], seen.ops[RIG_RESET], seen.ops[RIG_ATTACH]);
+	/* else it would have been the same with nobody there */
+	for (i = RIG_READ; i <= RIG_ATTACH; i++)
+		T_GT(seen.ops[i], streams / 10);
+	T_GT(seen.refusals, streams);
+	T_GT(seen.replies - seen.refusals, streams);
+	T_GT(seen.ends[0], streams / 10);
+	T_GT(seen.ends[1], streams / 10);
+}
+
+static const struct ktap_test tests[] = {
+	{ "damaged streams", damaged_streams, 300 },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
