@@ -68,8 +68,10 @@ static void script(FILE *out, const char *file, const struct bench_machine *m,
 	quote(out, m->cpu[0] ? m->cpu : "unknown CPU");
 	fprintf(out, ", ");
 	quote(out, m->kernel);
-	fprintf(out, "\"\nset logscale x 10\nset xlabel 'ns, logarithmic'\n"
-		"set format x '%%.0f'\nset grid xtics ytics lc rgb '#dddddd' lt 1\n"
+	fprintf(out, "\"\nset logscale x 10\n"
+		"set xtics ('1 ns' 1, '10 ns' 10, '100 ns' 1e2, '1 us' 1e3, '10 us' 1e4, "
+		"'100 us' 1e5, '1 ms' 1e6, '10 ms' 1e7, '100 ms' 1e8, '1 s' 1e9)\n"
+		"set grid xtics ytics lc rgb '#dddddd' lt 1\n"
 		"set key outside bottom center horizontal reverse Left\nset rmargin 6\nset yrange [%zu.5:-0.5]\n"
 		"set border 3\nset tics nomirror\n",
 		rows ? rows - 1 : 0);
