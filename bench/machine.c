@@ -94,16 +94,26 @@ static void read_cpuinfo(struct bench_machine *m)
 static void read_kvm(struct bench_machine *m)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	int version;
+	int version, vm;
 
 	if (fd < 0) {
 		snprintf(m->kvm, sizeof(m->kvm), "/dev/kvm: %s", strerror(errno));
 		return;
 	}
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
-	if (version != KVM_API_VERSION)
+	if (version < 0) {
+		snprintf(m->kvm, sizeof(m->kvm), "/dev/kvm is not KVM: %s", strerror(errno));
+	} else if (version != KVM_API_VERSION) {
 		snprintf(m->kvm, sizeof(m->kvm), "/dev/kvm has API version %d, not %d",
 			 version, KVM_API_VERSION);
+	} else {
+		/* The device file may be there when virtualization is not. */
+		vm = ioctl(fd, KVM_CREATE_VM, 0);
+		if (vm < 0)
+			snprintf(m->kvm, sizeof(m->kvm), "KVM_CREATE_VM: %s", strerror(errno));
+		else
+			close(vm);
+	}
 	close(fd);
 #if !defined(__x86_64__)
 	snprintf(m->kvm, sizeof(m->kvm), "the guest of these cases is x86-64 code");
