@@ -17,7 +17,7 @@
 #include "bench.h"
 #include "vmm/kvm.h"
 
-#define GUEST_BATCH	16		/* accesses between two markers */
+#define GUEST_BATCH	32		/* accesses between two markers */
 #define GUEST_MARKER	0xe0		/* port */
 #define GUEST_DEVICE	0xe0000000u	/* where no memory is */
 #define GUEST_RAM	0x180000u
