@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The device loop: one io_uring that waits for lanes, sockets, timers and the
+ * device's own I/O together.  Every request of a device passes here.
+ *
+ * A round serves a bounded batch of each device in use, and while there is
+ * traffic every BUSY_ROUNDS-th round also looks at completions and timers, so
+ * that no device, lane or socket can starve another.  When nothing is left to
+ * do, the loop spins as its policy says, then arms the bells (C1 to C3 of
+ * wake.h), looks at the lanes again (C4), and sleeps in io_uring_enter.
+ */
+#include "loop.h"
+#include "opts.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ENTRIES		256u
+#define ENTRIES_MAX	32768u
+#define BUSY_ROUNDS	16u
+#define SPIN_ROUNDS	32u	/* rounds between two looks at clock and completions */
+#define REAP_MAX	64u	/* completions a round */
+#define TIMERS_MAX	64u	/* timers a round */
+/*
+ * A device is put to sleep alone, while the loop spins for others, when this
+ * many rounds brought nothing and more than KEEP_HOT devices are looked at.
+ */
+#define IDLE_ROUNDS	1024u
+#define KEEP_HOT	4u
+/* Following a vCPU from CPU to CPU costs more than it gains if it moves often. */
+#define MOVE_NS		1000000u
+#define OP_FUTEX_WAIT	51
+
+void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	if (!l->opts.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	l->opts.log(l->opts.arg, line);
+}
+
+/* -- making and unmaking --------------------------------------------------------- */
+
+static int make_ring(struct io_uring *ring, uint32_t entries)
+{
+	static const uint32_t flags[] = {
+		IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
+		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,	/* Linux 6.1 */
+		IORING_SETUP_R_DISABLED,				/* 5.10 */
+	};
+	struct io_uring_params p;
+	int err = -ENOSYS;
+	size_t i;
+
+	for (i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		p = (struct io_uring_params){ .flags = flags[i] | IORING_SETUP_CLAMP };
+		err = io_uring_queue_init_params(entries, ring, &p);
+		if (err != -EINVAL)
+			break;
+	}
+	return err;
+}
+
+static bool has_futex(struct io_uring *ring)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	bool has = probe && io_uring_opcode_supported(probe, OP_FUTEX_WAIT);
+
+	if (probe)
+		io_uring_free_probe(probe);
+	return has;
+}
+
+static void stopped(void *arg, uint32_t events)
+{
+	struct rmio_loop *l = arg;
+
+	l->stop = true;
+}
+
+int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **out)
+{
+	struct rmio_loop *l = calloc(1, sizeof(*l));
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->cpu = -1;
+	err = rmio_opts_copy(&l->opts, sizeof(l->opts), opts);
+	if (err)
+		goto free_loop;
+	err = -EINVAL;
+	if (l->opts.reserved || l->opts.entries > ENTRIES_MAX)
+		goto free_loop;
+	err = rmio_spin_init(&l->spin, &l->opts.wait);
+	if (err)
+		goto free_loop;
+	l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->stop_fd < 0) {
+		err = -errno;
+		goto free_loop;
+	}
+	err = make_ring(&l->ring, l->opts.entries ? l->opts.entries : ENTRIES);
+	if (err)
+		goto close_stop;
+	l->futex = has_futex(&l->ring);
+	l->stop_watch = rmio_watch_eventfd(l, l->stop_fd, stopped, l);
+	if (!l->stop_watch) {
+		err = -ENOMEM;
+		goto exit_ring;
+	}
+	*out = l;
+	return 0;
+
+exit_ring:
+	io_uring_queue_exit(&l->ring);
+close_stop:
+	close(l->stop_fd);
+free_loop:
+	free(l);
+	return err;
+}
+
+void rmio_loop_free(struct rmio_loop *l)
+{
+	if (!l)
+		return;
+	io_uring_queue_exit(&l->ring);
+	rmio_task_free_all(l);		/* the stop descriptor too */
+	free(l);
+}
+
+void rmio_loop_stop(struct rmio_loop *l)
+{
+	uint64_t one = 1;
+	int saved = errno;
+
+	/* Fails only when it would wrap: then a stop is pending already. */
+	if (write(l->stop_fd, &one, sizeof(one)) < 0)
+		errno = saved;
+}
+
+void rmio_loop_use(struct rmio_loop *l)
+{
+	l->users++;
+	l->deserted = false;
+}
+
+void rmio_loop_unuse(struct rmio_loop *l)
+{
+	l->deserted = !--l->users;
+}
+
+/* -- submission and completion ------------------------------------------------------ */
+
+struct io_uring *rmio_loop_ring(struct rmio_loop *l)
+{
+	return &l->ring;
+}
+
+struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+
+	if (sqe || !l->enabled || io_uring_submit(&l->ring) < 0)
+		return sqe;
+	return io_uring_get_sqe(&l->ring);
+}
+
+struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *l, struct rmio_io *io)
+{
+	struct io_uring_sqe *sqe = rmio_loop_get_sqe(l);
+
+	if (sqe)
+		io_uring_sqe_set_data(sqe, io);
+	return sqe;
+}
+
+static int submitted(int n)
+{
+	return n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY || n == -ETIME ? 0 : n;
+}
+
+int rmio_loop_flush(struct rmio_loop *l)
+{
+	if (l->unqueued)
+		rmio_task_queue_all(l);
+	return io_uring_sq_ready(&l->ring) ? submitted(io_uring_submit(&l->ring)) : 0;
+}
+
+/* Completions, at most REAP_MAX, each handled after it was taken off the ring. */
+static uint32_t reap(struct rmio_loop *l)
+{
+	struct io_uring_cqe *cqe;
+	struct rmio_io *io;
+	uint32_t n, flags;
+	int res;
+
+	for (n = 0; n < REAP_MAX && !io_uring_peek_cqe(&l->ring, &cqe); n++) {
+		io = io_uring_cqe_get_data(cqe);
+		res = cqe->res;
+		flags = cqe->flags;
+		io_uring_cqe_seen(&l->ring, cqe);
+		if (io)
+			io->done(io, res, flags);
+	}
+	return n;
+}
+
+/* -- timers --------------------------------------------------------------------------- */
+
+void rmio_timer_cancel(struct rmio_loop *l, struct rmio_timer *t)
+{
+	struct rmio_timer **p;
+
+	if (!t->armed)
+		return;
+	for (p = &l->timers; *p; p = &(*p)->next)
+		if (*p == t) {
+			*p = t->next;
+			break;
+		}
+	t->armed = false;
+	t->next = NULL;
+}
+
+void rmio_timer_arm(struct rmio_loop *l, struct rmio_timer *t, uint64_t after_ns)
+{
+	struct rmio_timer **p;
+	uint64_t now = rmio_now_ns();
+
+	rmio_timer_cancel(l, t);
+	t->at_ns = after_ns > UINT64_MAX - now ? UINT64_MAX : now + after_ns;
+	for (p = &l->timers; *p && (*p)->at_ns <= t->at_ns; p = &(*p)->next)
+		;
+	t->next = *p;
+	*p = t;
+	t->armed = true;
+}
+
+static uint32_t fire(struct rmio_loop *l, uint64_t now)
+{
+	uint32_t n;
+
+	for (n = 0; n < TIMERS_MAX && l->timers && l->timers->at_ns <= now; n++) {
+		struct rmio_timer *t = l->timers;
+
+		l->timers = t->next;
+		t->armed = false;
+		t->next = NULL;
+		t->fire(t);
+	}
+	return n;
+}
+
+/* -- sources ----------------------------------------------------------------------------- */
+
+static void heat(struct rmio_loop *l, struct rmio_src *src)
+{
+	src->idle = 0;
+	if (src->hot)
+		return;
+	src->hot = true;
+	src->prev = NULL;
+	src->next = l->hot;
+	if (l->hot)
+		l->hot->prev = src;
+	l->hot = src;
+	l->nr_hot++;
+}
+
+static void cool(struct rmio_loop *l, struct rmio_src *src)
+{
+	if (!src->hot)
+		return;
+	src->hot = false;
+	if (l->cursor == src)
+		l->cursor = src->next;
+	if (src->prev)
+		src->prev->next = src->next;
+	else
+		l->hot = src->next;
+	if (src->next)
+		src->next->prev = src->prev;
+	l->nr_hot--;
+}
+
+void rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
+{
+	rmio_slave_bell(src->slave, l->futex ? RMIO_BELL_FUTEX : RMIO_BELL_SOCK);
+	src->hot = false;
+	src->bell = NULL;
+	heat(l, src);
+}
+
+void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src)
+{
+	cool(l, src);
+	rmio_task_bell_drop(src);
+}
+
+void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src)
+{
+	if (!src->hot)
+		rmio_slave_bell_disarm(src->slave);
+	heat(l, src);
+}
+
+/* C1 to C4 for one device.  False: it has requests, and stays hot. */
+static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
+{
+	const uint32_t *word;
+	uint32_t value;
+
+	rmio_slave_bell_arm(src->slave, &word, &value);
+	if (rmio_slave_pending(src->slave))
+		goto disarm;
+	/*
+	 * A wait that is still under way from an earlier time serves as well: the
+	 * wake-up that belongs to the number just published finds it.
+	 */
+	if (l->futex && !src->bell && rmio_task_bell(l, src, word, value))
+		goto disarm;
+	cool(l, src);
+	return true;
+
+disarm:
+	rmio_slave_bell_disarm(src->slave);
+	src->idle = 0;
+	return false;
+}
+
+/* Be where the vCPU is, within what the thread may use. */
+static void follow(struct rmio_loop *l, int cpu)
+{
+	uint64_t now;
+	cpu_set_t set;
+
+	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == l->cpu || !CPU_ISSET(cpu, &l->allowed))
+		return;
+	now = rmio_now_ns();
+	if (now - l->moved_at < MOVE_NS)
+		return;
+	l->moved_at = now;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (!sched_setaffinity(0, sizeof(set), &set))
+		l->cpu = cpu;
+}
+
+void rmio_loop_src_served(struct rmio_loop *l, struct rmio_src *src)
+{
+	src->idle = 0;
+	if (l->spin.opts.placement == RMIO_PLACE_SAME_CPU)
+		follow(l, rmio_slave_cpu(src->slave));
+}
+
+/* One look at every device in use, one batch for each that has requests. */
+static uint32_t serve(struct rmio_loop *l)
+{
+	struct rmio_src *src;
+	uint32_t total = 0;
+
+	for (l->cursor = l->hot; (src = l->cursor) != NULL; ) {
+		l->cursor = src->next;
+		if (++src->idle > IDLE_ROUNDS && l->nr_hot > KEEP_HOT && put_to_sleep(l, src))
+			continue;
+		total += src->serve(src);
+	}
+	return total;
+}
+
+/* -- rounds -------------------------------------------------------------------------------- */
+
+static int wait_for_completion(struct rmio_loop *l)
+{
+	struct io_uring_cqe *cqe;
+	struct __kernel_timespec ts;
+	uint64_t now, left;
+
+	if (l->unqueued)
+		rmio_task_queue_all(l);
+	if (!l->timers)
+		return submitted(io_uring_submit_and_wait(&l->ring, 1));
+	now = rmio_now_ns();
+	left = l->timers->at_ns > now ? l->timers->at_ns - now : 0;
+	if (!left)
+		return rmio_loop_flush(l);
+	ts.tv_sec = (long long)(left / 1000000000u);
+	ts.tv_nsec = (long long)(left % 1000000000u);
+	return submitted(io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL));
+}
+
+/* Nothing to do at @start: spin as the policy says.  True when there is something again. */
+static bool spin(struct rmio_loop *l, uint64_t start)
+{
+	uint64_t limit = rmio_spin_limit(&l->spin, start), now = start;
+	struct io_uring_cqe *cqe;
+	uint32_t i;
+
+	while (now - start < limit) {
+		for (i = 0; i < SPIN_ROUNDS; i++) {
+			if (serve(l))
+				goto found;
+			rmio_spin_relax(&l->spin);
+		}
+		now = rmio_now_ns();
+		if (!io_uring_peek_cqe(&l->ring, &cqe) || (l->timers && l->timers->at_ns <= now))
+			goto found;
+		/* Somebody was put to sleep, or gone: let the kernel know, and look again. */
+		if (io_uring_sq_ready(&l->ring) || !l->hot)
+			return true;
+	}
+	return false;
+
+found:
+	now = rmio_now_ns();
+	rmio_spin_result(&l->spin, now - start, now - start);
+	return true;
+}
+
+static int idle(struct rmio_loop *l, uint64_t start)
+{
+	struct rmio_src *src;
+	bool had_lanes = l->hot;
+	uint64_t spun = 0;
+	int err;
+
+	if (had_lanes) {
+		if (spin(l, start))
+			return rmio_loop_flush(l);
+		spun = rmio_now_ns() - start;
+	}
+	for (l->cursor = l->hot; (src = l->cursor) != NULL; ) {
+		l->cursor = src->next;
+		if (!put_to_sleep(l, src))
+			return rmio_loop_flush(l);
+	}
+	err = wait_for_completion(l);
+	if (had_lanes)
+		rmio_spin_result(&l->spin, spun, rmio_now_ns() - start);
+	return err;
+}
+
+static int one_round(struct rmio_loop *l)
+{
+	uint32_t n = serve(l);
+	uint64_t now;
+
+	if (n && ++l->busy % BUSY_ROUNDS)
+		return rmio_loop_flush(l);
+	now = rmio_now_ns();
+	n += fire(l, now);
+	n += reap(l);
+	if (n || l->stop || l->deserted)
+		return rmio_loop_flush(l);
+	return idle(l, now);
+}
+
+/* The thread that does this is the only one that may submit.  liburing 2.3 does not export it. */
+static int enable(struct rmio_loop *l)
+{
+	if (l->enabled)
+		return 0;
+	if (syscall(SYS_io_uring_register, l->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0))
+		return -errno;
+	l->ring.flags &= ~IORING_SETUP_R_DISABLED;
+	l->enabled = true;
+	return 0;
+}
+
+int rmio_loop_run(struct rmio_loop *l)
+{
+	int err = enable(l);
+
+	if (err)
+		return err;
+	if (sched_getaffinity(0, sizeof(l->allowed), &l->allowed))
+		CPU_ZERO(&l->allowed);
+	/* Spares a look-up of the descriptor in each system call; it works without. */
+	io_uring_register_ring_fd(&l->ring);
+	l->running = true;
+	do
+		err = one_round(l);
+	while (!err && !l->stop && !l->deserted);
+	l->running = false;
+	l->stop = false;
+	io_uring_unregister_ring_fd(&l->ring);
+	if (l->cpu >= 0) {
+		sched_setaffinity(0, sizeof(l->allowed), &l->allowed);
+		l->cpu = -1;
+	}
+	return err;
+}

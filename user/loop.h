@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * Inside the device loop: what loop.c, watch.c and the device share.  All of it
+ * belongs to the loop's thread.
+ */
+#ifndef RMIO_USER_LOOP_H
+#define RMIO_USER_LOOP_H
+
+#include "slave.h"
+#include "wake.h"
+
+#include <liburing.h>
+#include <rmio/device.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct rmio_task;
+
+/*
+ * The lanes of one attached device.  "Hot": its bell is disarmed and the loop
+ * looks at its lanes every round.  Not hot: its bell is armed, and a completion
+ * or a message makes it hot.  So a round costs as many looks as there are
+ * devices in use, however many there are.
+ */
+struct rmio_src {
+	struct rmio_slave *slave;
+	/* Serve a bounded batch; returns how many requests.  May remove the source. */
+	uint32_t (*serve)(struct rmio_src *src);
+	/* The loop's: */
+	struct rmio_src *prev, *next;
+	struct rmio_task *bell;		/* futex wait under way, or NULL */
+	uint32_t idle;			/* rounds without a request */
+	bool hot;
+};
+
+struct rmio_loop {
+	struct io_uring ring;
+	struct rmio_loop_opts opts;
+	struct rmio_spin spin;
+	bool futex;			/* the kernel's io_uring has futex waits */
+	bool enabled;			/* the ring takes submissions */
+	bool running;
+	bool stop;
+	bool deserted;			/* users has fallen to 0 */
+	int stop_fd;
+	struct rmio_watch *stop_watch;
+	struct rmio_timer *timers;	/* sorted by at_ns */
+	struct rmio_src *hot;		/* list */
+	struct rmio_src *cursor;	/* next of the hot list in a round under way */
+	uint32_t nr_hot;
+	uint32_t busy;			/* rounds that found requests */
+	struct rmio_task *ops;		/* all there are */
+	uint32_t unqueued;		/* of them, wait for a submission entry */
+	uint32_t users;			/* devices that listen or have a peer */
+	int cpu;			/* where the loop has moved to, -1 */
+	cpu_set_t allowed;		/* where its thread might run at the start */
+	uint64_t moved_at;
+};
+
+/* -- loop.c ------------------------------------------------------------------ */
+
+__attribute__((format(printf, 2, 3)))
+void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...);
+
+void rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src);
+void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src);
+/* To be called by serve() when it has taken requests, before it handles them. */
+void rmio_loop_src_served(struct rmio_loop *l, struct rmio_src *src);
+/* A bell came by message. */
+void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src);
+
+/* Hand what is queued to the kernel; 0 or what io_uring_enter failed with. */
+int rmio_loop_flush(struct rmio_loop *l);
+
+/*
+ * A device began or ended to keep the loop running: when the last has ended,
+ * rmio_loop_run returns.
+ */
+void rmio_loop_use(struct rmio_loop *l);
+void rmio_loop_unuse(struct rmio_loop *l);
+
+/* A submission entry, after making room if there is none; NULL before the first run. */
+struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l);
+
+/* -- watch.c: operations that outlive their owners ------------------------------ */
+
+/*
+ * Each operation is memory of its own, freed when its last completion has come,
+ * so that a device or connection may go at any time: the owner's _free makes it
+ * an orphan and asks the kernel to cancel it.
+ */
+struct rmio_watch;
+struct rmio_signal;
+
+/*
+ * Call @ready while @fd has one of @events (level-triggered: one-shot polls,
+ * each armed after the handler returned, so a handler may leave data for the
+ * next round).  The descriptor stays the caller's.  NULL: no memory.
+ */
+struct rmio_watch *rmio_watch_poll(struct rmio_loop *l, int fd, uint32_t events,
+				   void (*ready)(void *arg, uint32_t events), void *arg);
+/*
+ * Call @ready each time the eventfd @fd was signalled, and reset it.  Takes the
+ * descriptor over unless it returns NULL.  Reads through the ring: a peer that
+ * shares the description can make no read block the loop.
+ */
+struct rmio_watch *rmio_watch_eventfd(struct rmio_loop *l, int fd,
+				      void (*ready)(void *arg, uint32_t events), void *arg);
+void rmio_watch_free(struct rmio_watch *w);
+
+/*
+ * Signal an eventfd of a peer through the ring: write(2) could block, since the
+ * peer shares the description, can clear O_NONBLOCK, and can bring the counter
+ * to its limit.  At most one write is under way; signals in the meantime become
+ * one more.  Takes the descriptor over unless it returns NULL, and makes it
+ * non-blocking; a peer that undoes that gets its interrupts later.
+ */
+struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd);
+void rmio_signal_raise(struct rmio_signal *s);
+void rmio_signal_free(struct rmio_signal *s);
+
+/* Wait for *word to change from @value; the completion makes @src hot. */
+int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *word, uint32_t value);
+void rmio_task_bell_drop(struct rmio_src *src);
+
+/* Queue what had to wait for a submission entry. */
+void rmio_task_queue_all(struct rmio_loop *l);
+/* The ring is gone. */
+void rmio_task_free_all(struct rmio_loop *l);
+
+#endif
