@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * Inside a device: what device.c (requests to callbacks, shadow, access map) and
+ * peer.c (who is attached) share.
+ */
+#ifndef RMIO_USER_DEV_H
+#define RMIO_USER_DEV_H
+
+#include "dma.h"
+#include "irq.h"
+#include "loop.h"
+#include "pci_config.h"
+#include "shadow.h"
+#include "vu_server.h"
+
+#include <rmio/device.h>
+
+/* What the master has been asked for, one question at a time. */
+enum dev_asked {
+	ASKED_NOTHING,
+	ASKED_SHADOW_SIZE,
+	ASKED_SHADOW_CTRL,
+};
+
+struct rmio_dev {
+	struct rmio_loop *loop;
+	const struct rmio_dev_ops *ops;
+	void *priv;
+	char *name;
+	struct rmio_dev_range *ranges;
+	uint32_t nr_ranges;
+	uint64_t dma_mask;
+
+	/* The access map, as given and compiled; the image it points into. */
+	struct rmio_area *areas;
+	uint32_t nr_areas;
+	struct rmio_map *map;
+	char *shadow;			/* at one address for the device's life */
+	size_t shadow_size;		/* whole pages */
+
+	struct rmio_pci_config config;
+	struct rmio_irqs irqs;
+	struct rmio_dma dma;
+
+	/* The peer. */
+	int listen_fd;
+	char *path;
+	struct rmio_watch *listen_watch;
+	struct rmio_timer listen_again;	/* after accept(2) failed */
+	bool connected;
+	bool bad_logged;		/* a request out of its range: once a peer */
+	struct vu_server *vu;
+	bool vu_busy;			/* inside of it: it may not be freed */
+	int vu_doomed;			/* why it has to be, afterwards; 0 */
+	struct rmio_watch *vu_in, *vu_out;
+	struct rmio_timer vu_again;	/* messages that wait for their turn */
+	struct rmio_src src;		/* src.slave NULL: no rings */
+	struct rmio_watch *slave_watch;
+	enum dev_asked asked;
+	bool map_live;			/* the master uses the map above */
+	bool map_due;			/* it must be asked again */
+};
+
+/* -- device.c ------------------------------------------------------------------ */
+
+__attribute__((format(printf, 2, 3)))
+void rmio_dev_log(struct rmio_dev *dev, const char *fmt, ...);
+
+/* One access, checked: len 1, 2, 4, 8 and inside the range, or refused. */
+uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len,
+			  bool ask_map);
+void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+		       uint32_t len, bool ask_map);
+const struct rmio_dev_range *rmio_dev_range(const struct rmio_dev *dev, uint32_t id);
+void rmio_dev_do_reset(struct rmio_dev *dev);
+
+/* -- ringed.c -------------------------------------------------------------------- */
+
+/* Serve a slave descriptor (taken over, also on failure).  What rmio_slave_open returns. */
+int rmio_dev_attach(struct rmio_dev *dev, int fd);
+/* Without rings from here on; what they held is handled first. */
+void rmio_dev_detach(struct rmio_dev *dev);
+/* Handle what is in the rings now, so that it is older than what comes next. */
+void rmio_dev_drain(struct rmio_dev *dev);
+/* Tell the master about a new access map. */
+int rmio_dev_push_map(struct rmio_dev *dev);
+
+/* -- peer.c ------------------------------------------------------------------------ */
+
+/* The slave descriptor of this device has ended: the peer goes, or its rings. */
+void rmio_dev_slave_gone(struct rmio_dev *dev, int err);
+void rmio_dev_peer_free(struct rmio_dev *dev);
+
+#endif

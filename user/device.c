@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * A device as a struct of callbacks: its description checked, accesses handed
+ * to load and store or answered from the shadow.  On the data path, between the
+ * rings (ringed.c) or the socket (peer.c) and the author's code.
+ */
+#include "dev.h"
+#include "opts.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define NR_BARS		6u
+#define RANGE_ID_MAX	65535u
+#define PCI_ONLY(id)	((id) >= NR_BARS && (id) < 9)	/* ROM, configuration, VGA */
+
+void rmio_dev_log(struct rmio_dev *dev, const char *fmt, ...)
+{
+	char line[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	rmio_loop_log(dev->loop, "%s: %s", dev->name, line);
+}
+
+/* -- accesses ------------------------------------------------------------------------ */
+
+static uint64_t mask(uint32_t len)
+{
+	return len < 8 ? (1ull << 8 * len) - 1 : UINT64_MAX;
+}
+
+const struct rmio_dev_range *rmio_dev_range(const struct rmio_dev *dev, uint32_t id)
+{
+	uint32_t i;
+
+	for (i = 0; i < dev->nr_ranges; i++)
+		if (dev->ranges[i].id == id)
+			return &dev->ranges[i];
+	return NULL;
+}
+
+static bool inside(struct rmio_dev *dev, uint32_t id, uint64_t offset, uint32_t len)
+{
+	const struct rmio_dev_range *r = rmio_dev_range(dev, id);
+
+	if (r && offset < r->len && len <= r->len - offset)
+		return true;
+	if (!dev->bad_logged)
+		rmio_dev_log(dev, "access to range %u, offset 0x%llx, %u bytes: not in any range",
+			     id, (unsigned long long)offset, len);
+	dev->bad_logged = true;
+	return false;
+}
+
+/* A device without load(): the shadow answers sizes too that its area does not list. */
+static uint64_t load_any_size(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
+{
+	const struct rmio_area *a;
+
+	for (a = dev->areas; a < dev->areas + dev->nr_areas; a++)
+		if (a->range_id == range && a->load == RMIO_LOAD_SHADOW && offset >= a->offset &&
+		    offset - a->offset <= a->length - 1 && len <= a->length - (offset - a->offset))
+			return rmio_shadow_get(dev->shadow, a->shadow_offset + (offset - a->offset),
+					       len);
+	return mask(len);
+}
+
+/*
+ * @ask_map: nobody has asked the access map for this access yet (it came over the
+ * socket, or before the master had the map), so that is done here.
+ */
+uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len,
+			  bool ask_map)
+{
+	struct rmio_decision d;
+
+	if (!inside(dev, range, offset, len))
+		return mask(len);
+	if (ask_map) {
+		rmio_map_load(dev->map, range, offset, len, &d);
+		if (d.verdict == RMIO_FROM_SHADOW)
+			return rmio_shadow_get(dev->shadow, d.shadow_offset, len);
+	}
+	if (!dev->ops->load)
+		return load_any_size(dev, range, offset, len);
+	return dev->ops->load(dev, range, offset, len) & mask(len);
+}
+
+void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+		       uint32_t len, bool ask_map)
+{
+	struct rmio_decision d;
+
+	if (!inside(dev, range, offset, len))
+		return;
+	value &= mask(len);
+	if (ask_map) {
+		rmio_map_store(dev->map, range, offset, len, &d);
+		if (d.verdict == RMIO_POST_THROUGH)
+			rmio_shadow_put(dev->shadow, d.shadow_offset, value, len);
+	}
+	if (dev->ops->store)
+		dev->ops->store(dev, range, offset, value, len);
+}
+
+void rmio_dev_do_reset(struct rmio_dev *dev)
+{
+	rmio_pci_config_reset(&dev->config);
+	rmio_irqs_reset(&dev->irqs);
+	if (dev->ops->reset)
+		dev->ops->reset(dev);
+}
+
+/* -- the description --------------------------------------------------------------------- */
+
+static bool power_of_two(uint64_t v)
+{
+	return v && !(v & (v - 1));
+}
+
+static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
+{
+	const struct rmio_dev_range *r = &d->ranges[i];
+	uint32_t ids = r->flags & RMIO_DEV_RANGE_64BIT ? 2 : 1, k;
+
+	if (r->bus > RMIO_BUS_IO)
+		return "unknown bus";
+	if (r->flags & ~(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH) || r->reserved)
+		return "unknown flag";
+	if (r->flags && (r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
+		return "64BIT and PREFETCH are for memory BARs";
+	if (!r->len || r->id > RANGE_ID_MAX || PCI_ONLY(r->id))
+		return "no length, or not an id for a range";
+	if (r->id < NR_BARS) {
+		if (!power_of_two(r->len) || r->len < (r->bus == RMIO_BUS_IO ? 4 : 16))
+			return "a BAR's length is a power of two, 16 or more, I/O 4 or more";
+		if (r->len > (r->bus == RMIO_BUS_IO ? 0x10000ull : 1ull << 31) && ids == 1)
+			return "too long for this kind of BAR";
+		if (r->id + ids > NR_BARS)
+			return "a 64-bit BAR takes two ids";
+	}
+	for (k = 0; k < d->nr_ranges; k++)
+		if (k != i && d->ranges[k].id >= r->id && d->ranges[k].id < r->id + ids)
+			return "id used twice";
+	return NULL;
+}
+
+static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
+{
+	const char *why = NULL;
+	uint32_t i;
+
+	if (!d->ops)
+		why = "no callbacks";
+	else if (d->nr_ranges > RMIO_RANGES_MAX || (d->nr_ranges && !d->ranges))
+		why = "too many ranges, or none given";
+	else if (d->nr_areas && !d->areas)
+		why = "no areas given";
+	else if (d->class_code >> 24)
+		why = "the class has 24 bits";
+	else if (d->msi && (!power_of_two(d->msi) || d->msi > RMIO_MSI_MAX))
+		why = "MSI vectors are a power of two, 32 at most";
+	else if (d->intx > 4)
+		why = "the pin is 0 to 4";
+	else if (d->reserved)
+		why = "reserved bytes are zero";
+	else if (d->shadow_size > RMIO_SHADOW_MAX)
+		why = "the shadow image is too large";
+	for (i = 0; !why && i < d->nr_ranges; i++) {
+		why = bad_range(d, i);
+		if (why)
+			rmio_loop_log(loop, "%s: range %u:", d->name, d->ranges[i].id);
+	}
+	if (why)
+		rmio_loop_log(loop, "%s: %s", d->name, why);
+	return why ? -EINVAL : 0;
+}
+
+/* A compiled map of areas that all lie in ranges of the device. */
+static int make_map(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n,
+		    struct rmio_map **map)
+{
+	const struct rmio_dev_range *r;
+	size_t bad = 0;
+	uint32_t i;
+	int err;
+
+	err = rmio_map_new(areas, n, dev->shadow_size, map, &bad);
+	for (i = 0; !err && i < n; i++) {
+		r = rmio_dev_range(dev, areas[i].range_id);
+		if (r && areas[i].offset + areas[i].length <= r->len)
+			continue;
+		rmio_map_free(*map);
+		bad = i;
+		err = -ERANGE;
+	}
+	if (err)
+		rmio_dev_log(dev, "area %zu of the access map: %s", bad, strerror(-err));
+	return err;
+}
+
+static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
+{
+	struct rmio_area *copy = NULL;
+	struct rmio_map *map;
+	int err;
+
+	if (n > RMIO_AREAS_MAX)
+		return -E2BIG;
+	if (n) {
+		copy = malloc(n * sizeof(*copy));
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, areas, n * sizeof(*copy));
+	}
+	err = make_map(dev, copy, n, &map);
+	if (err) {
+		free(copy);
+		return err;
+	}
+	rmio_map_free(dev->map);
+	free(dev->areas);
+	dev->map = map;
+	dev->areas = copy;
+	dev->nr_areas = n;
+	return 0;
+}
+
+static int make_shadow(struct rmio_dev *dev, uint64_t size)
+{
+	void *p;
+
+	if (!size)
+		return 0;
+	size = (size + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	dev->shadow = p;
+	dev->shadow_size = size;
+	return 0;
+}
+
+int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void *priv,
+		 struct rmio_dev **out)
+{
+	struct rmio_dev_desc d;
+	struct rmio_dev *dev;
+	int err;
+
+	err = rmio_opts_copy(&d, sizeof(d), desc);
+	if (err)
+		return err;
+	if (!d.name)
+		d.name = "device";
+	err = check_desc(loop, &d);
+	if (err)
+		return err;
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return -ENOMEM;
+	dev->loop = loop;
+	dev->ops = d.ops;
+	dev->priv = priv;
+	dev->dma_mask = d.dma_mask ? d.dma_mask : UINT64_MAX;
+	dev->listen_fd = -1;
+	err = -ENOMEM;
+	dev->name = strdup(d.name);
+	dev->ranges = calloc(d.nr_ranges + 1, sizeof(*dev->ranges));
+	if (!dev->name || !dev->ranges)
+		goto free_dev;
+	if (d.nr_ranges)
+		memcpy(dev->ranges, d.ranges, d.nr_ranges * sizeof(*dev->ranges));
+	dev->nr_ranges = d.nr_ranges;
+	err = make_shadow(dev, d.shadow_size);
+	if (err)
+		goto free_dev;
+	err = set_areas(dev, d.areas, d.nr_areas);
+	if (err)
+		goto unmap_shadow;
+	rmio_pci_config_init(&dev->config, &d);
+	rmio_irqs_init(&dev->irqs, loop, &dev->config, d.msi, d.intx);
+	rmio_dma_init(&dev->dma);
+	*out = dev;
+	return 0;
+
+unmap_shadow:
+	if (dev->shadow)
+		munmap(dev->shadow, dev->shadow_size);
+free_dev:
+	free(dev->ranges);
+	free(dev->name);
+	free(dev);
+	return err == -E2BIG || err == -ENOMEM ? err : -EINVAL;
+}
+
+void rmio_dev_free(struct rmio_dev *dev)
+{
+	if (!dev)
+		return;
+	rmio_dev_peer_free(dev);
+	if (dev->shadow)
+		munmap(dev->shadow, dev->shadow_size);
+	rmio_map_free(dev->map);
+	free(dev->areas);
+	free(dev->ranges);
+	free(dev->name);
+	free(dev);
+}
+
+/* -- calls of the author -------------------------------------------------------------------- */
+
+void *rmio_dev_priv(const struct rmio_dev *dev)
+{
+	return dev->priv;
+}
+
+struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev)
+{
+	return dev->loop;
+}
+
+void *rmio_dev_shadow(struct rmio_dev *dev)
+{
+	return dev->shadow;
+}
+
+int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, uint32_t len)
+{
+	if ((len != 1 && len != 2 && len != 4 && len != 8) || offset % len ||
+	    offset >= dev->shadow_size || len > dev->shadow_size - offset)
+		return -EINVAL;
+	rmio_shadow_put(dev->shadow, offset, value, len);
+	return 0;
+}
+
+int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
+{
+	int err = set_areas(dev, areas, n);
+
+	return err ? err : rmio_dev_push_map(dev);
+}
+
+int rmio_dev_msi(struct rmio_dev *dev, uint32_t v)
+{
+	return rmio_irqs_msi(&dev->irqs, v);
+}
+
+bool rmio_dev_msi_enabled(const struct rmio_dev *dev)
+{
+	return dev->irqs.enabled;
+}
+
+void rmio_dev_pin(struct rmio_dev *dev, bool raised)
+{
+	rmio_irqs_pin(&dev->irqs, raised);
+}
+
+static int dma_check(const struct rmio_dev *dev, uint64_t iova, uint64_t len)
+{
+	if (!rmio_pci_config_master(&dev->config))
+		return -EPERM;
+	if (len && (iova > dev->dma_mask || len - 1 > dev->dma_mask - iova))
+		return -ERANGE;
+	return 0;
+}
+
+int rmio_dev_dma_read(struct rmio_dev *dev, uint64_t iova, void *buf, uint64_t len)
+{
+	int err = dma_check(dev, iova, len);
+
+	return err ? err : rmio_dma_copy(&dev->dma, iova, buf, len, false);
+}
+
+int rmio_dev_dma_write(struct rmio_dev *dev, uint64_t iova, const void *buf, uint64_t len)
+{
+	int err = dma_check(dev, iova, len);
+
+	return err ? err : rmio_dma_copy(&dev->dma, iova, (void *)buf, len, true);
+}
+
+void *rmio_dev_dma_ptr(struct rmio_dev *dev, uint64_t iova, uint64_t len, bool write)
+{
+	return dma_check(dev, iova, len) ? NULL : rmio_dma_direct(&dev->dma, iova, len, write);
+}

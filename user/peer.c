@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Who a device is attached to: a vfio-user client on a socket, one at a time,
+ * with rings or without, or a bare slave descriptor.  Beside the data path.
+ */
+#include "dev.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* After accept(2) failed for want of something: look again then. */
+#define ACCEPT_AGAIN_NS	100000000u
+
+static void next_peer(struct rmio_dev *dev);
+
+/* -- attaching and detaching -------------------------------------------------------- */
+
+static void peer_came(struct rmio_dev *dev)
+{
+	dev->connected = true;
+	dev->bad_logged = false;
+	if (dev->listen_fd < 0)
+		rmio_loop_use(dev->loop);
+	if (dev->ops->attach)
+		dev->ops->attach(dev, true);
+}
+
+static void dma_gone(struct rmio_dev *dev, uint64_t iova, uint64_t size)
+{
+	/* The device stops using it before it goes. */
+	if (dev->ops->dma)
+		dev->ops->dma(dev, iova, size, false);
+}
+
+static void dma_all_gone(struct rmio_dev *dev)
+{
+	uint64_t iova, size;
+	uint32_t i;
+
+	for (i = 0; rmio_dma_at(&dev->dma, i, &iova, &size); i++)
+		dma_gone(dev, iova, size);
+	rmio_dma_drop(&dev->dma);
+}
+
+static void peer_gone(struct rmio_dev *dev)
+{
+	bool was = dev->connected;
+
+	dev->connected = false;
+	rmio_dev_detach(dev);
+	rmio_watch_free(dev->vu_in);
+	rmio_watch_free(dev->vu_out);
+	dev->vu_in = NULL;
+	dev->vu_out = NULL;
+	rmio_timer_cancel(dev->loop, &dev->vu_again);
+	vu_server_free(dev->vu);
+	dev->vu = NULL;
+	rmio_irqs_drop(&dev->irqs);
+	dma_all_gone(dev);
+	if (!was)
+		return;
+	if (dev->ops->attach)
+		dev->ops->attach(dev, false);
+	rmio_dev_do_reset(dev);
+	if (dev->listen_fd < 0)
+		rmio_loop_unuse(dev->loop);
+}
+
+void rmio_dev_slave_gone(struct rmio_dev *dev, int err)
+{
+	if (err != -ECONNRESET)
+		rmio_dev_log(dev, "rings given up: %s", strerror(-err));
+	/* A client may destroy its master and keep the socket; nonsense ends both. */
+	if (dev->vu && (dev->vu_busy || err == -ECONNRESET)) {
+		rmio_dev_detach(dev);
+		if (err != -ECONNRESET)
+			dev->vu_doomed = err;
+		return;
+	}
+	peer_gone(dev);
+	next_peer(dev);
+}
+
+/* -- what the connection asks ------------------------------------------------------------ */
+
+static void op_device_info(void *arg, uint32_t *flags, uint32_t *regions, uint32_t *irqs)
+{
+	*flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
+	*regions = VFIO_PCI_NUM_REGIONS;
+	*irqs = VFIO_PCI_NUM_IRQS;
+}
+
+static int op_region_info(void *arg, uint32_t index, uint64_t *size, uint32_t *flags)
+{
+	struct rmio_dev *dev = arg;
+	const struct rmio_dev_range *r = rmio_dev_range(dev, index);
+
+	*size = index == VFIO_PCI_CONFIG_REGION_INDEX ? RMIO_PCI_CONFIG_SIZE : r ? r->len : 0;
+	*flags = *size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
+	return 0;
+}
+
+static int op_irq_info(void *arg, uint32_t index, uint32_t *flags, uint32_t *count)
+{
+	struct rmio_dev *dev = arg;
+
+	return rmio_irqs_info(&dev->irqs, index, flags, count);
+}
+
+/* The largest access a bus would make of what is left at @off: a count of 1, 2, 4, 8 as it is. */
+static uint32_t piece(uint64_t off, uint32_t left)
+{
+	uint32_t n = 8;
+
+	if (left <= 8 && !(left & (left - 1)))
+		return left;
+	while (n > left || off % n)
+		n /= 2;
+	return n;
+}
+
+static int op_region_read(void *arg, uint32_t index, uint64_t off, void *buf, uint32_t count)
+{
+	struct rmio_dev *dev = arg;
+	uint32_t done, n;
+	uint64_t v;
+
+	/* What vCPUs stored before this message is older. */
+	rmio_dev_drain(dev);
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+		rmio_pci_config_read(&dev->config, (uint32_t)off, buf, count);
+		return 0;
+	}
+	for (done = 0; done < count; done += n) {
+		n = piece(off + done, count - done);
+		v = rmio_dev_do_load(dev, index, off + done, n, true);
+		memcpy((char *)buf + done, &v, n);
+	}
+	return 0;
+}
+
+static int op_region_write(void *arg, uint32_t index, uint64_t off, const void *buf,
+			   uint32_t count)
+{
+	struct rmio_dev *dev = arg;
+	uint32_t done, n;
+	uint64_t v;
+
+	rmio_dev_drain(dev);
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+		rmio_pci_config_write(&dev->config, (uint32_t)off, buf, count);
+		rmio_irqs_update(&dev->irqs);
+		return 0;
+	}
+	for (done = 0; done < count; done += n) {
+		n = piece(off + done, count - done);
+		v = 0;
+		memcpy(&v, (const char *)buf + done, n);
+		rmio_dev_do_store(dev, index, off + done, v, n, true);
+	}
+	return 0;
+}
+
+static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
+{
+	struct rmio_dev *dev = arg;
+	int err = rmio_dma_map(&dev->dma, iova, size, offset, prot, fd);
+
+	if (!err && dev->ops->dma)
+		dev->ops->dma(dev, iova, size, true);
+	return err;
+}
+
+static int op_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
+{
+	struct rmio_dev *dev = arg;
+
+	rmio_dev_drain(dev);
+	if (all) {
+		dma_all_gone(dev);
+		return 0;
+	}
+	if (!rmio_dma_has(&dev->dma, iova, size))
+		return -ENOENT;
+	dma_gone(dev, iova, size);
+	return rmio_dma_unmap(&dev->dma, iova, size);
+}
+
+static int op_set_irqs(void *arg, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
+		       uint32_t count, int *fds, const uint8_t *bools)
+{
+	struct rmio_dev *dev = arg;
+
+	return rmio_irqs_set(&dev->irqs, index, action, data, start, count, fds, bools);
+}
+
+static int op_reset(void *arg)
+{
+	rmio_dev_drain(arg);
+	rmio_dev_do_reset(arg);
+	return 0;
+}
+
+static int op_attach(void *arg, int *fd)
+{
+	struct rmio_dev *dev = arg;
+	int slave = *fd;
+
+	if (dev->src.slave)
+		return -EBUSY;
+	*fd = -1;
+	return rmio_dev_attach(dev, slave);
+}
+
+static void op_log(void *arg, const char *line)
+{
+	rmio_dev_log(arg, "%s", line);
+}
+
+static const struct vu_server_ops vu_ops = {
+	.device_info = op_device_info,
+	.region_info = op_region_info,
+	.irq_info = op_irq_info,
+	.region_read = op_region_read,
+	.region_write = op_region_write,
+	.dma_map = op_dma_map,
+	.dma_unmap = op_dma_unmap,
+	.set_irqs = op_set_irqs,
+	.reset = op_reset,
+	.attach = op_attach,
+	.log = op_log,
+};
+
+/* -- the socket ------------------------------------------------------------------------------ */
+
+static void vu_writable(void *arg, uint32_t events);
+
+static void vu_turn(struct rmio_dev *dev, int (*turn)(struct vu_server *srv))
+{
+	int err;
+
+	dev->vu_busy = true;
+	err = turn(dev->vu);
+	/* What vCPUs stored before the end is handled before it. */
+	if (err < 0)
+		rmio_dev_drain(dev);
+	dev->vu_busy = false;
+	if (err < 0 || dev->vu_doomed) {
+		if (err < 0 && err != -ECONNRESET)
+			rmio_dev_log(dev, "connection closed: %s", vu_server_reason(dev->vu));
+		peer_gone(dev);
+		next_peer(dev);
+		return;
+	}
+	if (err)
+		rmio_timer_arm(dev->loop, &dev->vu_again, 0);
+	if (!vu_server_wants_write(dev->vu)) {
+		rmio_watch_free(dev->vu_out);
+		dev->vu_out = NULL;
+	} else if (!dev->vu_out) {
+		dev->vu_out = rmio_watch_poll(dev->loop, vu_server_fd(dev->vu), POLLOUT,
+					      vu_writable, dev);
+		if (!dev->vu_out) {
+			peer_gone(dev);
+			next_peer(dev);
+		}
+	}
+}
+
+static void vu_readable(void *arg, uint32_t events)
+{
+	struct rmio_dev *dev = arg;
+
+	vu_turn(dev, vu_server_readable);
+}
+
+static void vu_again(struct rmio_timer *t)
+{
+	vu_readable((char *)t - offsetof(struct rmio_dev, vu_again), 0);
+}
+
+static void vu_writable(void *arg, uint32_t events)
+{
+	struct rmio_dev *dev = arg;
+
+	vu_turn(dev, vu_server_writable);
+}
+
+static int serve_socket(struct rmio_dev *dev, int fd)
+{
+	int err = vu_server_new(fd, &vu_ops, dev, &dev->vu);
+
+	if (err)
+		return err;
+	dev->vu_in = rmio_watch_poll(dev->loop, vu_server_fd(dev->vu), POLLIN, vu_readable, dev);
+	if (!dev->vu_in) {
+		vu_server_free(dev->vu);
+		dev->vu = NULL;
+		return -ENOMEM;
+	}
+	dev->vu_again.fire = vu_again;
+	dev->vu_doomed = 0;
+	peer_came(dev);
+	return 0;
+}
+
+int rmio_dev_serve(struct rmio_dev *dev, int fd)
+{
+	if (dev->connected || dev->listen_fd >= 0) {
+		close(fd);
+		return -EBUSY;
+	}
+	return serve_socket(dev, fd);
+}
+
+int rmio_dev_slave(struct rmio_dev *dev, int fd)
+{
+	int err;
+
+	if (dev->connected || dev->listen_fd >= 0) {
+		close(fd);
+		return -EBUSY;
+	}
+	err = rmio_dev_attach(dev, fd);
+	if (!err)
+		peer_came(dev);
+	return err;
+}
+
+/* -- listening ------------------------------------------------------------------------------------ */
+
+static void accept_ready(void *arg, uint32_t events)
+{
+	struct rmio_dev *dev = arg;
+	int fd = accept4(dev->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return;
+		/* Such as EMFILE: it stays readable, and would be tried without end. */
+		rmio_dev_log(dev, "accept: %s", strerror(errno));
+		rmio_watch_free(dev->listen_watch);
+		dev->listen_watch = NULL;
+		rmio_timer_arm(dev->loop, &dev->listen_again, ACCEPT_AGAIN_NS);
+		return;
+	}
+	/* Others wait in the backlog while this one is served. */
+	rmio_watch_free(dev->listen_watch);
+	dev->listen_watch = NULL;
+	if (serve_socket(dev, fd))
+		next_peer(dev);
+}
+
+static void next_peer(struct rmio_dev *dev)
+{
+	if (dev->listen_fd < 0 || dev->listen_watch || dev->connected)
+		return;
+	dev->listen_watch = rmio_watch_poll(dev->loop, dev->listen_fd, POLLIN, accept_ready, dev);
+	if (!dev->listen_watch)
+		rmio_timer_arm(dev->loop, &dev->listen_again, ACCEPT_AGAIN_NS);
+}
+
+static void listen_again(struct rmio_timer *t)
+{
+	next_peer((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, listen_again)));
+}
+
+/* A socket file that nobody listens on is what a killed device process leaves. */
+static int remove_stale(const struct sockaddr_un *sun)
+{
+	struct stat st;
+	int fd, err = -EADDRINUSE;
+
+	if (lstat(sun->sun_path, &st))
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) && errno == ECONNREFUSED)
+		err = unlink(sun->sun_path) && errno != ENOENT ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int rmio_dev_listen(struct rmio_dev *dev, const char *path)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd, err;
+
+	if (dev->listen_fd >= 0 || dev->connected)
+		return -EBUSY;
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(sun.sun_path, path);
+	err = remove_stale(&sun);
+	if (err)
+		return err;
+	dev->path = strdup(path);
+	if (!dev->path)
+		return -ENOMEM;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0) {
+		err = -errno;
+		goto free_path;
+	}
+	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun))) {
+		err = -errno;
+		goto close_fd;
+	}
+	if (listen(fd, 8)) {
+		err = -errno;
+		goto unlink_path;
+	}
+	dev->listen_fd = fd;
+	dev->listen_again.fire = listen_again;
+	rmio_loop_use(dev->loop);
+	next_peer(dev);
+	return 0;
+
+unlink_path:
+	unlink(path);
+close_fd:
+	close(fd);
+free_path:
+	free(dev->path);
+	dev->path = NULL;
+	return err;
+}
+
+void rmio_dev_peer_free(struct rmio_dev *dev)
+{
+	peer_gone(dev);
+	rmio_timer_cancel(dev->loop, &dev->listen_again);
+	rmio_watch_free(dev->listen_watch);
+	if (dev->listen_fd < 0)
+		return;
+	unlink(dev->path);
+	free(dev->path);
+	close(dev->listen_fd);
+	dev->listen_fd = -1;
+	rmio_loop_unuse(dev->loop);
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * A device on its rings: requests taken in batches, answered, completed; the
+ * shadow image and access map handed to the master.  The device's end of the
+ * fast path.
+ *
+ * The access map is the master's from the moment it answers.  Requests that it
+ * put into the rings before that have not been looked up in it, so they are
+ * looked up here; what is there at the answer is handled before the device
+ * goes over.
+ */
+#include "dev.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BATCH		64u
+/* Requests handled at once to be older than a message; a full default ring of 16 vCPUs. */
+#define DRAIN_MAX	4096u
+
+/* -- requests ------------------------------------------------------------------------ */
+
+static void complete(struct rmio_dev *dev, struct rmio_reply *replies, uint32_t n)
+{
+	/*
+	 * An interrupt that the device has signalled is older than the answer: as on
+	 * a bus, where a read's completion pushes the messages before it.
+	 */
+	if (io_uring_sq_ready(&dev->loop->ring))
+		rmio_loop_flush(dev->loop);
+	rmio_slave_write(dev->src.slave, replies, n);
+}
+
+static uint32_t serve(struct rmio_src *src)
+{
+	struct rmio_dev *dev = (struct rmio_dev *)((char *)src - offsetof(struct rmio_dev, src));
+	struct rmio_reply replies[BATCH];
+	struct rmio_request reqs[BATCH];
+	uint32_t k = 0;
+	ssize_t n, i;
+
+	n = rmio_slave_read(src->slave, reqs, BATCH);
+	if (n == -EAGAIN)
+		return 0;
+	if (n < 0) {
+		rmio_dev_slave_gone(dev, (int)n);
+		return 0;
+	}
+	rmio_loop_src_served(dev->loop, src);
+	for (i = 0; i < n; i++) {
+		const struct rmio_request *r = &reqs[i];
+		struct rmio_reply *reply = &replies[k++];
+
+		*reply = (struct rmio_reply){ .seq = r->seq, .vcpu = r->vcpu };
+		if (r->op == RMIO_OP_LOAD)
+			reply->data = rmio_dev_do_load(dev, r->range_id, r->offset, r->len,
+						       !dev->map_live);
+		else
+			rmio_dev_do_store(dev, r->range_id, r->offset, r->data, r->len,
+					  !dev->map_live);
+		/* Somebody waits for this one; stores may wait for company. */
+		if (r->op != RMIO_OP_STORE) {
+			complete(dev, replies, k);
+			k = 0;
+		}
+	}
+	if (k)
+		complete(dev, replies, k);
+	return (uint32_t)n;
+}
+
+void rmio_dev_drain(struct rmio_dev *dev)
+{
+	uint32_t total = 0, n;
+
+	while (dev->src.slave && total < DRAIN_MAX) {
+		n = serve(&dev->src);
+		if (!n)
+			break;
+		total += n;
+	}
+}
+
+/* -- shadow and access map --------------------------------------------------------------- */
+
+static void ask_map(struct rmio_dev *dev)
+{
+	int err = rmio_slave_shadow_ctrl_begin(dev->src.slave, dev->areas, dev->nr_areas);
+
+	dev->map_due = false;
+	if (err)
+		rmio_dev_log(dev, "the access map could not be sent: %s", strerror(-err));
+	else
+		dev->asked = ASKED_SHADOW_CTRL;
+}
+
+static void ask_shadow(struct rmio_dev *dev)
+{
+	int err;
+
+	if (!dev->shadow_size) {
+		if (dev->nr_areas)
+			ask_map(dev);
+		return;
+	}
+	rmio_slave_shadow_at(dev->src.slave, dev->shadow);
+	err = rmio_slave_shadow_size_begin(dev->src.slave, dev->shadow_size);
+	if (err)
+		rmio_dev_log(dev, "no shadow image: %s", strerror(-err));
+	else
+		dev->asked = ASKED_SHADOW_SIZE;
+}
+
+int rmio_dev_push_map(struct rmio_dev *dev)
+{
+	dev->map_live = false;
+	if (!dev->src.slave)
+		return 0;
+	/* One question at a time: what is asked next is what holds then. */
+	if (dev->asked != ASKED_NOTHING)
+		dev->map_due = true;
+	else
+		ask_map(dev);
+	return 0;
+}
+
+/* The master's memory takes the place of ours, or the other way: the contents stay. */
+static int keep_shadow(struct rmio_dev *dev, char **copy)
+{
+	*copy = malloc(dev->shadow_size);
+	if (!*copy)
+		return -ENOMEM;
+	memcpy(*copy, dev->shadow, dev->shadow_size);
+	return 0;
+}
+
+static void put_back(struct rmio_dev *dev, char *copy)
+{
+	if (copy)
+		memcpy(dev->shadow, copy, dev->shadow_size);
+	free(copy);
+}
+
+/*
+ * The image belonged to the peer that has gone, which may still have it mapped.
+ * If there is no memory for a private one, it stays: the next peer gets an image
+ * of its own in any case.
+ */
+static void take_shadow_back(struct rmio_dev *dev)
+{
+	char *copy;
+
+	if (keep_shadow(dev, &copy))
+		return;
+	if (mmap(dev->shadow, dev->shadow_size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		free(copy);
+		return;
+	}
+	put_back(dev, copy);
+}
+
+/* One message of the master.  0, or why the rings have to go. */
+static int answered(struct rmio_dev *dev, enum rmio_slave_event event, int result)
+{
+	enum dev_asked asked = dev->asked;
+
+	if (event == RMIO_SLAVE_BELL) {
+		rmio_loop_src_hot(dev->loop, &dev->src);
+		return 0;
+	}
+	if (asked != (event == RMIO_SLAVE_SHADOW_SIZE ? ASKED_SHADOW_SIZE : ASKED_SHADOW_CTRL))
+		return -EPROTO;
+	dev->asked = ASKED_NOTHING;
+	if (result) {
+		/* Slower, not wrong: loads come to the device and are looked up there. */
+		rmio_dev_log(dev, "%s refused: %s", event == RMIO_SLAVE_SHADOW_SIZE ?
+			     "shadow image" : "access map", strerror(-result));
+		return result == -EPROTO ? result : 0;
+	}
+	if (event == RMIO_SLAVE_SHADOW_SIZE || dev->map_due) {
+		ask_map(dev);
+		return 0;
+	}
+	rmio_dev_drain(dev);
+	dev->map_live = true;
+	return 0;
+}
+
+/* -- the slave descriptor ------------------------------------------------------------------- */
+
+static void slave_ready(void *arg, uint32_t events)
+{
+	struct rmio_dev *dev = arg;
+	enum rmio_slave_event event;
+	char *copy = NULL;
+	int err, result;
+
+	if (dev->asked == ASKED_SHADOW_SIZE && keep_shadow(dev, &copy)) {
+		rmio_dev_slave_gone(dev, -ENOMEM);
+		return;
+	}
+	err = rmio_slave_work(dev->src.slave, &event, &result);
+	if (!err && event == RMIO_SLAVE_SHADOW_SIZE && !result && copy)
+		put_back(dev, copy);
+	else
+		free(copy);
+	if (!err)
+		err = answered(dev, event, result);
+	if (err == -EAGAIN || !dev->src.slave)
+		return;
+	if (err) {
+		/* The requests from before the end are handled first. */
+		if (err == -ECONNRESET)
+			rmio_dev_drain(dev);
+		if (dev->src.slave)
+			rmio_dev_slave_gone(dev, err);
+	}
+}
+
+int rmio_dev_attach(struct rmio_dev *dev, int fd)
+{
+	struct rmio_slave_opts opts = { .sz = sizeof(opts), .wait = dev->loop->opts.wait };
+	struct rmio_slave *slave;
+	int err;
+
+	err = rmio_slave_open(fd, &opts, &slave);
+	if (err)
+		return err;
+	dev->slave_watch = rmio_watch_poll(dev->loop, rmio_slave_fd(slave), POLLIN, slave_ready,
+					   dev);
+	if (!dev->slave_watch) {
+		rmio_slave_free(slave);
+		return -ENOMEM;
+	}
+	dev->src.slave = slave;
+	dev->src.serve = serve;
+	dev->asked = ASKED_NOTHING;
+	dev->map_due = false;
+	dev->map_live = !dev->nr_areas;
+	rmio_loop_src_add(dev->loop, &dev->src);
+	ask_shadow(dev);
+	return 0;
+}
+
+void rmio_dev_detach(struct rmio_dev *dev)
+{
+	if (!dev->src.slave)
+		return;
+	rmio_loop_src_del(dev->loop, &dev->src);
+	rmio_watch_free(dev->slave_watch);
+	dev->slave_watch = NULL;
+	rmio_slave_free(dev->src.slave);
+	dev->src.slave = NULL;
+	if (dev->shadow)
+		take_shadow_back(dev);
+}
