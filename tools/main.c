@@ -14,9 +14,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-#ifdef RMIO_HAVE_DEV
 	{ "dev", cmd_dev, "run devices in this process" },
-#endif
 #ifdef RMIO_HAVE_VMM
 	{ "vmm", cmd_vmm, "run a flat 64-bit guest with devices in other processes" },
 #endif

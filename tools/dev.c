@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * `rmio dev`: devices in this process, each on a vfio-user socket or an
+ * inherited descriptor.  Beside the data path: sets it up and waits.
+ */
+#include "cmd.h"
+#include "devices.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <rmio/device.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define USAGE_ERROR	2
+
+/* One --socket or --fd group. */
+struct group {
+	const char *path;	/* or NULL */
+	int fd;
+	const char *spec;
+	struct rmio_dev *dev;
+};
+
+struct dev_cmd {
+	struct rmio_loop_opts opts;
+	struct group *groups;
+	int nr;
+	bool quiet;
+};
+
+static struct rmio_loop *running;
+
+static void on_signal(int sig)
+{
+	rmio_loop_stop(running);
+}
+
+static void log_line(void *arg, const char *line)
+{
+	fprintf(stderr, "rmio dev: %s\n", line);
+}
+
+static void print_types(FILE *f)
+{
+	const struct device_type *const *t;
+	const char *line;
+
+	for (t = device_types; *t; t++) {
+		fprintf(f, "  %-8s %s\n", (*t)->name, (*t)->summary);
+		for (line = (*t)->options; *line; line += strcspn(line, "\n") + 1)
+			fprintf(f, "             %.*s\n", (int)strcspn(line, "\n"), line);
+	}
+}
+
+static void print_help(FILE *f)
+{
+	fprintf(f,
+		"usage: rmio dev [OPTION...] {--socket PATH | --fd N} DEVICE[,OPT=VAL...] ...\n"
+		"       rmio dev list\n"
+		"\n"
+		"Runs one or more devices in this process until it is interrupted, or until the\n"
+		"peers of all that were given a descriptor have gone.\n"
+		"\n"
+		"  --socket PATH   serve the next DEVICE to vfio-user clients that connect to PATH\n"
+		"  --fd N          serve the next DEVICE on the inherited descriptor N, a connected\n"
+		"                  UNIX socket: a vfio-user client's (stream) or a master's slave\n"
+		"                  descriptor (seqpacket)\n"
+		"  --wait HOW      adaptive (default), poll or sleep: how to wait for requests\n"
+		"  --placement P   any (default), or same-cpu: follow the vCPU to its CPU\n"
+		"  --cpu-share N   percent of a CPU that adaptive waiting may spend spinning\n"
+		"  --quiet         no line when ready, no log\n"
+		"\n"
+		"devices:\n");
+	print_types(f);
+}
+
+/* -- the command line --------------------------------------------------------------- */
+
+static int usage(const char *what, const char *arg)
+{
+	fprintf(stderr, "rmio dev: %s%s%s\nrmio dev --help tells more.\n", what, arg ? " " : "",
+		arg ? arg : "");
+	return USAGE_ERROR;
+}
+
+static int number(const char *text, unsigned long max, unsigned long *n)
+{
+	char *end;
+
+	errno = 0;
+	*n = strtoul(text, &end, 10);
+	return errno || *end || end == text || text[0] == '-' || *n > max ? -1 : 0;
+}
+
+static int set_wait(struct rmio_wait_opts *w, const char *how)
+{
+	if (!strcmp(how, "adaptive"))
+		w->policy = RMIO_WAIT_ADAPTIVE;
+	else if (!strcmp(how, "poll"))
+		w->policy = RMIO_WAIT_POLL;
+	else if (!strcmp(how, "sleep"))
+		w->policy = RMIO_WAIT_SLEEP;
+	else
+		return -1;
+	return 0;
+}
+
+static int set_placement(struct rmio_wait_opts *w, const char *where)
+{
+	if (!strcmp(where, "any"))
+		w->placement = RMIO_PLACE_ANY;
+	else if (!strcmp(where, "same-cpu"))
+		w->placement = RMIO_PLACE_SAME_CPU;
+	else
+		return -1;
+	return 0;
+}
+
+enum { OPT_SOCKET = 256, OPT_FD, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE, OPT_QUIET, OPT_HELP };
+
+static const struct option options[] = {
+	{ "socket", required_argument, NULL, OPT_SOCKET },
+	{ "fd", required_argument, NULL, OPT_FD },
+	{ "wait", required_argument, NULL, OPT_WAIT },
+	{ "placement", required_argument, NULL, OPT_PLACEMENT },
+	{ "cpu-share", required_argument, NULL, OPT_SHARE },
+	{ "quiet", no_argument, NULL, OPT_QUIET },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ 0 },
+};
+
+/* A device's place, whose device must follow. */
+static int place(struct dev_cmd *c, const char *path, int fd)
+{
+	if (c->nr && !c->groups[c->nr - 1].spec)
+		return usage("a device must follow", c->groups[c->nr - 1].path ? "--socket" : "--fd");
+	c->groups[c->nr++] = (struct group){ .path = path, .fd = fd };
+	return 0;
+}
+
+static int parse_one(struct dev_cmd *c, int opt)
+{
+	struct rmio_wait_opts *w = &c->opts.wait;
+	unsigned long n;
+
+	switch (opt) {
+	case 1:		/* not an option: the device of the last place */
+		if (!c->nr || c->groups[c->nr - 1].spec)
+			return usage("a device without --socket or --fd before it:", optarg);
+		c->groups[c->nr - 1].spec = optarg;
+		return 0;
+	case OPT_SOCKET:
+		return place(c, optarg, -1);
+	case OPT_FD:
+		if (number(optarg, 1 << 20, &n) || fcntl((int)n, F_GETFD) < 0)
+			return usage("--fd: not an open descriptor:", optarg);
+		return place(c, NULL, (int)n);
+	case OPT_WAIT:
+		return set_wait(w, optarg) ? usage("--wait: adaptive, poll or sleep, not", optarg) : 0;
+	case OPT_PLACEMENT:
+		return set_placement(w, optarg) ? usage("--placement: any or same-cpu, not", optarg) : 0;
+	case OPT_SHARE:
+		if (number(optarg, 100, &n) || !n)
+			return usage("--cpu-share: 1 to 100, not", optarg);
+		w->cpu_share = (uint32_t)n;
+		return 0;
+	case OPT_QUIET:
+		c->quiet = true;
+		return 0;
+	}
+	return usage("bad option", NULL);
+}
+
+/* 0, or an exit status plus one. */
+static int parse(struct dev_cmd *c, int argc, char **argv)
+{
+	int opt, err;
+
+	optind = 0;
+	opterr = 1;
+	while ((opt = getopt_long(argc, argv, "-", options, NULL)) != -1) {
+		if (opt == OPT_HELP) {
+			print_help(stdout);
+			return 1;
+		}
+		if (opt == '?')
+			return USAGE_ERROR + 1;
+		err = parse_one(c, opt);
+		if (err)
+			return err + 1;
+	}
+	if (!c->nr || optind < argc)
+		return usage("no device; give --socket PATH DEVICE", NULL) + 1;
+	if (!c->groups[c->nr - 1].spec)
+		return usage("no device after", c->groups[c->nr - 1].path ? "--socket" : "--fd") + 1;
+	return 0;
+}
+
+/* -- running ------------------------------------------------------------------------------ */
+
+static int serve_fd(struct group *g)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	if (getsockopt(g->fd, SOL_SOCKET, SO_TYPE, &type, &len))
+		return -errno;
+	return type == SOCK_SEQPACKET ? rmio_dev_slave(g->dev, g->fd) : rmio_dev_serve(g->dev, g->fd);
+}
+
+static int start_group(struct rmio_loop *loop, struct group *g)
+{
+	char why[200], where[32];
+	int err;
+
+	err = device_make(loop, g->spec, &g->dev, why, sizeof(why));
+	if (err) {
+		fprintf(stderr, "rmio dev: %s: %s\n", g->spec, why);
+		return err;
+	}
+	err = g->path ? rmio_dev_listen(g->dev, g->path) : serve_fd(g);
+	if (err) {
+		snprintf(where, sizeof(where), "descriptor %d", g->fd);
+		fprintf(stderr, "rmio dev: %s: %s\n", g->path ? g->path : where, strerror(-err));
+	}
+	return err;
+}
+
+static void say_ready(const struct dev_cmd *c)
+{
+	int i;
+
+	printf("rmio dev: ready:");
+	for (i = 0; i < c->nr; i++) {
+		const struct group *g = &c->groups[i];
+
+		printf("%s %.*s on ", i ? "," : "", (int)strcspn(g->spec, ","), g->spec);
+		if (g->path)
+			printf("%s", g->path);
+		else
+			printf("descriptor %d", g->fd);
+	}
+	printf("\n");
+	fflush(stdout);
+}
+
+static int run(struct dev_cmd *c)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	int i, err;
+
+	err = rmio_loop_new(&c->opts, &running);
+	if (err) {
+		fprintf(stderr, "rmio dev: io_uring: %s%s\n", strerror(-err),
+			err == -EPERM ? " (see sysctl kernel.io_uring_disabled)" : "");
+		return 1;
+	}
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	for (i = 0; i < c->nr && !err; i++)
+		err = start_group(running, &c->groups[i]);
+	if (!err) {
+		if (!c->quiet)
+			say_ready(c);
+		err = rmio_loop_run(running);
+		if (err)
+			fprintf(stderr, "rmio dev: io_uring: %s\n", strerror(-err));
+	}
+	for (i = 0; i < c->nr; i++)
+		device_free(c->groups[i].dev);
+	rmio_loop_free(running);
+	return err ? 1 : 0;
+}
+
+int cmd_dev(int argc, char **argv)
+{
+	struct dev_cmd c = {
+		.opts = { .sz = sizeof(c.opts), .log = log_line },
+	};
+	int err;
+
+	if (argc == 2 && !strcmp(argv[1], "list")) {
+		print_types(stdout);
+		return 0;
+	}
+	c.opts.wait.sz = sizeof(c.opts.wait);
+	c.groups = calloc((size_t)argc, sizeof(*c.groups));
+	if (!c.groups)
+		return 1;
+	err = parse(&c, argc, argv);
+	if (!err) {
+		if (c.quiet)
+			c.opts.log = NULL;
+		err = run(&c);
+	} else {
+		err--;
+	}
+	free(c.groups);
+	return err;
+}
