@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The device loop: what it waits for, how it spins and sleeps, who gets a turn.
+ */
+#include "dev_thread.h"
+#include "loop.h"
+#include "null.h"
+
+#include <liburing.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#define AT(i)	(0xe0000000ull + (uint64_t)(i) * NULL_BAR_SIZE)
+
+/* -- options and ends --------------------------------------------------------------- */
+
+static void options(void)
+{
+	struct rmio_loop_opts o = { .sz = sizeof(o) };
+	struct rmio_loop *l;
+
+	T_EQ(rmio_loop_new(NULL, &l), 0);
+	rmio_loop_free(l);
+	o.reserved = 1;
+	T_EQ(rmio_loop_new(&o, &l), -EINVAL);
+	o.reserved = 0;
+	o.wait = (struct rmio_wait_opts){ .sz = sizeof(o.wait), .policy = 9 };
+	T_EQ(rmio_loop_new(&o, &l), -EINVAL);
+	o.wait = (struct rmio_wait_opts){ .sz = 0 };
+	o.entries = 1 << 20;
+	T_EQ(rmio_loop_new(&o, &l), -EINVAL);
+	o.entries = 1;
+	T_EQ(rmio_loop_new(&o, &l), 0);
+	rmio_loop_free(l);
+	rmio_loop_free(NULL);
+}
+
+static void stop(void)
+{
+	struct dev_thread d;
+	int i;
+
+	T_REQUIRE(dev_thread_new(&d, RMIO_WAIT_SLEEP));
+	T_REQUIRE(dev_thread_start(&d));
+	dev_thread_stop(&d);
+	rmio_loop_free(d.loop);
+
+	/* before it runs, and more than once */
+	T_REQUIRE(dev_thread_new(&d, RMIO_WAIT_POLL));
+	for (i = 0; i < 3; i++)
+		rmio_loop_stop(d.loop);
+	T_REQUIRE(dev_thread_start(&d));
+	dev_thread_join(&d);
+	rmio_loop_free(d.loop);
+}
+
+static void run_twice(void)
+{
+	struct rmio_loop *l;
+	int i;
+
+	T_REQUIRE(T_EQ(rmio_loop_new(NULL, &l), 0));
+	for (i = 0; i < 3; i++) {
+		rmio_loop_stop(l);
+		T_EQ(rmio_loop_run(l), 0);
+	}
+	rmio_loop_free(l);
+}
+
+/* -- timers and the device's own I/O ------------------------------------------------------ */
+
+struct tick {
+	struct rmio_timer t;
+	struct rmio_loop *loop;
+	struct tick *cancels;
+	int *order, nr;
+	bool last;
+};
+
+static void on_tick(struct rmio_timer *t)
+{
+	struct tick *k = (struct tick *)t;
+
+	*k->order = *k->order * 10 + k->nr;
+	if (k->cancels)
+		rmio_timer_cancel(k->loop, &k->cancels->t);
+	if (k->last)
+		rmio_loop_stop(k->loop);
+}
+
+static void timers(void)
+{
+	static const uint64_t after[] = { 3000000, 1000000, 0, 2000000, 4000000 };
+	struct tick k[5];
+	struct rmio_loop *l;
+	int order = 0, i;
+
+	T_REQUIRE(T_EQ(rmio_loop_new(NULL, &l), 0));
+	for (i = 0; i < 5; i++) {
+		k[i] = (struct tick){ .t.fire = on_tick, .loop = l, .order = &order, .nr = i + 1 };
+		rmio_timer_arm(l, &k[i].t, 1000000000);
+		rmio_timer_arm(l, &k[i].t, after[i]);	/* again: replaces */
+	}
+	k[1].cancels = &k[3];
+	k[4].last = true;
+	T_EQ(rmio_loop_run(l), 0);
+	T_EQ(order, 3215);
+	rmio_timer_cancel(l, &k[0].t);			/* not armed: nothing */
+	rmio_loop_free(l);
+}
+
+struct own_io {
+	struct rmio_io io;
+	struct rmio_loop *loop;
+	struct rmio_timer start;
+	int pipe[2], res, left;
+	char buf[8];
+};
+
+static void own_done(struct rmio_io *io, int res, uint32_t flags)
+{
+	struct own_io *o = (struct own_io *)io;
+
+	o->res = res;
+	if (!--o->left)
+		rmio_loop_stop(o->loop);
+}
+
+static void own_start(struct rmio_timer *t)
+{
+	struct own_io *o = (struct own_io *)((char *)t - offsetof(struct own_io, start));
+	struct io_uring_sqe *sqe;
+	int i;
+
+	/* more than the queue has entries */
+	for (i = 0; i < 40; i++) {
+		sqe = rmio_loop_sqe(o->loop, &o->io);
+		if (!T_OK(sqe))
+			return;
+		if (i)
+			io_uring_prep_nop(sqe);
+		else
+			io_uring_prep_read(sqe, o->pipe[0], o->buf, sizeof(o->buf), 0);
+		o->left++;
+	}
+	T_EQ(write(o->pipe[1], "hello", 5), 5);
+}
+
+static void own_io(void)
+{
+	struct rmio_loop_opts opts = { .sz = sizeof(opts), .entries = 16 };
+	struct own_io o = { .io.done = own_done, .start.fire = own_start };
+
+	T_REQUIRE(T_EQ(rmio_loop_new(&opts, &o.loop), 0));
+	T_REQUIRE(T_EQ(pipe(o.pipe), 0));
+	rmio_timer_arm(o.loop, &o.start, 0);
+	T_EQ(rmio_loop_run(o.loop), 0);
+	T_EQ(o.left, 0);
+	T_MEMEQ(o.buf, "hello", 5);
+	T_OK(rmio_loop_ring(o.loop));
+	rmio_loop_free(o.loop);
+}
+
+/* -- lanes --------------------------------------------------------------------------------- */
+
+struct vm1 {
+	struct dev_thread d;
+	struct rmio_vm *vm;
+	struct rmio_vcpu *vcpu;
+	struct rmio_dev *dev[64];
+	struct rmio_master *m[64];
+	int n;
+};
+
+static bool vm1_new(struct vm1 *v, enum rmio_wait_policy policy, int n)
+{
+	int i;
+
+	memset(v, 0, sizeof(*v));
+	if (!dev_thread_new(&v->d, policy) || !T_EQ(rmio_vm_new(NULL, &v->vm), 0) ||
+	    !T_EQ(rmio_vcpu_new(v->vm, 0, NULL, &v->vcpu), 0))
+		return false;
+	for (i = 0; i < n; i++) {
+		v->dev[i] = dev_thread_add(&v->d, "null");
+		v->m[i] = dev_thread_master(v->vm, v->dev[i], AT(i), NULL_BAR_SIZE);
+		if (!v->m[i])
+			return false;
+	}
+	v->n = n;
+	return true;
+}
+
+/* The masters go, so the loop ends by itself. */
+static void vm1_free(struct vm1 *v)
+{
+	int i;
+
+	for (i = 0; i < v->n; i++)
+		if (v->m[i])
+			rmio_master_free(v->m[i]);
+	dev_thread_join(&v->d);
+	for (i = 0; i < v->n; i++)
+		device_free(v->dev[i]);
+	rmio_loop_free(v->d.loop);
+	rmio_vcpu_free(v->vcpu);
+	rmio_vm_free(v->vm);
+}
+
+static void traffic(struct vm1 *v, int i, int rounds)
+{
+	uint64_t before = vcpu_load(v->vcpu, AT(i) + NULL_STORES, 8);
+	int k;
+
+	for (k = 0; k < rounds; k++) {
+		vcpu_store(v->vcpu, AT(i) + NULL_SCRATCH, 8, k * 3);
+		vcpu_store(v->vcpu, AT(i) + NULL_SYNC, 4, k);
+		if (!T_EQ(vcpu_load(v->vcpu, AT(i) + NULL_SCRATCH, 8), k * 3))
+			break;
+	}
+	T_EQ(vcpu_load(v->vcpu, AT(i) + NULL_STORES, 8), before + 2 * (uint64_t)rounds);
+}
+
+static void lanes(enum rmio_wait_policy policy, bool sock, int devices)
+{
+	struct vm1 v;
+	int i, k;
+
+	T_REQUIRE(vm1_new(&v, policy, 0));
+	if (sock)
+		v.d.loop->futex = false;
+	for (i = 0; i < devices; i++) {
+		v.dev[i] = dev_thread_add(&v.d, "null");
+		v.m[i] = dev_thread_master(v.vm, v.dev[i], AT(i), NULL_BAR_SIZE);
+		T_REQUIRE(v.m[i]);
+	}
+	v.n = devices;
+	T_REQUIRE(dev_thread_start(&v.d));
+	for (k = 0; k < 3; k++) {
+		for (i = 0; i < devices; i++)
+			traffic(&v, i, (int)ktap_pick(20, 100, 1000));
+		/* long enough that an adaptive loop gives up spinning */
+		usleep(20000);
+	}
+	vm1_free(&v);
+}
+
+static void lanes_sleep(void)
+{
+	lanes(RMIO_WAIT_SLEEP, false, 1);
+}
+
+static void lanes_sleep_sock(void)
+{
+	lanes(RMIO_WAIT_SLEEP, true, 2);
+}
+
+static void lanes_adaptive(void)
+{
+	lanes(RMIO_WAIT_ADAPTIVE, false, 2);
+}
+
+static void lanes_poll(void)
+{
+	lanes(RMIO_WAIT_POLL, false, 2);
+}
+
+static void lanes_many(void)
+{
+	lanes(RMIO_WAIT_ADAPTIVE, false, 64);
+}
+
+static void lanes_many_poll(void)
+{
+	lanes(RMIO_WAIT_POLL, false, 64);
+}
+
+static void lanes_many_sock(void)
+{
+	lanes(RMIO_WAIT_POLL, true, 64);
+}
+
+/* -- sleeping ------------------------------------------------------------------------------- */
+
+struct usage {
+	struct rmio_timer t;
+	struct rmio_loop *loop;
+	long switches[2];
+	int n;
+};
+
+/* Context switches of the loop's thread: it reads them itself, at two wake-ups. */
+static void read_usage(struct rmio_timer *t)
+{
+	struct usage *u = (struct usage *)t;
+	struct rusage r;
+
+	getrusage(RUSAGE_THREAD, &r);
+	u->switches[u->n++] = r.ru_nvcsw;
+	if (u->n < 2)
+		rmio_timer_arm(u->loop, t, 500000000);
+}
+
+/* With devices attached and nothing to do, it sleeps until the next timer, in one go. */
+static void idle(enum rmio_wait_policy policy)
+{
+	struct usage u = { .t.fire = read_usage };
+	struct vm1 v;
+
+	T_REQUIRE(vm1_new(&v, policy, 3));
+	u.loop = v.d.loop;
+	rmio_timer_arm(v.d.loop, &u.t, 1000000000);
+	T_REQUIRE(dev_thread_start(&v.d));
+	traffic(&v, 0, 10);
+	traffic(&v, 2, 10);
+	usleep(1700000);
+	vm1_free(&v);
+	T_REQUIRE(T_EQ(u.n, 2));
+	T_EQ(u.switches[1] - u.switches[0], 1);
+}
+
+static void idle_sleep(void)
+{
+	idle(RMIO_WAIT_SLEEP);
+}
+
+static void idle_adaptive(void)
+{
+	idle(RMIO_WAIT_ADAPTIVE);
+}
+
+/* -- turns ------------------------------------------------------------------------------------ */
+
+struct flood {
+	struct rmio_vm *vm;
+	uint64_t addr;
+	uint32_t stop;
+};
+
+static void *flood_main(void *arg)
+{
+	struct flood *f = arg;
+	struct rmio_vcpu *vcpu;
+
+	if (!T_EQ(rmio_vcpu_new(f->vm, 1, NULL, &vcpu), 0))
+		return NULL;
+	while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED))
+		rmio_vcpu_store(vcpu, RMIO_BUS_MEM, f->addr, 4, 1);
+	rmio_vcpu_free(vcpu);
+	return NULL;
+}
+
+struct count {
+	struct rmio_timer t;
+	struct rmio_loop *loop;
+	uint32_t n;
+};
+
+static void count(struct rmio_timer *t)
+{
+	struct count *c = (struct count *)t;
+
+	__atomic_fetch_add(&c->n, 1, __ATOMIC_RELAXED);
+	rmio_timer_arm(c->loop, t, 100000);
+}
+
+static void flood(void)
+{
+	struct count c = { .t.fire = count };
+	struct flood f = { .addr = AT(0) + NULL_DOORBELL };
+	pthread_t thread;
+	struct vm1 v;
+	uint32_t n;
+
+	T_REQUIRE(vm1_new(&v, RMIO_WAIT_ADAPTIVE, 2));
+	c.loop = v.d.loop;
+	rmio_timer_arm(v.d.loop, &c.t, 0);
+	f.vm = v.vm;
+	T_REQUIRE(dev_thread_start(&v.d));
+	T_REQUIRE(T_EQ(pthread_create(&thread, NULL, flood_main, &f), 0));
+	/* the flooded device's other lane, the other device, a timer: all go on */
+	n = __atomic_load_n(&c.n, __ATOMIC_RELAXED);
+	traffic(&v, 1, 200);
+	T_EQ(vcpu_load(v.vcpu, AT(0), 4), NULL_MAGIC_VALUE);
+	while (__atomic_load_n(&c.n, __ATOMIC_RELAXED) < n + 10)
+		usleep(1000);
+	__atomic_store_n(&f.stop, 1, __ATOMIC_RELAXED);
+	T_EQ(pthread_join(thread, NULL), 0);
+	vm1_free(&v);
+}
+
+/* -- going away ---------------------------------------------------------------------------------- */
+
+/* Masters end one by one in mid-traffic; the others do not notice. */
+static void leave(void)
+{
+	struct vm1 v;
+	int i;
+
+	T_REQUIRE(vm1_new(&v, RMIO_WAIT_SLEEP, 8));
+	T_REQUIRE(dev_thread_start(&v.d));
+	for (i = 0; i < 8; i++) {
+		if (i < 7)
+			traffic(&v, 7, 20);
+		vcpu_store(v.vcpu, AT(i) + NULL_DOORBELL, 4, 1);
+		rmio_master_free(v.m[i]);
+		v.m[i] = NULL;
+	}
+	vm1_free(&v);
+}
+
+/* The devices are freed while their bells are armed and their peers are there. */
+static void free_first(void)
+{
+	uint64_t ones = 0;
+	struct vm1 v;
+	int i;
+
+	T_REQUIRE(vm1_new(&v, RMIO_WAIT_SLEEP, 4));
+	T_REQUIRE(dev_thread_start(&v.d));
+	for (i = 0; i < 4; i++)
+		traffic(&v, i, 5);
+	dev_thread_stop(&v.d);
+	for (i = 0; i < 4; i++)
+		device_free(v.dev[i]);
+	rmio_loop_free(v.d.loop);
+	for (i = 0; i < 4; i++) {
+		T_EQ(rmio_vcpu_load(v.vcpu, RMIO_BUS_MEM, AT(i), 4, &ones), 0);
+		T_EQ(ones, 0xffffffff);
+		rmio_master_free(v.m[i]);
+	}
+	rmio_vcpu_free(v.vcpu);
+	rmio_vm_free(v.vm);
+}
+
+static const struct ktap_test tests[] = {
+	{ "options", options },
+	{ "stop", stop },
+	{ "run again", run_twice },
+	{ "timers", timers },
+	{ "the device's own I/O", own_io },
+	{ "lanes, sleep", lanes_sleep },
+	{ "lanes, sleep, bell by message", lanes_sleep_sock },
+	{ "lanes, adaptive", lanes_adaptive },
+	{ "lanes, poll", lanes_poll },
+	{ "lanes of 64 devices, adaptive", lanes_many },
+	{ "lanes of 64 devices, poll", lanes_many_poll },
+	{ "lanes of 64 devices, poll, bell by message", lanes_many_sock },
+	{ "idle, sleep", idle_sleep },
+	{ "idle, adaptive", idle_adaptive },
+	{ "flood", flood },
+	{ "masters leave in turn", leave },
+	{ "devices freed before masters", free_first },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
