@@ -4,10 +4,10 @@
  * has nothing to do.
  *
  * The whole data path of back end "exit": KVM_RUN, rmio_vcpu_exit, lane, device
- * in another process, handler, reply.  The device is the smallest there is.
+ * loop in another process, handler, reply.  The device is the smallest there is.
  */
 #include <errno.h>
-#include <rmio/slave.h>
+#include <rmio/device.h>
 #include <rmio/vmm.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,59 +38,57 @@ struct rmio_case {
 
 /* -- the device process ---------------------------------------------------- */
 
-/* The plain calls, without the framework: what a device loop does at the least. */
-static int serve(struct rmio_slave *s)
+static uint64_t dev_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
 {
-	struct rmio_request reqs[64];
-	struct rmio_reply replies[64];
-	ssize_t n, i;
-
-	for (;;) {
-		n = rmio_slave_read(s, reqs, 64);
-		if (n == -EAGAIN) {
-			n = rmio_slave_poll(s, -1);
-			if (n < 0)
-				return n;
-			continue;
-		}
-		if (n < 0)
-			return n;
-		for (i = 0; i < n; i++)
-			replies[i] = (struct rmio_reply){
-				.seq = reqs[i].seq,
-				.data = REG_VALUE,
-				.vcpu = reqs[i].vcpu,
-			};
-		n = rmio_slave_write(s, replies, n);
-		if (n < 0)
-			return n;
-	}
+	return REG_VALUE;
 }
+
+static void dev_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+		      uint32_t len)
+{
+	uint64_t *reg = rmio_dev_priv(dev);
+
+	*reg = value;
+}
+
+static const struct rmio_dev_ops dev_ops = { .load = dev_load, .store = dev_store };
 
 static int device_process(void *arg)
 {
+	static const struct rmio_dev_range bar = { .bus = RMIO_BUS_MEM, .len = BAR_SIZE };
 	static const struct rmio_area area = {
 		.offset = SHADOW_OFFSET,
 		.length = BAR_SIZE - SHADOW_OFFSET,
 		.sizes = RMIO_SIZE_ALL,
 		.load = RMIO_LOAD_SHADOW,
 	};
+	struct rmio_dev_desc desc = {
+		.sz = sizeof(desc),
+		.name = "bench",
+		.ops = &dev_ops,
+		.ranges = &bar,
+		.nr_ranges = 1,
+		.areas = &area,
+		.nr_areas = 1,
+		.shadow_size = BAR_SIZE,
+	};
 	struct rmio_case *c = arg;
-	struct rmio_slave_opts opts = { .sz = sizeof(opts), .wait = c->wait };
-	struct rmio_slave *s;
-	uint32_t *shadow;
+	struct rmio_loop_opts opts = { .sz = sizeof(opts), .wait = c->wait };
+	struct rmio_loop *loop;
+	uint64_t *regs = calloc(c->devices, sizeof(*regs));
+	struct rmio_dev *dev;
+	unsigned int i;
 	int err;
 
-	err = rmio_slave_open(c->dev[0].slave_fd, &opts, &s);
-	if (err)
-		return err;
-	err = rmio_slave_shadow_size(s, BAR_SIZE);
-	if (err)
-		return err;
-	shadow = rmio_slave_mmap(s, NULL);
-	shadow[0] = REG_VALUE;
-	err = rmio_slave_shadow_ctrl(s, &area, 1);
-	return err ? err : serve(s);
+	err = regs ? rmio_loop_new(&opts, &loop) : -ENOMEM;
+	for (i = 0; !err && i < c->devices; i++) {
+		err = rmio_dev_new(loop, &desc, &regs[i], &dev);
+		if (!err)
+			err = rmio_dev_shadow_put(dev, 0, REG_VALUE, 4);
+		if (!err)
+			err = rmio_dev_slave(dev, c->dev[i].slave_fd);
+	}
+	return err ? err : rmio_loop_run(loop);
 }
 
 /* -- the VMM --------------------------------------------------------------- */
@@ -146,7 +144,7 @@ static int add_master(struct rmio_case *c, unsigned int i)
 	return 0;
 }
 
-/* Until the device answers and its access map is in force. */
+/* Until the device answers, and its access map is in force. */
 static int attach(struct rmio_case *c, unsigned int i)
 {
 	uint64_t end = bench_ticks() + bench_ns_to_ticks(ATTACH_NS);
@@ -342,6 +340,16 @@ const struct bench_case bench_rmio_cases[] = {
 		.placements = BENCH_EVERYWHERE,
 		.waits = BENCH_ANYHOW,
 		.flags = BENCH_KVM,
+		.setup = load_device_setup,
+		.slice = access_slice,
+		.teardown = rmio_teardown,
+	}, {
+		.name = "rmio.exit.load.device",
+		.what = "the same, from each of many devices of one process in turn",
+		.rivals = { "rmio.exit.load.device" },
+		.placements = BENCH_PLACE(BENCH_CROSS_CPU),
+		.waits = BENCH_WAIT(BENCH_POLL) | BENCH_WAIT(BENCH_SLEEP),
+		.flags = BENCH_KVM | BENCH_FIXED | BENCH_MANY,
 		.setup = load_device_setup,
 		.slice = access_slice,
 		.teardown = rmio_teardown,
