@@ -582,7 +582,8 @@ static void pin(void)
 	T_GE(f.intx, 0);
 	T_EQ(irqs.fd[18], f.intx);
 	T_EQ(irqs.resample[18], f.unmask);
-	T_EQ(read(f.unmask, &v, sizeof(v)), 8);
+	/* Nothing was masked: an unmask would make the device signal twice. */
+	T_EQ(read(f.unmask, &v, sizeof(v)), -1);
 
 	/* Turned off, it is gone from KVM but not from the device. */
 	wr(1, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);

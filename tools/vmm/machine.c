@@ -193,52 +193,43 @@ bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 	return true;
 }
 
-struct start {
-	struct vmm_machine *m;
-	struct vmm_vcpu *vcpu;
-	pthread_barrier_t *ready;
-};
-
+/*
+ * Entered before it looks at the stop flag: a stop that comes earlier is seen,
+ * one that comes later finds a thread to kick.
+ */
 static void *vcpu_thread(void *arg)
 {
-	struct start s = *(struct start *)arg;
+	struct vmm_start *s = arg;
 	int rc;
 
-	vmm_vcpu_enter(s.vcpu);
-	pthread_barrier_wait(s.ready);
-	while (!vmm_vm_stopping(s.m->vm)) {
+	vmm_vcpu_enter(s->vcpu);
+	while (!vmm_vm_stopping(s->machine->vm)) {
 		/* Only a kick is a reason to look at the flag again. */
 		do {
-			rc = vmm_vcpu_run(s.vcpu);
-		} while (!rc && vmm_machine_answer(s.m, s.vcpu));
+			rc = vmm_vcpu_run(s->vcpu);
+		} while (!rc && vmm_machine_answer(s->machine, s->vcpu));
 		if (rc && rc != -EINTR)
-			vmm_machine_fail(s.m, "vCPU %u: KVM_RUN: %s", s.vcpu->index, strerror(-rc));
+			vmm_machine_fail(s->machine, "vCPU %u: KVM_RUN: %s", s->vcpu->index,
+					 strerror(-rc));
 	}
-	vmm_vcpu_leave(s.vcpu);
+	vmm_vcpu_leave(s->vcpu);
 	return NULL;
 }
 
 int vmm_machine_start(struct vmm_machine *m, struct vmm_err *err)
 {
-	pthread_barrier_t ready;
-	unsigned int n;
-	int rc = 0;
+	for (unsigned int i = 0; i < m->vm->nr_vcpus; i++) {
+		struct vmm_start *s = &m->starts[i];
+		int rc;
 
-	/* Entered before the guest runs: a stop finds every thread to kick. */
-	pthread_barrier_init(&ready, NULL, 2);
-	for (n = 0; n < m->vm->nr_vcpus; n++) {
-		struct start s = { m, &m->vm->vcpus[n], &ready };
-
-		rc = -pthread_create(&m->threads[n], NULL, vcpu_thread, &s);
-		if (rc) {
-			vmm_fail(err, rc, "a thread for vCPU %u: %s", n, strerror(-rc));
-			break;
-		}
-		m->nr_threads = n + 1;
-		pthread_barrier_wait(&ready);
+		s->machine = m;
+		s->vcpu = &m->vm->vcpus[i];
+		rc = -pthread_create(&m->threads[i], NULL, vcpu_thread, s);
+		if (rc)
+			return vmm_fail(err, rc, "a thread for vCPU %u: %s", i, strerror(-rc));
+		m->nr_threads = i + 1;
 	}
-	pthread_barrier_destroy(&ready);
-	return rc;
+	return 0;
 }
 
 void vmm_machine_join(struct vmm_machine *m)

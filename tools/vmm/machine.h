@@ -34,6 +34,12 @@ struct vmm_machine_ops {
 	void (*port)(void *arg, uint16_t port, bool out, uint8_t *data, unsigned int size);
 };
 
+/* What a vCPU's thread is given. */
+struct vmm_start {
+	struct vmm_machine *machine;
+	struct vmm_vcpu *vcpu;
+};
+
 struct vmm_machine {
 	struct vmm_vm *vm;
 	const struct vmm_machine_ops *ops;	/* NULL: no devices */
@@ -48,6 +54,7 @@ struct vmm_machine {
 	char reason[256];		/* why it failed */
 	unsigned int nr_threads;
 	pthread_t threads[VMM_VCPUS_MAX];
+	struct vmm_start starts[VMM_VCPUS_MAX];
 	size_t out_len;
 	char out[512];
 };

@@ -84,10 +84,11 @@ static void pin_off(struct vmm_pci_dev *d, bool device_too)
 
 static void pin_on(struct vmm_pci_dev *d)
 {
+	bool had = d->pin_set;
 	uint64_t one = 1;
 	int rc = 0;
 
-	if (!d->pin_set)
+	if (!had)
 		rc = d->ops->set_intx(d->be, d->pin_fd, d->pin_unmask);
 	if (!rc) {
 		d->pin_set = true;
@@ -102,9 +103,10 @@ static void pin_on(struct vmm_pci_dev *d)
 	d->pin_assigned = true;
 	/*
 	 * While it was off, KVM let the line fall.  A device that still raises
-	 * it waits for this before it says so again.
+	 * it waits for this before it says so again.  One that has just been
+	 * given the eventfds must not get it: it would say so twice.
 	 */
-	if (write(d->pin_unmask, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	if (had && write(d->pin_unmask, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		pci_complain(d, "interrupt pin: %s", strerror(errno));
 }
 
