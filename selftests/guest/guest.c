@@ -199,10 +199,6 @@ uint64_t size_mask(unsigned int size)
 	return size == 8 ? ~0ull : (1ull << size * 8) - 1;
 }
 
-/* What the compiler may call on its own. */
-void *memcpy(void *restrict d, const void *restrict s, size_t n);
-void *memset(void *d, int c, size_t n);
-
 void *memcpy(void *restrict d, const void *restrict s, size_t n)
 {
 	void *ret = d;

@@ -151,6 +151,10 @@ uint64_t mmio_load(uint64_t a, unsigned int size);
 void mmio_store(uint64_t a, unsigned int size, uint64_t v);
 uint64_t size_mask(unsigned int size);
 
+/* The compiler calls these on its own too. */
+void *memcpy(void *restrict d, const void *restrict s, size_t n);
+void *memset(void *d, int c, size_t n);
+
 /* -- pci.c ---------------------------------------------------------------- */
 
 #define PCI_VENDOR	0x00
