@@ -15,9 +15,7 @@ struct command {
 
 static const struct command commands[] = {
 	{ "dev", cmd_dev, "run devices in this process" },
-#ifdef RMIO_HAVE_VMM
 	{ "vmm", cmd_vmm, "run a flat 64-bit guest with devices in other processes" },
-#endif
 	{ "doctor", cmd_doctor, "say what this machine offers, what not, and why" },
 };
 

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The command line of `rmio` and of `rmio vmm` without devices: what it
+ * refuses and in which words, exit statuses, signals, the deadline; and that
+ * `rmio doctor` agrees with this machine.
+ */
+#include "run_rmio.h"
+
+#include <json-c/json.h>
+
+#define RUN(r, ...) rmio_run(&(r), (const char *const []){ __VA_ARGS__, NULL })
+
+/* A file of these bytes that a child can open by name. */
+static const char *file_of(const void *bytes, size_t len)
+{
+	static char name[64];
+	int fd = memfd_create("guest", 0);
+
+	snprintf(name, sizeof(name), "/proc/%d/fd/%d", getpid(), fd);
+	return write(fd, bytes, len) == (ssize_t)len ? name : "";
+}
+
+static struct rmio_run r;
+
+static void help(void)
+{
+	T_EQ(RUN(r, "--help"), 0);
+	T_SAYS(r.out, "usage: rmio COMMAND");
+	T_EQ(RUN(r, "help", "vmm"), 0);
+	T_SAYS(r.out, "usage: rmio vmm");
+	T_EQ(RUN(r, "vmm", "--help"), 0);
+	T_SAYS(r.out, "--placement");
+	T_EQ(RUN(r, "doctor", "--help"), 0);
+	T_SAYS(r.out, "usage: rmio doctor");
+	T_EQ(RUN(r, "--version"), 0);
+	T_SAYS(r.out, "rmio ");
+	T_EQ(rmio_run(&r, (const char *const []){ NULL }), 2);
+	T_SAYS(r.err, "usage: rmio COMMAND");
+	T_EQ(RUN(r, "frobnicate"), 2);
+	T_SAYS(r.err, "no command 'frobnicate'");
+	T_EQ(RUN(r, "help", "frobnicate"), 2);
+	T_EQ(RUN(r, "doctor", "now"), 2);
+}
+
+static void refused(void)
+{
+	static const struct {
+		const char *args[8];
+		const char *words;
+	} bad[] = {
+		{ { "vmm" }, "--guest FILE is missing" },
+		{ { "vmm", "--frobnicate" }, "--help" },
+		{ { "vmm", "--guest", "x", "y" }, "what is 'y'" },
+		{ { "vmm", "--guest", "x", "--vcpus", "0" }, "--vcpus 0" },
+		{ { "vmm", "--guest", "x", "--vcpus", "61" }, "1 to 60" },
+		{ { "vmm", "--guest", "x", "--vcpus", "two" }, "--vcpus two" },
+		{ { "vmm", "--guest", "x", "--vcpus", "-1" }, "--vcpus -1" },
+		{ { "vmm", "--guest", "x", "--vcpus", "2x" }, "--vcpus 2x" },
+		{ { "vmm", "--guest", "x", "--memory", "64Q" }, "--memory 64Q" },
+		{ { "vmm", "--guest", "x", "--memory", "" }, "--memory" },
+		{ { "vmm", "--guest", "x", "--memory", "99999999999999999999" }, "--memory" },
+		{ { "vmm", "--guest", "x", "--memory", "17179869184G" }, "--memory" },
+		{ { "vmm", "--guest", "x", "--guest-arg", "1.5" }, "--guest-arg 1.5" },
+		{ { "vmm", "--guest", "x", "--wait", "long" }, "adaptive, poll or sleep" },
+		{ { "vmm", "--guest", "x", "--placement", "here" }, "any or same-cpu" },
+		{ { "vmm", "--guest", "x", "--timeout", "0" }, "--timeout 0" },
+		{ { "vmm", "--guest", "x", "--deadline", "soon" }, "--deadline soon" },
+		{ { "vmm", "--guest", "x", "--device", "path=1" }, "Known: socket" },
+		{ { "vmm", "--guest", "x", "--device", "socket" }, "no path" },
+		{ { "vmm", "--guest", "x", "--device", "retry=5" }, "socket=PATH is missing" },
+		{ { "vmm", "--guest", "x", "--spawn", "" }, "--spawn" },
+		{ { "vmm", "--guest", "x", "--spawn", "--socket" }, "--spawn --socket" },
+		{ { "vmm", "--guest", "x", "--allow-kill" }, "--spawn" },
+		{ { "vmm", "--guest", "x", "--kill-after", "5" }, "--spawn" },
+	};
+
+	for (int i = 0; i < KTAP_COUNT(bad); i++) {
+		const char *args[9] = { NULL };
+
+		memcpy(args, bad[i].args, sizeof(bad[i].args));
+		T_EQ(rmio_run(&r, args), 125);
+		T_SAYS(r.err, bad[i].words);
+		T_STREQ(r.out, "");
+	}
+}
+
+static void refused_later(void)
+{
+	static char big[(1 << 20) + 1];
+
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", "/nonexistent/guest"), 125);
+	T_SAYS(r.err, "/nonexistent/guest: No such file");
+	T_EQ(RUN(r, "vmm", "--guest", "/"), 125);
+	T_SAYS(r.err, "not a regular file");
+	T_EQ(RUN(r, "vmm", "--guest", "/dev/null"), 125);
+	T_SAYS(r.err, "not a regular file");
+	T_EQ(RUN(r, "vmm", "--guest", file_of(big, 0)), 125);
+	T_SAYS(r.err, "empty");
+	T_EQ(RUN(r, "vmm", "--memory", "2M", "--guest", file_of(big, sizeof(big))), 125);
+	T_SAYS(r.err, "do not fit into 2097152 bytes");
+	T_EQ(RUN(r, "vmm", "--memory", "67108865", "--guest", guest_file("hello")), 125);
+	T_SAYS(r.err, "multiple of 4096");
+	T_EQ(RUN(r, "vmm", "--memory", "1M", "--guest", guest_file("hello")), 125);
+	T_SAYS(r.err, "from 2M to 64G");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device", "socket=/nonexistent/x.sock"),
+	     125);
+	T_SAYS(r.err, "socket=/nonexistent/x.sock: No such file");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device",
+		 "socket=/nonexistent/x.sock,retry=50"), 125);
+	T_SAYS(r.err, "No such file");
+}
+
+static void hello(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello")), 0);
+	T_SAYS(r.out, "hello from vCPU 0 of 1\n");
+	T_STREQ(r.err, "");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--vcpus", "4", "--memory", "8M"), 0);
+	T_SAYS(r.out, "hello from vCPU 3 of 4\n");
+	T_SAYS(r.out, "all 4 vCPUs agree\n");
+}
+
+static void statuses(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--guest-arg", "42"), 42);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--guest-arg", "0x1203"), 3);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--guest-arg", "0x1200"), 255);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--guest-arg", "258"), 125);
+	T_SAYS(r.err, "vCPU 0: triple fault at 0x10");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu")), 1);
+	T_SAYS(r.out, "FAIL no edu device");
+}
+
+static void ends(void)
+{
+	static const unsigned char forever[] = { 0xb0, 'x', 0xe6, 0xe9, 0xb0, '\n', 0xe6, 0xe9,
+						 0xeb, 0xfe };
+	const char *guest = file_of(forever, sizeof(forever));
+
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest, "--deadline", "200"), 124);
+	T_SAYS(r.err, "deadline of 200 ms");
+	T_STREQ(r.out, "x\n");
+
+	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest, NULL }));
+	T_OK(rmio_read(&r, "x\n"));
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 128 + SIGTERM);
+	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest, NULL }));
+	T_OK(rmio_read(&r, "x\n"));
+	kill(r.pid, SIGINT);
+	T_EQ(rmio_finish(&r), 128 + SIGINT);
+}
+
+static void stats(void)
+{
+	struct json_object *o, *v;
+
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--vcpus", "2", "--json", "-"), 0);
+	o = json_tokener_parse(strchr(r.out, '{') ? strchr(r.out, '{') : "");
+	T_REQUIRE(T_OK(o != NULL));
+	T_OK(json_object_object_get_ex(o, "schema", &v) && json_object_get_int(v) == 1);
+	T_OK(json_object_object_get_ex(o, "vcpus", &v) && json_object_get_int(v) == 2);
+	T_OK(json_object_object_get_ex(o, "status", &v) && json_object_get_int(v) == 0);
+	T_OK(json_object_object_get_ex(o, "devices", &v) && json_object_array_length(v) == 0);
+	json_object_put(o);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--json", "/nonexistent/x"), 0);
+	T_SAYS(r.err, "/nonexistent/x: No such file");
+}
+
+static void doctor(void)
+{
+	static const char *const mechanisms[] = {
+		"/dev/kvm", "in-kernel irqchip", "irqfd", "irqfd resample", "ioeventfd",
+		"read-only memslot", "coalesced MMIO", "io_uring", "futex wait and wake",
+		"memfd seals", "privilege", "tracepoint kvm_mmio",
+	};
+	static const char *const backends[] = { "kvm", "bpf", "exit" };
+	struct json_object *o, *list, *e, *v;
+	bool there = !access("/dev/kvm", R_OK | W_OK);
+	int status = RUN(r, "doctor", "--json");
+
+	if (there)
+		T_EQ(status, 0);
+	else
+		T_EQ(status, 1);
+	o = json_tokener_parse(r.out);
+	T_REQUIRE(T_OK(o != NULL));
+	T_REQUIRE(T_OK(json_object_object_get_ex(o, "backends", &list)));
+	T_EQ(json_object_array_length(list), KTAP_COUNT(backends));
+	for (int i = 0; i < KTAP_COUNT(backends); i++) {
+		e = json_object_array_get_idx(list, i);
+		T_REQUIRE(T_OK(json_object_object_get_ex(e, "name", &v)));
+		T_STREQ(json_object_get_string(v), backends[i]);
+	}
+	T_REQUIRE(T_OK(json_object_object_get_ex(o, "mechanisms", &list)));
+	for (int i = 0; i < KTAP_COUNT(mechanisms); i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < json_object_array_length(list); k++) {
+			e = json_object_array_get_idx(list, k);
+			if (!json_object_object_get_ex(e, "name", &v) ||
+			    strcmp(json_object_get_string(v), mechanisms[i]))
+				continue;
+			found = true;
+			T_OK(json_object_object_get_ex(e, "there", &v));
+			if (!i)
+				T_EQ(json_object_get_boolean(v), there);
+			/* What is missing has a reason. */
+			if (!json_object_get_boolean(v)) {
+				T_OK(json_object_object_get_ex(e, "why", &v));
+				T_OK(v && strlen(json_object_get_string(v)) > 5);
+			}
+		}
+		if (!T_OK(found))
+			ktap_diag("mechanism %s is not listed", mechanisms[i]);
+	}
+	json_object_put(o);
+	RUN(r, "doctor");
+	T_SAYS(r.out, "back ends");
+}
+
+static const struct ktap_test tests[] = {
+	{ "help", help },
+	{ "refused command lines", refused },
+	{ "refused guests and devices", refused_later },
+	{ "hello", hello },
+	{ "exit statuses", statuses },
+	{ "deadline and signals", ends },
+	{ "statistics", stats },
+	{ "doctor", doctor },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}

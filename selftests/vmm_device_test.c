@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * `rmio vmm` with devices in other processes: the guest `sweep` against a
+ * scratch device of this file, the guest `edu` against the edu device of
+ * `rmio dev`, and devices that are killed, stopped or slow.
+ *
+ * The scratch device is described in selftests/guest/sweep.c.
+ */
+#include "run_rmio.h"
+
+#include <json-c/json.h>
+#include <rmio/device.h>
+#include <sys/stat.h>
+
+#define RUN(r, ...) rmio_run(&(r), (const char *const []){ __VA_ARGS__, NULL })
+
+static struct rmio_run r;
+
+/* -- scratch device ---------------------------------------------------------- */
+
+struct scratch {
+	uint8_t mem[5][256];
+	uint64_t counter;
+};
+
+static uint64_t scratch_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
+{
+	struct scratch *s = rmio_dev_priv(dev);
+	uint64_t v = 0;
+
+	if (range == 3)
+		return offset == 8 ? 0x600df00d : s->counter;
+	memcpy(&v, s->mem[range] + offset, len);
+	return v;
+}
+
+static void scratch_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+			  uint32_t len)
+{
+	struct scratch *s = rmio_dev_priv(dev);
+
+	if (range == 3)
+		s->counter += value;
+	else
+		memcpy(s->mem[range] + offset, &value, len);
+}
+
+static const struct rmio_dev_ops scratch_ops = {
+	.load = scratch_load,
+	.store = scratch_store,
+};
+
+static void scratch_process(const char *path, int ready)
+{
+	static const struct rmio_dev_range ranges[] = {
+		{ .id = 0, .bus = RMIO_BUS_MEM, .len = 256 },
+		{ .id = 1, .bus = RMIO_BUS_MEM, .len = 256 },
+		{ .id = 2, .bus = RMIO_BUS_MEM, .len = 256 },
+		{ .id = 3, .bus = RMIO_BUS_MEM, .len = 16 },
+		{ .id = 4, .bus = RMIO_BUS_IO, .len = 32 },
+	};
+	static const struct rmio_area areas[] = {
+		{ .range_id = 1, .length = 256, .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+		  .store = RMIO_STORE_THROUGH },
+		{ .range_id = 2, .length = 256, .load = RMIO_LOAD_DEVICE,
+		  .store = RMIO_STORE_SYNC },
+	};
+	static struct scratch s;
+	struct rmio_dev_desc d = {
+		.sz = sizeof(d),
+		.name = "scratch",
+		.ops = &scratch_ops,
+		.ranges = ranges,
+		.nr_ranges = KTAP_COUNT(ranges),
+		.areas = areas,
+		.nr_areas = KTAP_COUNT(areas),
+		.shadow_size = 4096,
+		.vendor = 0x1234,
+		.device = 0x5ca0,
+		.class_code = 0xff0000,
+	};
+	struct rmio_loop_opts o = { .sz = sizeof(o) };
+	struct rmio_loop *loop;
+	struct rmio_dev *dev;
+
+	if (!T_EQ(rmio_loop_new(&o, &loop), 0) || !T_EQ(rmio_dev_new(loop, &d, &s, &dev), 0) ||
+	    !T_EQ(rmio_dev_listen(dev, path), 0))
+		_exit(1);
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	rmio_loop_run(loop);
+	_exit(0);
+}
+
+/* A process with a scratch device, and where it listens. */
+static pid_t scratch_start(const char **path)
+{
+	static char name[64];
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	/* Relative: the directory in which tests run is theirs. */
+	snprintf(name, sizeof(name), "scratch-%d.sock", getpid());
+	unlink(name);
+	if (!T_EQ(pipe2(fds, O_CLOEXEC), 0))
+		return -1;
+	pid = fork();
+	if (!pid)
+		scratch_process(name, fds[1]);
+	close(fds[1]);
+	if (!T_EQ(read(fds[0], &c, 1), 1))
+		return -1;
+	close(fds[0]);
+	*path = name;
+	return pid;
+}
+
+static void scratch_stop(pid_t pid, const char *path)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	unlink(path);
+}
+
+static void sweep(const char *vcpus, const char *wait)
+{
+	char socket[100], done[40];
+	const char *path;
+	pid_t pid;
+
+	NEED_KVM();
+	pid = scratch_start(&path);
+	T_REQUIRE(T_GT(pid, 0));
+	snprintf(socket, sizeof(socket), "socket=%s", path);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("sweep"), "--vcpus", vcpus, "--device", socket,
+		 "--wait", wait, "--deadline", "60000"), 0);
+	snprintf(done, sizeof(done), "sweep: done on %s vCPUs\n", vcpus);
+	T_SAYS(r.out, done);
+	T_STREQ(r.err, "");
+	scratch_stop(pid, path);
+}
+
+static void sweep_1(void)
+{
+	sweep("1", "adaptive");
+}
+
+static void sweep_2_sleep(void)
+{
+	sweep("2", "sleep");
+}
+
+static void sweep_4(void)
+{
+	sweep("4", "adaptive");
+}
+
+/* -- edu ---------------------------------------------------------------------- */
+
+static void edu(const char *vcpus, const char *wait)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", vcpus, "--spawn", "edu",
+		 "--wait", wait, "--deadline", "60000"), 0);
+	T_SAYS(r.out, "identification 0x010000ed");
+	T_SAYS(r.out, "12! = 479001600");
+	T_SAYS(r.out, "edu: MSI:");
+	T_SAYS(r.out, "edu: pin:");
+	T_SAYS(r.out, "edu: DMA:");
+	T_SAYS(r.out, "edu: done");
+	T_STREQ(r.err, "");
+	if (r.status)
+		ktap_diag("%s", r.out);
+}
+
+static void edu_1(void)
+{
+	edu("1", "adaptive");
+}
+
+static void edu_2(void)
+{
+	edu("2", "adaptive");
+}
+
+static void edu_2_sleep(void)
+{
+	edu("2", "sleep");
+}
+
+static void edu_4(void)
+{
+	edu("4", "adaptive");
+}
+
+static void edu_socket(void)
+{
+	char path[64], socket[100];
+	struct rmio_run dev;
+
+	NEED_KVM();
+	snprintf(path, sizeof(path), "edu-%d.sock", getpid());
+	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
+	T_REQUIRE(rmio_start(&dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }));
+	/* Twice: a device serves one VMM after the other. */
+	for (int i = 0; i < 2; i++) {
+		T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", "2", "--device", socket,
+			 "--deadline", "60000"), 0);
+		T_SAYS(r.out, "edu: done on 2 vCPUs");
+	}
+	kill(dev.pid, SIGTERM);
+	rmio_finish(&dev);
+	unlink(path);
+}
+
+static void several(void)
+{
+	struct json_object *o, *list, *v;
+
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", "2", "--spawn", "null",
+		 "--spawn", "edu", "--spawn", "edu", "--deadline", "60000", "--json", "-"), 0);
+	T_SAYS(r.out, "edu: slot 2,");
+	o = json_tokener_parse(strstr(r.out, "{\n") ? strstr(r.out, "{\n") : "");
+	T_REQUIRE(T_OK(o != NULL));
+	T_REQUIRE(T_OK(json_object_object_get_ex(o, "devices", &list)));
+	T_EQ(json_object_array_length(list), 3);
+	T_OK(json_object_object_get_ex(json_object_array_get_idx(list, 1), "counters", &v));
+	T_OK(json_object_object_get_ex(v, "posted", &v));
+	T_GT(json_object_get_int64(v), 0);
+	T_OK(json_object_object_get_ex(json_object_array_get_idx(list, 2), "counters", &v));
+	T_OK(json_object_object_get_ex(v, "posted", &v));
+	T_EQ(json_object_get_int64(v), 0);
+	json_object_put(o);
+}
+
+/* -- death --------------------------------------------------------------------- */
+
+static void killed_by_guest(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", "2", "--spawn", "edu",
+		 "--allow-kill", "--guest-arg", "1", "--deadline", "60000"), 0);
+	T_SAYS(r.out, "edu: the device is gone: all ones");
+	T_SAYS(r.out, "edu: done on 2 vCPUs");
+	T_SAYS(r.err, "slot 1 (edu): the device is dead (closed)");
+	T_SAYS(r.err, "was killed by signal 9");
+}
+
+static void killed_from_outside(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--kill-after", "4000",
+		 "--guest-arg", "2", "--deadline", "60000"), 0);
+	T_SAYS(r.out, "edu: the device is gone: all ones");
+	T_SAYS(r.err, "was killed by signal 9");
+}
+
+/* Without --allow-kill the port is nothing, and the guest reads on. */
+static void kill_not_allowed(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--guest-arg", "1",
+		 "--deadline", "4000"), 124);
+}
+
+/* Stopped, the device answers no more: the vCPU goes on after the timeout. */
+static void stopped(void)
+{
+	char path[64], socket[100];
+	struct rmio_run dev;
+
+	NEED_KVM();
+	snprintf(path, sizeof(path), "stop-%d.sock", getpid());
+	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
+	T_REQUIRE(rmio_start(&dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }));
+	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
+		"--device", socket, "--guest-arg", "2", "--timeout", "300", "--deadline", "60000",
+		NULL }));
+	T_OK(rmio_read(&r, "BAR 0 moved"));
+	kill(dev.pid, SIGSTOP);
+	T_EQ(rmio_finish(&r), 0);
+	T_SAYS(r.out, "edu: the device is gone: all ones");
+	T_SAYS(r.err, "the device is dead (timeout)");
+	kill(dev.pid, SIGCONT);
+	kill(dev.pid, SIGTERM);
+	rmio_finish(&dev);
+	unlink(path);
+}
+
+/* A signal ends the VM although a vCPU waits for a device that does not answer. */
+static void interrupted_while_waiting(void)
+{
+	char path[64], socket[100];
+	struct rmio_run dev;
+
+	NEED_KVM();
+	snprintf(path, sizeof(path), "intr-%d.sock", getpid());
+	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
+	T_REQUIRE(rmio_start(&dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }));
+	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
+		"--device", socket, "--guest-arg", "2", "--timeout", "none", NULL }));
+	T_OK(rmio_read(&r, "BAR 0 moved"));
+	kill(dev.pid, SIGSTOP);
+	usleep(200000);
+	kill(r.pid, SIGTERM);
+	/* Goes on once it is told to end, to take down the connection. */
+	usleep(200000);
+	kill(dev.pid, SIGCONT);
+	T_EQ(rmio_finish(&r), 128 + SIGTERM);
+	kill(dev.pid, SIGTERM);
+	rmio_finish(&dev);
+	unlink(path);
+}
+
+static void spawn_of_nothing(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "frobnicator"), 125);
+	T_SAYS(r.err, "frobnicator");
+}
+
+static const struct ktap_test tests[] = {
+	{ "sweep, 1 vCPU", sweep_1 },
+	{ "sweep, 2 vCPUs, sleeping", sweep_2_sleep },
+	{ "sweep, 4 vCPUs", sweep_4 },
+	{ "edu, 1 vCPU", edu_1 },
+	{ "edu, 2 vCPUs", edu_2 },
+	{ "edu, 2 vCPUs, sleeping", edu_2_sleep },
+	{ "edu, 4 vCPUs", edu_4 },
+	{ "edu on a socket, twice", edu_socket },
+	{ "several devices", several },
+	{ "device killed by the guest", killed_by_guest },
+	{ "device killed from outside", killed_from_outside },
+	{ "kill port without permission", kill_not_allowed },
+	{ "device stopped", stopped },
+	{ "VM ended while a vCPU waits", interrupted_while_waiting },
+	{ "spawning what does not exist", spawn_of_nothing },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}

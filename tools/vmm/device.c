@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Binds the PCI bus to the library's client: configuration space, ranges,
+ * interrupts and DMA of a device go through its vfio-user socket; its BARs'
+ * accesses through the master, or for a device without rmio over the socket.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+/* -- back end of the PCI bus ----------------------------------------------- */
+
+static int config_read(void *be, unsigned int reg, void *buf, unsigned int len)
+{
+	struct vmm_device *dev = be;
+
+	return rmio_client_region_read(dev->client, VFIO_PCI_CONFIG_REGION_INDEX, reg, buf, len);
+}
+
+static int config_write(void *be, unsigned int reg, const void *buf, unsigned int len)
+{
+	struct vmm_device *dev = be;
+
+	return rmio_client_region_write(dev->client, VFIO_PCI_CONFIG_REGION_INDEX, reg, buf, len);
+}
+
+static int region_size(void *be, unsigned int bar, uint64_t *size)
+{
+	struct vmm_device *dev = be;
+	struct rmio_region_info info = { 0 };
+	int rc = rmio_client_region_info(dev->client, VFIO_PCI_BAR0_REGION_INDEX + bar, &info);
+
+	*size = rc ? 0 : info.size;
+	return rc;
+}
+
+static int place(void *be, unsigned int bar, bool io, uint64_t addr, uint64_t len)
+{
+	struct vmm_device *dev = be;
+	struct rmio_pa_range r = {
+		.addr = addr,
+		.len = len,
+		.bus = io ? RMIO_BUS_IO : RMIO_BUS_MEM,
+		.id = bar,
+	};
+
+	if (dev->master)
+		return rmio_master_pa_range(dev->master, &r);
+	pthread_rwlock_wrlock(&dev->lock);
+	dev->places[bar] = (struct vmm_place){ io, addr, len };
+	pthread_rwlock_unlock(&dev->lock);
+	return 0;
+}
+
+static int msi_count(void *be, unsigned int *count)
+{
+	struct vmm_device *dev = be;
+	uint32_t flags, n;
+	int rc = rmio_client_irq_info(dev->client, VFIO_PCI_MSI_IRQ_INDEX, &flags, &n);
+
+	*count = !rc && flags & VFIO_IRQ_INFO_EVENTFD ? n : 0;
+	return rc;
+}
+
+static int set_intx(void *be, int trigger, int unmask)
+{
+	struct vmm_device *dev = be;
+	int rc;
+
+	if (trigger < 0)
+		return rmio_client_set_irqs(dev->client, VFIO_PCI_INTX_IRQ_INDEX,
+					    VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL);
+	rc = rmio_client_set_irqs(dev->client, VFIO_PCI_INTX_IRQ_INDEX,
+				  VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &trigger);
+	if (rc)
+		return rc;
+	return rmio_client_set_irqs(dev->client, VFIO_PCI_INTX_IRQ_INDEX,
+				    VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &unmask);
+}
+
+static int set_msi(void *be, unsigned int count, const int *fds)
+{
+	struct vmm_device *dev = be;
+
+	return rmio_client_set_irqs(dev->client, VFIO_PCI_MSI_IRQ_INDEX,
+				    VFIO_IRQ_SET_ACTION_TRIGGER, 0, count, count ? fds : NULL);
+}
+
+static int dma_map(void *be, uint64_t gpa, uint64_t len, int fd, uint64_t offset)
+{
+	struct vmm_device *dev = be;
+
+	return rmio_client_dma_map(dev->client, gpa, len, fd, offset, PROT_READ | PROT_WRITE);
+}
+
+static int reset(void *be)
+{
+	struct vmm_device *dev = be;
+
+	return dev->can_reset ? rmio_client_reset(dev->client) : 0;
+}
+
+const struct vmm_pci_backend_ops vmm_device_ops = {
+	.config_read = config_read,
+	.config_write = config_write,
+	.region_size = region_size,
+	.place = place,
+	.msi_count = msi_count,
+	.set_intx = set_intx,
+	.set_msi = set_msi,
+	.dma_map = dma_map,
+	.reset = reset,
+};
+
+/* -- accesses over the socket ---------------------------------------------- */
+
+static void complain(struct vmm_device *dev, int rc)
+{
+	bool first;
+
+	pthread_rwlock_wrlock(&dev->lock);
+	first = !dev->complained;
+	dev->complained = true;
+	pthread_rwlock_unlock(&dev->lock);
+	if (first)
+		fprintf(stderr, "rmio vmm: slot %u (%s): the device does not answer: %s\n", dev->slot,
+			dev->name, strerror(-rc));
+}
+
+int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,
+		      unsigned int len)
+{
+	uint64_t offset = 0;
+	unsigned int bar;
+	int rc;
+
+	if (dev->master)
+		return -EOPNOTSUPP;
+	pthread_rwlock_rdlock(&dev->lock);
+	for (bar = 0; bar < VMM_PCI_BARS; bar++) {
+		struct vmm_place *p = &dev->places[bar];
+
+		if (p->len && p->io == io && addr >= p->addr && addr - p->addr < p->len &&
+		    len <= p->len - (addr - p->addr)) {
+			offset = addr - p->addr;
+			break;
+		}
+	}
+	pthread_rwlock_unlock(&dev->lock);
+	if (bar == VMM_PCI_BARS)
+		return -EOPNOTSUPP;
+	if (store) {
+		rc = rmio_client_region_write(dev->client, bar, offset, data, len);
+	} else {
+		rc = rmio_client_region_read(dev->client, bar, offset, data, len);
+		if (rc)
+			memset(data, 0xff, len);
+	}
+	if (rc == -ECONNRESET || rc == -ETIMEDOUT || rc == -EPROTO)
+		complain(dev, rc);
+	return 0;
+}
+
+/* -- connecting ------------------------------------------------------------- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int connect_socket(const struct vmm_device_opts *opts, const struct rmio_client_opts *co,
+			  struct rmio_client **c)
+{
+	uint64_t end = now_ms() + opts->retry_ms;
+	int rc;
+
+	for (;;) {
+		rc = rmio_client_connect(opts->socket, co, c);
+		if ((rc != -ENOENT && rc != -ECONNREFUSED) || now_ms() >= end)
+			return rc;
+		poll(NULL, 0, 10);
+	}
+}
+
+int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
+		    const struct vmm_options *all, struct rmio_vm *vm, unsigned int slot,
+		    struct vmm_err *err)
+{
+	struct rmio_client_opts co = {
+		.sz = sizeof(co),
+		.vm = vm,
+		.master = {
+			.sz = sizeof(co.master),
+			.timeout_ns = all->timeout_ns,
+			.name = dev->name,
+			.arg = dev,
+		},
+	};
+	uint32_t flags, regions, irqs;
+	const char *base;
+	int fd, rc;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->pidfd = -1;
+	dev->slot = slot;
+	pthread_rwlock_init(&dev->lock, NULL);
+	if (opts->spawn) {
+		snprintf(dev->name, sizeof(dev->name), "%.*s", (int)strcspn(opts->spawn, ","),
+			 opts->spawn);
+		fd = vmm_spawn(dev, opts->spawn, all, err);
+		if (fd < 0)
+			return fd;
+		rc = rmio_client_new(fd, &co, &dev->client);
+		if (rc) {
+			dev->client = NULL;
+			vmm_fail(err, rc, "--spawn %s: %s", opts->spawn, strerror(-rc));
+		}
+	} else {
+		base = strrchr(opts->socket, '/');
+		snprintf(dev->name, sizeof(dev->name), "%s", base ? base + 1 : opts->socket);
+		rc = connect_socket(opts, &co, &dev->client);
+		if (rc) {
+			dev->client = NULL;
+			vmm_fail(err, rc, "--device socket=%s: %s", opts->socket, strerror(-rc));
+		}
+	}
+	if (!rc) {
+		dev->master = rmio_client_master(dev->client);
+		rc = rmio_client_device_info(dev->client, &flags, &regions, &irqs);
+		if (rc)
+			vmm_fail(err, rc, "%s: %s", dev->name, strerror(-rc));
+	}
+	if (!rc && (!(flags & VFIO_DEVICE_FLAGS_PCI) || regions <= VFIO_PCI_CONFIG_REGION_INDEX))
+		rc = vmm_fail(err, -ENODEV, "%s: not a PCI device", dev->name);
+	if (rc) {
+		vmm_device_exit(dev);
+		return rc;
+	}
+	dev->can_reset = flags & VFIO_DEVICE_FLAGS_RESET;
+	return 0;
+}
+
+void vmm_device_exit(struct vmm_device *dev)
+{
+	struct pollfd p = { .fd = dev->pidfd, .events = POLLIN };
+	char how[128];
+
+	if (dev->client)
+		rmio_client_free(dev->client);
+	dev->client = NULL;
+	dev->master = NULL;
+	if (dev->pidfd >= 0) {
+		/* Without its peer it ends by itself, unless it is stuck. */
+		if (dev->pid && poll(&p, 1, 2000) != 1)
+			vmm_spawn_kill(dev);
+		if (dev->pid)
+			vmm_spawn_reap(dev, how, sizeof(how));
+		close(dev->pidfd);
+		dev->pidfd = -1;
+	}
+	pthread_rwlock_destroy(&dev->lock);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * A device in another process, as `rmio vmm` holds it: the library's client,
+ * the process if it was spawned, and for a device that does not offer rmio the
+ * places of its BARs, since its accesses go over the socket one by one.
+ */
+#ifndef VMM_DEVICE_H
+#define VMM_DEVICE_H
+
+#include "options.h"
+#include "pci.h"
+
+#include <rmio/vmm.h>
+#include <sys/types.h>
+
+struct vmm_place {
+	bool io;
+	uint64_t addr;
+	uint64_t len;		/* 0: none */
+};
+
+struct vmm_device {
+	char name[64];
+	unsigned int slot;
+	struct rmio_client *client;
+	struct rmio_master *master;	/* NULL: the device does not offer rmio */
+	bool can_reset;
+	pid_t pid;			/* 0: not ours, or reaped */
+	int pidfd;			/* -1: not ours */
+
+	pthread_rwlock_t lock;		/* below; only without a master */
+	struct vmm_place places[VMM_PCI_BARS];
+	bool complained;		/* that accesses fail */
+};
+
+extern const struct vmm_pci_backend_ops vmm_device_ops;
+
+/*
+ * Connects to what the options name, or starts it.  vm: where its ranges go.
+ * dev->name and dev->slot are set first; messages use them.
+ */
+int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
+		    const struct vmm_options *all, struct rmio_vm *vm, unsigned int slot,
+		    struct vmm_err *err);
+/* Closes the connection; a spawned process then ends, or is made to. */
+void vmm_device_exit(struct vmm_device *dev);
+
+/*
+ * For a device without rmio: one guest access over the socket.  -EOPNOTSUPP:
+ * not in one of its BARs.  A failure reads as all ones.
+ */
+int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,
+		      unsigned int len);
+
+/* -- spawn.c --------------------------------------------------------------- */
+
+/*
+ * Starts `rmio dev` for dev with one end of a socket pair; returns the other
+ * end, or -errno.
+ */
+int vmm_spawn(struct vmm_device *dev, const char *spec, const struct vmm_options *o,
+	      struct vmm_err *err);
+/* Kills a spawned device by SIGKILL; any thread. */
+int vmm_spawn_kill(struct vmm_device *dev);
+/* The process has ended, as its pidfd says: reaps it and says how it ended. */
+void vmm_spawn_reap(struct vmm_device *dev, char *how, size_t len);
+
+#endif

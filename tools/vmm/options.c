@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/* Reads the command line of `rmio vmm`. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void help(void)
+{
+	printf("usage: rmio vmm --guest FILE [OPTION...]\n"
+	       "\n"
+	       "Runs a flat 64-bit guest on KVM, with PCI devices that live in other processes.\n"
+	       "\n"
+	       "  --guest FILE         raw binary, loaded and entered at 0x100000 on every vCPU\n"
+	       "  --device socket=PATH[,retry=MS]\n"
+	       "                       a device that listens on a vfio-user socket; retry: how\n"
+	       "                       long it may take to appear there\n"
+	       "  --spawn DEV[,OPT=VAL...]\n"
+	       "                       a device in a process started for it by `rmio dev`\n"
+	       "                       (both: any number, in slots 1, 2, ... in that order)\n"
+	       "  --vcpus N            1 to %u, default 1\n"
+	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
+	       "  --guest-arg N        a number for the guest, in RDX; default 0\n"
+	       "  --wait HOW           adaptive (default), poll or sleep: how a vCPU waits for\n"
+	       "                       a device, and a spawned device for requests\n"
+	       "  --placement WHERE    any (default) or same-cpu: where the device's thread runs\n"
+	       "  --timeout MS         how long a vCPU waits before it gives a device up;\n"
+	       "                       default 5000; none: for ever\n"
+	       "  --deadline MS        end the VM after that time with status 124\n"
+	       "  --allow-kill         a guest may kill the spawned device in a slot by writing\n"
+	       "                       the slot's number to port 0xf5\n"
+	       "  --kill-after MS      kill the first spawned device by SIGKILL after that time\n"
+	       "  --json FILE          write statistics when the VM has ended; -: to stdout\n"
+	       "\n"
+	       "The guest's console (port 0xe9) is stdout.  The exit status is what the guest\n"
+	       "wrote to port 0xf4 (its low 8 bits, or 255 if these are 0 and others are not),\n"
+	       "124 at the deadline, 125 if the VM could not be started or go on, 128 plus the\n"
+	       "signal's number when interrupted.\n", VMM_VCPUS_MAX);
+}
+
+/* A number with nothing after it but, if allowed, a unit. */
+static bool number(const char *s, bool units, uint64_t *out)
+{
+	unsigned long long v;
+	unsigned int shift = 0;
+	char *end;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	v = strtoull(s, &end, 0);
+	if (errno)
+		return false;
+	if (units && *end && !end[1]) {
+		shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+		end += shift ? 1 : 0;
+	}
+	if (*end || (shift && v >> (64 - shift)))
+		return false;
+	*out = v << shift;
+	return true;
+}
+
+static int milliseconds(const char *name, const char *s, unsigned int *ms, struct vmm_err *err)
+{
+	uint64_t v;
+
+	if (!number(s, false, &v) || !v || v > 86400000)
+		return vmm_fail(err, -EINVAL, "--%s %s: milliseconds from 1 to a day's", name, s);
+	*ms = (unsigned int)v;
+	return 0;
+}
+
+static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *err)
+{
+	enum { SOCKET, RETRY };
+	char *const keys[] = { [SOCKET] = "socket", [RETRY] = "retry", NULL };
+	struct vmm_device_opts *d;
+	char *value;
+	int rc;
+
+	if (o->nr_devices == VMM_DEVICES_MAX)
+		return vmm_fail(err, -EINVAL, "more than %u devices", VMM_DEVICES_MAX);
+	d = &o->devices[o->nr_devices++];
+	if (spawn) {
+		if (!*arg || *arg == '-' || *arg == ',')
+			return vmm_fail(err, -EINVAL, "--spawn %s: a device's name, as `rmio dev` knows it",
+					arg);
+		d->spawn = arg;
+		return 0;
+	}
+	while (*arg) {
+		char *this = arg;
+
+		switch (getsubopt(&arg, keys, &value)) {
+		case SOCKET:
+			if (!value || !*value)
+				return vmm_fail(err, -EINVAL, "--device socket=PATH: no path");
+			d->socket = value;
+			break;
+		case RETRY:
+			rc = milliseconds("device retry", value ? value : "", &d->retry_ms, err);
+			if (rc)
+				return rc;
+			break;
+		default:
+			return vmm_fail(err, -EINVAL, "--device: what is '%s'? Known: socket, retry",
+					this);
+		}
+	}
+	if (!d->socket)
+		return vmm_fail(err, -EINVAL, "--device: socket=PATH is missing");
+	return 0;
+}
+
+static int wait_policy(struct vmm_options *o, const char *s, struct vmm_err *err)
+{
+	if (!strcmp(s, "adaptive"))
+		o->wait.policy = RMIO_WAIT_ADAPTIVE;
+	else if (!strcmp(s, "poll"))
+		o->wait.policy = RMIO_WAIT_POLL;
+	else if (!strcmp(s, "sleep"))
+		o->wait.policy = RMIO_WAIT_SLEEP;
+	else
+		return vmm_fail(err, -EINVAL, "--wait %s: adaptive, poll or sleep", s);
+	o->wait_name = s;
+	return 0;
+}
+
+static int placement(struct vmm_options *o, const char *s, struct vmm_err *err)
+{
+	if (!strcmp(s, "any"))
+		o->wait.placement = RMIO_PLACE_ANY;
+	else if (!strcmp(s, "same-cpu"))
+		o->wait.placement = RMIO_PLACE_SAME_CPU;
+	else
+		return vmm_fail(err, -EINVAL, "--placement %s: any or same-cpu", s);
+	o->placement_name = s;
+	return 0;
+}
+
+static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *err)
+{
+	unsigned int ms = 0;
+	uint64_t v;
+	int rc;
+
+	switch (c) {
+	case 'g':
+		o->guest = arg;
+		return 0;
+	case 'd':
+		return device(o, arg, false, err);
+	case 's':
+		return device(o, arg, true, err);
+	case 'v':
+		if (!number(arg, false, &v) || !v || v > VMM_VCPUS_MAX)
+			return vmm_fail(err, -EINVAL, "--vcpus %s: a number from 1 to %u", arg,
+					VMM_VCPUS_MAX);
+		o->vm.vcpus = (unsigned int)v;
+		return 0;
+	case 'm':
+		if (!number(arg, true, &v) || !v)
+			return vmm_fail(err, -EINVAL, "--memory %s: bytes, or a number and K, M or G",
+					arg);
+		o->vm.memory = v;
+		return 0;
+	case 'a':
+		if (!number(arg, false, &v))
+			return vmm_fail(err, -EINVAL, "--guest-arg %s: a number of 64 bits", arg);
+		o->vm.guest_arg = v;
+		return 0;
+	case 'w':
+		return wait_policy(o, arg, err);
+	case 'p':
+		return placement(o, arg, err);
+	case 't':
+		if (!strcmp(arg, "none")) {
+			o->timeout_ns = RMIO_TIMEOUT_NONE;
+			return 0;
+		}
+		rc = milliseconds("timeout", arg, &ms, err);
+		if (!rc)
+			o->timeout_ns = ms * 1000000ull;
+		return rc;
+	case 'D':
+		return milliseconds("deadline", arg, &o->deadline_ms, err);
+	case 'K':
+		return milliseconds("kill-after", arg, &o->kill_after_ms, err);
+	case 'k':
+		o->allow_kill = true;
+		return 0;
+	case 'j':
+		o->json = arg;
+		return 0;
+	default:
+		return vmm_fail(err, -EINVAL, "see rmio vmm --help");
+	}
+}
+
+static bool any_spawned(const struct vmm_options *o)
+{
+	for (unsigned int i = 0; i < o->nr_devices; i++) {
+		if (o->devices[i].spawn)
+			return true;
+	}
+	return false;
+}
+
+int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_err *err)
+{
+	static const struct option options[] = {
+		{ "guest", required_argument, NULL, 'g' },
+		{ "device", required_argument, NULL, 'd' },
+		{ "spawn", required_argument, NULL, 's' },
+		{ "vcpus", required_argument, NULL, 'v' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "guest-arg", required_argument, NULL, 'a' },
+		{ "wait", required_argument, NULL, 'w' },
+		{ "placement", required_argument, NULL, 'p' },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "deadline", required_argument, NULL, 'D' },
+		{ "kill-after", required_argument, NULL, 'K' },
+		{ "allow-kill", no_argument, NULL, 'k' },
+		{ "json", required_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c, rc;
+
+	memset(o, 0, sizeof(*o));
+	o->vm.sz = sizeof(o->vm);
+	o->vm.vcpus = 1;
+	o->vm.memory = VMM_MEMORY_DEFAULT;
+	o->wait.sz = sizeof(o->wait);
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (c == 'h') {
+			help();
+			return 1;
+		}
+		rc = one_option(o, c, optarg, err);
+		if (rc)
+			return rc;
+	}
+	if (optind < argc)
+		return vmm_fail(err, -EINVAL, "what is '%s'? See rmio vmm --help", argv[optind]);
+	if (!o->guest)
+		return vmm_fail(err, -EINVAL, "--guest FILE is missing; see rmio vmm --help");
+	if ((o->allow_kill || o->kill_after_ms) && !any_spawned(o))
+		return vmm_fail(err, -EINVAL, "--allow-kill and --kill-after are for devices of --spawn");
+	return 0;
+}

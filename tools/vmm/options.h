@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/* The command line of `rmio vmm`, checked. */
+#ifndef VMM_OPTIONS_H
+#define VMM_OPTIONS_H
+
+#include "kvm.h"
+
+#include <rmio/vmm.h>
+#include <rmio/wait.h>
+
+#define VMM_DEVICES_MAX		31u	/* slots of the bus but for the host bridge */
+
+/* One --device or --spawn; the strings are the command line's. */
+struct vmm_device_opts {
+	char *socket;		/* path, or NULL */
+	char *spawn;		/* what `rmio dev` is given, or NULL */
+	unsigned int retry_ms;	/* how long a socket may take to appear */
+};
+
+struct vmm_options {
+	struct vmm_vm_opts vm;
+	const char *guest;
+	const char *json;	/* where statistics go; "-": stdout */
+	struct rmio_wait_opts wait;
+	const char *wait_name, *placement_name;	/* NULL: not given */
+	uint64_t timeout_ns;
+	unsigned int deadline_ms;	/* 0: none */
+	unsigned int kill_after_ms;	/* 0: never */
+	bool allow_kill;
+	struct vmm_device_opts devices[VMM_DEVICES_MAX];
+	unsigned int nr_devices;
+};
+
+/* 0: run; 1: --help has been printed; -EINVAL: err says what is wrong. */
+int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_err *err);
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/* What a VM did with its devices, as JSON. */
+#ifndef VMM_STATS_H
+#define VMM_STATS_H
+
+#include "device.h"
+#include "machine.h"
+
+const char *vmm_state_name(enum rmio_state state);
+
+/* After all vCPUs have ended, before devices are freed.  path "-": stdout. */
+int vmm_stats_write(const char *path, const struct vmm_machine *m, struct rmio_vm *vm,
+		    struct vmm_device *devices, unsigned int n, int status);
+
+#endif
