@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Registers are not neighbours in the image, so that no load gets halves of two from it. */
+#define SHADOW(reg)	(2 * (reg))
+
 struct edu {
 	struct rmio_dev *dev;
 	uint32_t live, factorial, status, irq_status;
@@ -28,7 +31,7 @@ struct edu {
 
 static void show32(struct edu *e, uint32_t reg, uint32_t value)
 {
-	rmio_dev_shadow_put(e->dev, reg, value, 4);
+	rmio_dev_shadow_put(e->dev, SHADOW(reg), value, 4);
 }
 
 static void show(struct edu *e)
@@ -239,8 +242,8 @@ static const struct rmio_dev_range bar0 = { .id = 0, .bus = RMIO_BUS_MEM, .len =
  * register: the other half of an address register reads all ones, and eight
  * bytes come from the device.
  */
-#define REG(reg) { .offset = (reg), .length = 4, .shadow_offset = (reg), .sizes = RMIO_SIZE_4, \
-		   .load = RMIO_LOAD_SHADOW }
+#define REG(reg) { .offset = (reg), .length = 4, .shadow_offset = SHADOW(reg), \
+		   .sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW }
 static const struct rmio_area areas[] = {
 	REG(EDU_ID), REG(EDU_LIVE), REG(EDU_FACTORIAL), REG(EDU_STATUS), REG(EDU_IRQ_STATUS),
 	REG(EDU_DMA_SRC), REG(EDU_DMA_DST), REG(EDU_DMA_COUNT), REG(EDU_DMA_CMD),
