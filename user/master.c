@@ -197,6 +197,7 @@ static void discard(struct rmio_master *m)
 void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *reason)
 {
 	struct rmio_vm *vm = m->vm;
+	struct rmio_bell_out bell;
 	uint32_t i;
 
 	rmio_vm_freeze(vm);
@@ -212,8 +213,10 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])
 			rmio_event_raise(&vm->vcpus[i]->event);
-	rmio_bell_force(&m->bell);
+	bell = m->bell;
 	rmio_vm_thaw(vm);
+	/* Wakes all that the device has made wait, however many: not with the VM frozen. */
+	rmio_bell_force(&bell);
 	if (vm->dead && reason)
 		vm->dead(vm->arg, m, why, reason);
 }

@@ -128,8 +128,6 @@ static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t dow
 	}
 	s->bell.down = down;
 	s->bell.up = s->up;
-	/* A predecessor's last number may be the one last rung for: do not begin there. */
-	s->bell.number = (uint32_t)rmio_now_ns();
 	*out = s;
 	return 0;
 

@@ -209,8 +209,6 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 		return -ENOMEM;
 	v->vm = vm;
 	v->index = index;
-	/* Its predecessor's last number may be the one the device last woke for. */
-	v->sleeper.number = (uint32_t)rmio_now_ns();
 	err = rmio_spin_init(&v->spin, wait);
 	if (err)
 		goto free_vcpu;
