@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * vu_fuzz_test.c - streams of damaged messages against the device end of the control channel.
+ * vu_fuzz_test.c - streams of damaged messages against both ends of the control channel.
  * Beside the data path. The seed is fixed: a failure names the stream, which is the same each time.
  */
 #include "vu_rig.h"
 
+#include <pthread.h>
+#include <rmio/vmm.h>
 #include <sys/epoll.h>
 
-static uint64_t state;
+static __thread uint64_t state;
+#define SEED(i)	(0x9e3779b97f4a7c15ull * (uint64_t)((i) + 1))
 
 static uint32_t rnd(uint32_t below)
 {
@@ -377,7 +380,7 @@ static void damaged_streams(void)
 
 	make_kinds();
 	for (i = 0; i < streams && !ktap_failed(); i++) {
-		state = 0x9e3779b97f4a7c15ull * (uint64_t)(i + 1);
+		state = SEED(i);
 		one_stream();
 		if (ktap_failed())
 			ktap_diag("in stream %ld", i);
@@ -398,8 +401,180 @@ static void damaged_streams(void)
 	T_GT(seen.ends[1], streams / 10);
 }
 
+/* -- the other end: a client whose server answers more or less ------------- */
+
+struct answerer {
+	pthread_t thread;
+	int fd;
+	uint64_t seed;
+	unsigned long damaged;
+};
+
+static size_t good_answer(const struct vu_hdr *h, const uint8_t *req, uint8_t *out)
+{
+	size_t len = h->size - sizeof(*h);
+
+	switch (h->cmd) {
+	case VU_VERSION:
+		memcpy(out, "\0\0\1\0" RIG_JSON, 4 + sizeof(RIG_JSON));
+		return 4 + sizeof(RIG_JSON);
+	case VU_REGION_READ:
+		memcpy(out, req, 16);
+		return 16 + ((const struct vu_region_access *)req)->count;
+	case VU_REGION_WRITE:
+		memcpy(out, req, 16);
+		return 16;
+	case VU_DEVICE_INFO:
+	case VU_REGION_INFO:
+	case VU_IRQ_INFO:
+	case VU_DMA_UNMAP:
+		memcpy(out, req, len);
+		return len;
+	default:
+		return 0;
+	}
+}
+
+static void send_pieces(struct answerer *a, const uint8_t *buf, size_t len)
+{
+	size_t n;
+
+	for (size_t at = 0; at < len; at += n) {
+		n = chance(50) ? len - at : 1 + rnd(len - at);
+		if (chance(3)) {
+			int fds[2] = { kinds[rnd(KINDS)], kinds[rnd(KINDS)] };
+
+			if (rig_send(a->fd, buf + at, n, fds, 1 + rnd(2), 0) != (ssize_t)n)
+				return;
+		} else if (send(a->fd, buf + at, n, MSG_NOSIGNAL) != (ssize_t)n) {
+			return;
+		}
+	}
+}
+
+static void *answer_badly(void *arg)
+{
+	uint8_t req[8192], out[8192];
+	struct answerer *a = arg;
+	struct vu_hdr h;
+	size_t len;
+
+	state = a->seed;
+	while (recv(a->fd, &h, sizeof(h), MSG_WAITALL) == sizeof(h)) {
+		len = h.size - sizeof(h);
+		if (len && recv(a->fd, req, len, MSG_WAITALL) != (ssize_t)len)
+			break;
+		if ((h.flags & VU_TYPE_MASK) != VU_COMMAND || chance(1))
+			continue;
+		memset(out, 0, sizeof(out));
+		len = good_answer(&h, req, out + sizeof(h));
+		h.flags = VU_REPLY;
+		if (chance(10)) {
+			h.flags |= VU_ERROR;
+			h.error = chance(90) ? 1 + rnd(VU_ERRNO_MAX) : rnd(1u << 31);
+			len = chance(90) ? 0 : len;
+		}
+		h.size = sizeof(h) + len;
+		memcpy(out, &h, sizeof(h));
+		if (chance(10)) {
+			a->damaged++;
+			damage(out + (chance(50) ? sizeof(h) : 0), len ? len : sizeof(h));
+		}
+		if (chance(5)) {	/* something of its own first */
+			struct vu_hdr own = { .cmd = VU_DMA_READ, .size = sizeof(own) + rnd(64),
+					      .flags = rnd(2) * VU_NO_REPLY };
+			uint8_t msg[128] = { 0 };
+
+			memcpy(msg, &own, sizeof(own));
+			send_pieces(a, msg, own.size);
+		}
+		if (chance(1))
+			len += rnd(16);
+		send_pieces(a, out, sizeof(h) + len);
+		if (chance(1))
+			break;
+	}
+	shutdown(a->fd, SHUT_RDWR);
+	return NULL;
+}
+
+static int any_call(struct rmio_client *c)
+{
+	struct rmio_region_info info;
+	int fds[3] = { kinds[0], -1, kinds[1] };
+	uint32_t x, y, z;
+	uint8_t buf[4096] = { 0 };
+
+	switch (rnd(10)) {
+	case 0: return rmio_client_device_info(c, &x, &y, &z);
+	case 1: return rmio_client_region_info(c, rnd(9), &info);
+	case 2: return rmio_client_irq_info(c, rnd(5), &x, &y);
+	case 3: return rmio_client_region_read(c, 0, rnd(65536), buf, 1 + rnd(4096));
+	case 4: return rmio_client_region_write(c, 0, rnd(65536), buf, 1 + rnd(4096));
+	case 5: return rmio_client_dma_map(c, 4096, 4096, kinds[2], 0, PROT_READ);
+	case 6: return rmio_client_dma_unmap(c, 4096, 4096);
+	case 7: return rmio_client_set_irqs(c, 0, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 3, fds);
+	case 8: return rmio_client_set_irqs(c, 0, VFIO_IRQ_SET_ACTION_MASK, 0, 1, NULL);
+	default: return rmio_client_reset(c);
+	}
+}
+
+static void damaged_replies(void)
+{
+	unsigned long good = 0, refused = 0, gone = 0, timeouts = 0, protocol = 0, damaged = 0;
+	long i, rounds = ktap_pick(150, 800, 10000);
+	struct rmio_client_opts o = { .sz = sizeof(o), .reply_timeout_ms = 10 };
+	struct rmio_vm *vm;
+
+	make_kinds();
+	T_REQUIRE(T_EQ(rmio_vm_new(NULL, &vm), 0));
+	for (i = 0; i < rounds && !ktap_failed(); i++) {
+		struct answerer a = { .seed = SEED(2 * i) };
+		int fds[2], err, before = rig_count_fds();
+		struct rmio_client *c;
+
+		state = SEED(2 * i + 1);
+		T_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+		a.fd = fds[0];
+		T_EQ(pthread_create(&a.thread, NULL, answer_badly, &a), 0);
+		o.vm = chance(20) ? vm : NULL;
+		err = rmio_client_new(fds[1], &o, &c);
+		T_OK(err <= 0 && err >= -(int)VU_ERRNO_MAX);
+		for (int n = 0; !err && n < 30; n++) {
+			int rc = any_call(c);
+
+			T_OK(rc <= 0 && rc >= -(int)VU_ERRNO_MAX);
+			good += !rc;
+			timeouts += rc == -ETIMEDOUT;
+			protocol += rc == -EPROTO;
+			gone += rc == -ECONNRESET;
+			refused += rc && rc != -ETIMEDOUT && rc != -EPROTO && rc != -ECONNRESET;
+			/* for good, unless a reply said so: then it may be either */
+			if (rc == -EPROTO && any_call(c) == -ECONNRESET && any_call(c) == -ECONNRESET)
+				break;
+		}
+		if (!err)
+			rmio_client_free(c);
+		pthread_join(a.thread, NULL);
+		close(a.fd);
+		damaged += a.damaged;
+		T_EQ(rig_count_fds(), before);
+		if (ktap_failed())
+			ktap_diag("in round %ld", i);
+	}
+	rmio_vm_free(vm);
+	ktap_diag("%ld connections, %lu damaged replies: %lu calls good, %lu refused, %lu nonsense, "
+		  "%lu timed out, %lu on a lost connection", i, damaged, good, refused, protocol,
+		  timeouts, gone);
+	T_GT(damaged, 0);
+	T_GT(good, 0);
+	T_GT(refused, 0);
+	T_GT(protocol, 0);
+}
+
 static const struct ktap_test tests[] = {
 	{ "damaged streams", damaged_streams, 300 },
+	{ "damaged replies", damaged_replies, 300 },
 };
 
 int main(int argc, char **argv)

@@ -215,10 +215,11 @@ static inline int rig_count_fds(void)
 	return n - 3;	/* ., .., and the directory */
 }
 
-/* Put bytes on the wire, all of them, with descriptors; without waiting. */
-static inline bool rig_put(struct rig *r, const void *bytes, size_t len, const int *fds, int nfds)
+/* sendmsg with descriptors. */
+static inline ssize_t rig_send(int fd, const void *bytes, size_t len, const int *fds, int nfds,
+			       int flags)
 {
-	static union {
+	union {
 		struct cmsghdr h;
 		char buf[CMSG_SPACE(253 * sizeof(int))];
 	} c;
@@ -234,7 +235,13 @@ static inline bool rig_put(struct rig *r, const void *bytes, size_t len, const i
 		c.h.cmsg_len = CMSG_LEN(nfds * sizeof(int));
 		memcpy(CMSG_DATA(&c.h), fds, nfds * sizeof(int));
 	}
-	return T_EQ(sendmsg(r->peer, &m, MSG_DONTWAIT | MSG_NOSIGNAL), (ssize_t)len);
+	return sendmsg(fd, &m, flags | MSG_NOSIGNAL);
+}
+
+/* Put bytes on the wire, all of them, with descriptors; without waiting. */
+static inline bool rig_put(struct rig *r, const void *bytes, size_t len, const int *fds, int nfds)
+{
+	return T_EQ(rig_send(r->peer, bytes, len, fds, nfds, MSG_DONTWAIT), (ssize_t)len);
 }
 
 static inline size_t rig_build(uint8_t *buf, uint16_t id, uint16_t cmd, uint32_t flags,
