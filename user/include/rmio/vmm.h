@@ -254,7 +254,8 @@ struct rmio_region_info {
  * Sends VERSION, and if the device offers the capability "rmio" and opts->vm is
  * set, makes a master and hands its slave over.  On failure the descriptor is
  * closed.  Returns 0, -EPROTO (not vfio-user or wrong version), -ETIMEDOUT,
- * -ECONNRESET, -EINVAL, -E2BIG, -ENOMEM, and what rmio_master_new returns.
+ * -ECONNRESET, -EINVAL (options, or not a UNIX stream socket), -E2BIG, -ENOMEM,
+ * what rmio_master_new returns, and what the device answers to being attached.
  */
 int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **c);
 
@@ -273,7 +274,8 @@ struct rmio_master *rmio_client_master(struct rmio_client *c);
  * The calls below are one message and its reply each, one at a time; another
  * thread waits its turn.  They return 0 or -errno: what the device answered,
  * -ETIMEDOUT, -ECONNRESET (gone; all later calls too), -EPROTO (nonsense; the
- * connection is given up).
+ * connection is given up).  A late reply is dropped; -EINVAL: count above what
+ * the device takes in a message, 1 MiB at most.
  */
 int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
 			    uint32_t *irqs);
@@ -288,8 +290,9 @@ int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int
 			uint64_t offset, int prot);
 int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size);
 /*
- * flags: VFIO_IRQ_SET_ACTION_TRIGGER or _MASK or _UNMASK; fds: count eventfds,
- * -1 for none; NULL with count 0 disables the index.
+ * action: VFIO_IRQ_SET_ACTION_TRIGGER or _MASK or _UNMASK; fds: count eventfds,
+ * -1 for none, in as many messages as it takes; NULL: do it (mask, unmask,
+ * trigger) to count irqs, with _TRIGGER and count 0 disable the index.
  */
 int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			 uint32_t count, const int *fds);
