@@ -288,11 +288,12 @@ static void on_signal(int sig)
 
 static void *send_signals(void *arg)
 {
-	pthread_t *to = arg;
+	pthread_t to = *(pthread_t *)arg;
 
+	/* until cancelled, in usleep() */
 	for (;;) {
 		usleep(1000);
-		pthread_kill(*to, SIGUSR1);
+		pthread_kill(to, SIGUSR1);
 	}
 	return NULL;
 }
@@ -324,8 +325,10 @@ static void what_ends_a_sleep(void)
 
 	sigaction(SIGUSR1, &sa, NULL);
 	rmio_sleeper_arm(&s, &p.prod, 9);
-	T_EQ(pthread_create(&thread, NULL, send_signals, &self), 0);
+	T_REQUIRE(T_EQ(pthread_create(&thread, NULL, send_signals, &self), 0));
 	T_EQ(rmio_sleeper_sleep(&s, &p.prod, &event, 6, UINT64_MAX), -EINTR);
+	pthread_cancel(thread);
+	T_EQ(pthread_join(thread, NULL), 0);
 }
 
 static const struct ktap_test tests[] = {
