@@ -67,6 +67,7 @@ static void refused(void)
 		{ { "vmm", "--guest", "x", "--deadline", "soon" }, "--deadline soon" },
 		{ { "vmm", "--guest", "x", "--device", "path=1" }, "Known: socket" },
 		{ { "vmm", "--guest", "x", "--device", "socket" }, "no path" },
+		{ { "vmm", "--guest", "x", "--device", "socket=x,rings=maybe" }, "on or off" },
 		{ { "vmm", "--guest", "x", "--device", "retry=5" }, "socket=PATH is missing" },
 		{ { "vmm", "--guest", "x", "--spawn", "" }, "--spawn" },
 		{ { "vmm", "--guest", "x", "--spawn", "--socket" }, "--spawn --socket" },

@@ -123,7 +123,20 @@ static void scratch_stop(pid_t pid, const char *path)
 	unlink(path);
 }
 
-static void sweep(const char *vcpus, const char *wait)
+/* A number in what --json has written after the guest's output. */
+static int64_t stat_of(const char *name)
+{
+	struct json_object *o = json_tokener_parse(strstr(r.out, "{\n") ? strstr(r.out, "{\n") : "");
+	struct json_object *v;
+	int64_t n = -1;
+
+	if (o && json_object_object_get_ex(o, name, &v))
+		n = json_object_get_int64(v);
+	json_object_put(o);
+	return n;
+}
+
+static void sweep(const char *vcpus, const char *wait, const char *more)
 {
 	char socket[100], done[40];
 	const char *path;
@@ -132,28 +145,37 @@ static void sweep(const char *vcpus, const char *wait)
 	NEED_KVM();
 	pid = scratch_start(&path);
 	T_REQUIRE(T_GT(pid, 0));
-	snprintf(socket, sizeof(socket), "socket=%s", path);
+	snprintf(socket, sizeof(socket), "socket=%s%s", path, more);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("sweep"), "--vcpus", vcpus, "--device", socket,
-		 "--wait", wait, "--deadline", "60000"), 0);
+		 "--wait", wait, "--deadline", "60000", "--json", "-"), 0);
 	snprintf(done, sizeof(done), "sweep: done on %s vCPUs\n", vcpus);
 	T_SAYS(r.out, done);
 	T_STREQ(r.err, "");
+	/* Four edges, 11 ways over each, a load and a store; and a port. */
+	if (!*more)
+		T_EQ(stat_of("straddled"), 4 * 11 * 2 + 1);
 	scratch_stop(pid, path);
 }
 
 static void sweep_1(void)
 {
-	sweep("1", "adaptive");
+	sweep("1", "adaptive", "");
 }
 
 static void sweep_2_sleep(void)
 {
-	sweep("2", "sleep");
+	sweep("2", "sleep", "");
 }
 
 static void sweep_4(void)
 {
-	sweep("4", "adaptive");
+	sweep("4", "adaptive", "");
+}
+
+/* As with a device that knows nothing of rmio. */
+static void sweep_socket(void)
+{
+	sweep("2", "adaptive", ",rings=off");
 }
 
 /* -- edu ---------------------------------------------------------------------- */
@@ -192,6 +214,15 @@ static void edu_2_sleep(void)
 static void edu_4(void)
 {
 	edu("4", "adaptive");
+}
+
+static void edu_same_cpu(void)
+{
+	NEED_KVM();
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", "2", "--spawn", "edu",
+		 "--placement", "same-cpu", "--wait", "sleep", "--deadline", "60000"), 0);
+	T_SAYS(r.out, "edu: done on 2 vCPUs");
+	T_STREQ(r.err, "");
 }
 
 static void edu_socket(void)
@@ -325,10 +356,12 @@ static const struct ktap_test tests[] = {
 	{ "sweep, 1 vCPU", sweep_1 },
 	{ "sweep, 2 vCPUs, sleeping", sweep_2_sleep },
 	{ "sweep, 4 vCPUs", sweep_4 },
+	{ "sweep over the socket alone", sweep_socket },
 	{ "edu, 1 vCPU", edu_1 },
 	{ "edu, 2 vCPUs", edu_2 },
 	{ "edu, 2 vCPUs, sleeping", edu_2_sleep },
 	{ "edu, 4 vCPUs", edu_4 },
+	{ "edu, on the vCPU's CPU", edu_same_cpu },
 	{ "edu on a socket, twice", edu_socket },
 	{ "several devices", several },
 	{ "device killed by the guest", killed_by_guest },

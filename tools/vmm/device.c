@@ -198,7 +198,7 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 {
 	struct rmio_client_opts co = {
 		.sz = sizeof(co),
-		.vm = vm,
+		.vm = opts->no_rings ? NULL : vm,
 		.master = {
 			.sz = sizeof(co.master),
 			.timeout_ns = all->timeout_ns,

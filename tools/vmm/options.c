@@ -15,9 +15,11 @@ static void help(void)
 	       "Runs a flat 64-bit guest on KVM, with PCI devices that live in other processes.\n"
 	       "\n"
 	       "  --guest FILE         raw binary, loaded and entered at 0x100000 on every vCPU\n"
-	       "  --device socket=PATH[,retry=MS]\n"
+	       "  --device socket=PATH[,retry=MS][,rings=on|off]\n"
 	       "                       a device that listens on a vfio-user socket; retry: how\n"
-	       "                       long it may take to appear there\n"
+	       "                       long it may take to appear there; rings=off: make every\n"
+	       "                       access over the socket, as with a device that offers no\n"
+	       "                       rings\n"
 	       "  --spawn DEV[,OPT=VAL...]\n"
 	       "                       a device in a process started for it by `rmio dev`\n"
 	       "                       (both: any number, in slots 1, 2, ... in that order)\n"
@@ -76,8 +78,8 @@ static int milliseconds(const char *name, const char *s, unsigned int *ms, struc
 
 static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *err)
 {
-	enum { SOCKET, RETRY };
-	char *const keys[] = { [SOCKET] = "socket", [RETRY] = "retry", NULL };
+	enum { SOCKET, RETRY, RINGS };
+	char *const keys[] = { [SOCKET] = "socket", [RETRY] = "retry", [RINGS] = "rings", NULL };
 	struct vmm_device_opts *d;
 	char *value;
 	int rc;
@@ -106,9 +108,15 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 			if (rc)
 				return rc;
 			break;
+		case RINGS:
+			if (!value || (strcmp(value, "on") && strcmp(value, "off")))
+				return vmm_fail(err, -EINVAL, "--device rings=%s: on or off",
+						value ? value : "");
+			d->no_rings = !strcmp(value, "off");
+			break;
 		default:
-			return vmm_fail(err, -EINVAL, "--device: what is '%s'? Known: socket, retry",
-					this);
+			return vmm_fail(err, -EINVAL,
+					"--device: what is '%s'? Known: socket, retry, rings", this);
 		}
 	}
 	if (!d->socket)

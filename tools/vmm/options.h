@@ -15,6 +15,7 @@ struct vmm_device_opts {
 	char *socket;		/* path, or NULL */
 	char *spawn;		/* what `rmio dev` is given, or NULL */
 	unsigned int retry_ms;	/* how long a socket may take to appear */
+	bool no_rings;		/* every access over the socket */
 };
 
 struct vmm_options {
