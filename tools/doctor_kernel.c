@@ -74,7 +74,8 @@ void doctor_uring(struct doctor *d)
 		doctor_not(f, "", rc ? "no io_uring" : "the ring cannot be asked");
 	else if (!io_uring_opcode_supported(probe, OP_FUTEX_WAIT) ||
 		 !io_uring_opcode_supported(probe, OP_FUTEX_WAKE))
-		doctor_not(f, "use Linux 6.7 or later", "the kernel does not know the operations");
+		doctor_not(f, "use Linux 6.7 or later; a byte on a socket wakes until then",
+			   "the kernel does not know the operations");
 	if (probe)
 		io_uring_free_probe(probe);
 	if (!rc && !last_rc)

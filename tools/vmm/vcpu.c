@@ -23,6 +23,7 @@
 #define CR4_OSXMMEXCPT	(1ull << 10)
 #define EFER_LME	(1ull << 8)
 #define EFER_LMA	(1ull << 10)
+#define RESET_RIP	0xfff0ull
 
 /* The vCPU of this thread, for the handler of the kick. */
 static __thread struct kvm_run *volatile this_run;
@@ -186,7 +187,9 @@ void vmm_vcpu_describe_exit(struct vmm_vcpu *vcpu, char *buf, size_t len)
 		what = other;
 		break;
 	}
-	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
+	/* After a triple fault AMD's KVM has reset the registers already. */
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
+	    (run->exit_reason == KVM_EXIT_SHUTDOWN && regs.rip == RESET_RIP))
 		snprintf(buf, len, "vCPU %u: %s", vcpu->index, what);
 	else
 		snprintf(buf, len, "vCPU %u: %s at 0x%llx", vcpu->index, what,
