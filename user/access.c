@@ -79,31 +79,38 @@ static int await_done(struct rmio_vcpu *v, struct rmio_master *m, uint64_t left,
 }
 
 /*
- * Put one request into the lane.  0 done; 1 look again, the lock was let go;
- * -EINTR; -ENODEV.
+ * Room for one request in the lane: after this, and before the lock is let go,
+ * put_request() does.  0; 1 look again, the lock was let go; -EINTR; -ENODEV.
  */
-static int push(struct rmio_vcpu *v, struct rmio_master *m, const struct rmio_request *r)
+static int make_room(struct rmio_vcpu *v, struct rmio_master *m)
 {
 	struct rmio_prod *lane = &m->lanes[v->index];
-	int err = rmio_prod_push(lane, r);
+	int err;
 
-	if (!err) {
-		rmio_bell_ring(&m->bell);
+	if (rmio_prod_outstanding(lane) < lane->slots_nr)
 		return 0;
+	if (rmio_prod_update(lane)) {
+		enter(v, m);
+		rmio_master_kill(m, RMIO_STATE_PROTOCOL, "impossible values in the lane");
+		leave(v);
+		return -ENODEV;
 	}
-	if (err == -EAGAIN) {
-		rmio_count(&lane->down->counters.full, 1);
-		/*
-		 * Half of it: a vCPU woken for each slot would sleep for each store.  But
-		 * a device that has made any room in time is slow, not dead.
-		 */
-		err = await_done(v, m, lane->slots_nr / 2, lane->slots_nr - 1);
-		return err ? err : 1;
-	}
-	enter(v, m);
-	rmio_master_kill(m, RMIO_STATE_PROTOCOL, "impossible values in the lane");
-	leave(v);
-	return -ENODEV;
+	if (rmio_prod_outstanding(lane) < lane->slots_nr)
+		return 0;
+	rmio_count(&lane->down->counters.full, 1);
+	/*
+	 * Half of it: a vCPU woken for each slot would sleep for each store.  But a
+	 * device that has made any room in time is slow, not dead.
+	 */
+	err = await_done(v, m, lane->slots_nr / 2, lane->slots_nr - 1);
+	return err ? err : 1;
+}
+
+static void put_request(struct rmio_prod *lane, struct rmio_master *m, const struct rmio_request *r)
+{
+	/* There is room, so it cannot fail. */
+	rmio_prod_push(lane, r);
+	rmio_bell_ring(&m->bell);
 }
 
 /* Nobody there.  Called with v->lock held and @m alive as an object. */
@@ -146,9 +153,10 @@ static int load(struct rmio_vcpu *v, const struct range *r, struct access *a)
 		a->data = rmio_shadow_get(m->image, d.shadow_offset, a->len);
 		return 0;
 	}
-	err = push(v, m, &req);
+	err = make_room(v, m);
 	if (err)
 		return err;
+	put_request(lane, m, &req);
 	if (d.verdict == RMIO_TO_DEVICE_SIZE)
 		rmio_count(&c->refused_size, 1);
 	rmio_count(&c->loads, 1);
@@ -176,12 +184,13 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	uint64_t ignored;
 	int err;
 
+	err = make_room(v, m);
+	if (err)
+		return err;
 	rmio_map_store(m->map, r->id, req.offset, a->len, &d);
 	if (d.verdict == RMIO_WAIT_STORE) {
 		req.op = RMIO_OP_STORE_SYNC;
-		err = push(v, m, &req);
-		if (err)
-			return err;
+		put_request(lane, m, &req);
 		rmio_count(&c->sync, 1);
 		v->pending.waiting = m;
 		v->pending.seq = lane->tail;
@@ -191,16 +200,11 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	 * The shadow first: what the device's handler then makes of the register
 	 * must not be overwritten by the guest's older value.
 	 */
-	if (d.verdict == RMIO_POST_THROUGH) {
-		if (rmio_prod_outstanding(lane) == lane->slots_nr)
-			rmio_prod_update(lane);
-		if (rmio_prod_outstanding(lane) < lane->slots_nr)
-			rmio_shadow_put(m->image, d.shadow_offset, req.data, a->len);
-	}
-	err = push(v, m, &req);
-	if (!err)
-		rmio_count(&c->posted, 1);
-	return err;
+	if (d.verdict == RMIO_POST_THROUGH)
+		rmio_shadow_put(m->image, d.shadow_offset, req.data, a->len);
+	put_request(lane, m, &req);
+	rmio_count(&c->posted, 1);
+	return 0;
 }
 
 /*
