@@ -279,70 +279,100 @@ static void killed_by_guest(void)
 	T_SAYS(r.err, "was killed by signal 9");
 }
 
+/* `rmio dev` with an edu device on a socket, and a VM that has come to its last act. */
+static bool start_pair(struct rmio_run *dev, char *path, size_t len, const char *timeout)
+{
+	static unsigned int turn;
+	char socket[100];
+
+	snprintf(path, len, "edu-%d-%u.sock", getpid(), turn++);
+	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
+	return rmio_start(dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }) &&
+	       rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
+			"--vcpus", "2", "--device", socket, "--guest-arg", "2",
+			"--timeout", timeout, NULL }) &&
+	       T_OK(rmio_read(&r, "BAR 0 moved"));
+}
+
+static void stop_pair(struct rmio_run *dev, const char *path)
+{
+	kill(dev->pid, SIGCONT);
+	kill(dev->pid, SIGTERM);
+	rmio_finish(dev);
+	unlink(path);
+}
+
 static void killed_from_outside(void)
 {
+	struct rmio_run dev;
+	char path[64];
+
 	NEED_KVM();
-	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--kill-after", "4000",
-		 "--guest-arg", "2", "--deadline", "60000"), 0);
-	T_SAYS(r.out, "edu: the device is gone: all ones");
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), "5000"));
+	kill(dev.pid, SIGKILL);
+	T_EQ(rmio_finish(&r), 0);
+	T_SAYS(r.out, "edu: the device is gone: all ones on 2 vCPUs");
+	T_SAYS(r.err, "the device is dead (closed)");
+	stop_pair(&dev, path);
+}
+
+static void killed_after_a_time(void)
+{
+	static const unsigned char forever[] = { 0xeb, 0xfe };
+	int fd = memfd_create("guest", 0);
+	char guest[64];
+
+	NEED_KVM();
+	snprintf(guest, sizeof(guest), "/proc/%d/fd/%d", getpid(), fd);
+	T_EQ(write(fd, forever, sizeof(forever)), sizeof(forever));
+	T_EQ(RUN(r, "vmm", "--guest", guest, "--spawn", "null", "--kill-after", "100",
+		 "--deadline", "2000"), 124);
+	T_SAYS(r.err, "slot 1 (null): process");
 	T_SAYS(r.err, "was killed by signal 9");
+	T_SAYS(r.err, "slot 1 (null): the device is dead (closed)");
 }
 
 /* Without --allow-kill the port is nothing, and the guest reads on. */
 static void kill_not_allowed(void)
 {
 	NEED_KVM();
-	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--guest-arg", "1",
-		 "--deadline", "4000"), 124);
+	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
+		"--spawn", "edu", "--guest-arg", "1", NULL }));
+	T_OK(rmio_read(&r, "BAR 0 moved"));
+	usleep(300000);
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 128 + SIGTERM);
+	T_OK(!strstr(r.out, "the device is gone"));
 }
 
-/* Stopped, the device answers no more: the vCPU goes on after the timeout. */
+/* Stopped, the device answers no more: the vCPUs go on after the timeout. */
 static void stopped(void)
 {
-	char path[64], socket[100];
 	struct rmio_run dev;
+	char path[64];
 
 	NEED_KVM();
-	snprintf(path, sizeof(path), "stop-%d.sock", getpid());
-	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
-	T_REQUIRE(rmio_start(&dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }));
-	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
-		"--device", socket, "--guest-arg", "2", "--timeout", "300", "--deadline", "60000",
-		NULL }));
-	T_OK(rmio_read(&r, "BAR 0 moved"));
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), "300"));
 	kill(dev.pid, SIGSTOP);
 	T_EQ(rmio_finish(&r), 0);
-	T_SAYS(r.out, "edu: the device is gone: all ones");
+	T_SAYS(r.out, "edu: the device is gone: all ones on 2 vCPUs");
 	T_SAYS(r.err, "the device is dead (timeout)");
-	kill(dev.pid, SIGCONT);
-	kill(dev.pid, SIGTERM);
-	rmio_finish(&dev);
-	unlink(path);
+	stop_pair(&dev, path);
 }
 
-/* A signal ends the VM although a vCPU waits for a device that does not answer. */
+/* A signal ends the VM although its vCPUs wait for a device that does not answer. */
 static void interrupted_while_waiting(void)
 {
-	char path[64], socket[100];
 	struct rmio_run dev;
+	char path[64];
 
 	NEED_KVM();
-	snprintf(path, sizeof(path), "intr-%d.sock", getpid());
-	snprintf(socket, sizeof(socket), "socket=%s,retry=5000", path);
-	T_REQUIRE(rmio_start(&dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }));
-	T_REQUIRE(rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
-		"--device", socket, "--guest-arg", "2", "--timeout", "none", NULL }));
-	T_OK(rmio_read(&r, "BAR 0 moved"));
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), "none"));
 	kill(dev.pid, SIGSTOP);
 	usleep(200000);
 	kill(r.pid, SIGTERM);
-	/* Goes on once it is told to end, to take down the connection. */
-	usleep(200000);
-	kill(dev.pid, SIGCONT);
 	T_EQ(rmio_finish(&r), 128 + SIGTERM);
-	kill(dev.pid, SIGTERM);
-	rmio_finish(&dev);
-	unlink(path);
+	stop_pair(&dev, path);
 }
 
 static void spawn_of_nothing(void)
@@ -366,6 +396,7 @@ static const struct ktap_test tests[] = {
 	{ "several devices", several },
 	{ "device killed by the guest", killed_by_guest },
 	{ "device killed from outside", killed_from_outside },
+	{ "device killed after a time", killed_after_a_time },
 	{ "kill port without permission", kill_not_allowed },
 	{ "device stopped", stopped },
 	{ "VM ended while a vCPU waits", interrupted_while_waiting },

@@ -53,7 +53,7 @@ static uint32_t identity;
 static volatile uint32_t place_turn;
 static volatile uint64_t base;
 static volatile int moving_done;
-static volatile uint64_t checked_while_moving;
+static volatile uint64_t checked_while_moving, outlived;
 /* The APIC and vCPU that interrupts go to. */
 static volatile uint8_t irq_apic;
 static volatile uint64_t irq_status, irq_acked_one_by_one;
@@ -354,7 +354,8 @@ static void outlive(const struct guest *g)
 {
 	uint64_t n = 0;
 
-	if (g->arg & ARG_KILL)
+	barrier(g);
+	if (!g->vcpu && g->arg & ARG_KILL)
 		outl(PORT_KILL, slot);
 	/* The load waits for the store, so that a device that only hangs is noticed too. */
 	do {
@@ -363,7 +364,11 @@ static void outlive(const struct guest *g)
 	expect("identification of a dead device", rd(EDU_ID), 0xffffffff);
 	wr(EDU_LIVE, 1);
 	expect("liveness of a dead device", rd(EDU_LIVE), 0xffffffff);
-	print("edu: the device is gone: all ones after %lu more accesses, and the guest goes on\n", n);
+	__atomic_add_fetch(&outlived, n, __ATOMIC_RELAXED);
+	barrier(g);
+	if (!g->vcpu)
+		print("edu: the device is gone: all ones on %lu vCPUs after %lu more accesses, and the guest goes on\n",
+		      g->count, outlived);
 }
 
 int guest_main(const struct guest *g)
@@ -409,11 +414,8 @@ int guest_main(const struct guest *g)
 	if (!g->vcpu)
 		print("edu: BAR 0 moved 17 times, now at 0x%lx (%lu reads by other vCPUs meanwhile)\n",
 		      base, checked_while_moving);
-	if (g->arg & (ARG_KILL | ARG_WAIT)) {
-		if (!g->vcpu)
-			outlive(g);
-		barrier(g);
-	}
+	if (g->arg & (ARG_KILL | ARG_WAIT))
+		outlive(g);
 	if (!g->vcpu)
 		print("edu: done on %lu vCPUs\n", g->count);
 	return 0;

@@ -305,7 +305,12 @@ static void tear_down(struct vmm *v)
 		if (v->vcpus[i])
 			rmio_vcpu_free(v->vcpus[i]);
 	}
-	/* Removes the devices from the bus while their clients are still there. */
+	/*
+	 * Off the bus while their clients are still there; without a message, for
+	 * which a device that hangs would make us wait.
+	 */
+	for (unsigned int i = 0; i < v->nr_devices; i++)
+		v->devices[i].closing = true;
 	vmm_pci_free(v->pci);
 	for (unsigned int i = 0; i < v->nr_devices; i++)
 		vmm_device_exit(&v->devices[i]);

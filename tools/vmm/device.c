@@ -74,6 +74,8 @@ static int set_intx(void *be, int trigger, int unmask)
 	struct vmm_device *dev = be;
 	int rc;
 
+	if (dev->closing)
+		return 0;
 	if (trigger < 0)
 		return rmio_client_set_irqs(dev->client, VFIO_PCI_INTX_IRQ_INDEX,
 					    VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL);
@@ -89,6 +91,8 @@ static int set_msi(void *be, unsigned int count, const int *fds)
 {
 	struct vmm_device *dev = be;
 
+	if (dev->closing)
+		return 0;
 	return rmio_client_set_irqs(dev->client, VFIO_PCI_MSI_IRQ_INDEX,
 				    VFIO_IRQ_SET_ACTION_TRIGGER, 0, count, count ? fds : NULL);
 }

@@ -25,6 +25,7 @@ struct vmm_device {
 	struct rmio_client *client;
 	struct rmio_master *master;	/* NULL: the device does not offer rmio */
 	bool can_reset;
+	bool closing;			/* the connection's end says all: no more messages */
 	pid_t pid;			/* 0: not ours, or reaped */
 	int pidfd;			/* -1: not ours */
 
