@@ -74,7 +74,8 @@ static bool rmio_read(struct rmio_run *r, const char *until)
 
 			if (!p[i].revents)
 				continue;
-			n = room ? read(p[i].fd, buf + *len, room) : read(p[i].fd, rest, sizeof(rest));
+			n = room ? read(p[i].fd, buf + *len, room)
+				 : read(p[i].fd, rest, sizeof(rest));
 			if (n <= 0) {
 				p[i].fd = -1;
 				continue;

@@ -104,7 +104,8 @@ static void refused_later(void)
 	T_SAYS(r.err, "multiple of 4096");
 	T_EQ(RUN(r, "vmm", "--memory", "1M", "--guest", guest_file("hello")), 125);
 	T_SAYS(r.err, "from 2M to 64G");
-	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device", "socket=/nonexistent/x.sock"),
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device",
+		 "socket=/nonexistent/x.sock"),
 	     125);
 	T_SAYS(r.err, "socket=/nonexistent/x.sock: No such file");
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device",

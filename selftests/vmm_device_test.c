@@ -126,7 +126,8 @@ static void scratch_stop(pid_t pid, const char *path)
 /* A number in what --json has written after the guest's output. */
 static int64_t stat_of(const char *name)
 {
-	struct json_object *o = json_tokener_parse(strstr(r.out, "{\n") ? strstr(r.out, "{\n") : "");
+	struct json_object *o =
+		json_tokener_parse(strstr(r.out, "{\n") ? strstr(r.out, "{\n") : "");
 	struct json_object *v;
 	int64_t n = -1;
 

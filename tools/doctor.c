@@ -71,8 +71,12 @@ static const char *missing(const struct doctor *d, const char *const (*needs)[2]
 static void backends(struct doctor *d)
 {
 	static const char *const bpf_needs[][2] = {
-		{ "kvm", "/dev/kvm" }, { "kvm", "ioeventfd" }, { "kvm", "read-only memslot" },
-		{ "bpf", "privilege" }, { "bpf", "mmapable array" }, { "bpf", "tracepoint kvm_mmio" },
+		{ "kvm", "/dev/kvm" },
+		{ "kvm", "ioeventfd" },
+		{ "kvm", "read-only memslot" },
+		{ "bpf", "privilege" },
+		{ "bpf", "mmapable array" },
+		{ "bpf", "tracepoint kvm_mmio" },
 		{ NULL, NULL },
 	};
 	const char *lacks = missing(d, bpf_needs);
@@ -80,13 +84,15 @@ static void backends(struct doctor *d)
 
 	f = doctor_add(d, "backend", "kvm", "loads and stores answered in the kernel");
 	doctor_not(f, EXIT_INSTEAD,
-		   NOT_BUILT "; it needs a KVM with the remote device, which no released kernel has");
+		   NOT_BUILT
+		   "; it needs a KVM with the remote device, which no released kernel has");
 	f = doctor_add(d, "backend", "bpf", "loads without an exit, stores taken in the kernel");
 	if (lacks)
 		doctor_not(f, EXIT_INSTEAD, NOT_BUILT "; this machine lacks: %s", lacks);
 	else
 		doctor_not(f, EXIT_INSTEAD, NOT_BUILT "; this machine has all it needs");
-	f = doctor_add(d, "backend", "exit", "every access exits to the VMM, then goes through the ring");
+	f = doctor_add(d, "backend", "exit",
+		       "every access exits to the VMM, then goes through the ring");
 	if (!doctor_has(d, "memory", "memfd seals"))
 		doctor_not(f, "use Linux 5.1 or later", "memfd seals are missing");
 	else if (!doctor_has(d, "io_uring", "io_uring"))

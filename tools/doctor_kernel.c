@@ -57,7 +57,8 @@ void doctor_uring(struct doctor *d)
 		doctor_not(f, "sysctl kernel.io_uring_disabled=0",
 			   "kernel.io_uring_disabled is %ld", off);
 	} else {
-		doctor_not(f, rc == -EPERM ? "allow io_uring in this container's seccomp policy" : "",
+		doctor_not(f,
+			   rc == -EPERM ? "allow io_uring in this container's seccomp policy" : "",
 			   "io_uring_setup: %s", strerror(-rc));
 	}
 
@@ -200,7 +201,8 @@ void doctor_bpf(struct doctor *d)
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		doctor_not(f, "use a kernel with CONFIG_DEBUG_INFO_BTF",
 			   "/sys/kernel/btf/vmlinux: %s", strerror(errno));
-	f = doctor_add(d, "bpf", "tracepoint kvm_mmio", "seeing each store of a guest in the kernel");
+	f = doctor_add(d, "bpf", "tracepoint kvm_mmio",
+		       "seeing each store of a guest in the kernel");
 	if (!file_has("/sys/kernel/btf/vmlinux", "btf_trace_kvm_mmio") &&
 	    !file_has("/sys/kernel/btf/kvm", "btf_trace_kvm_mmio"))
 		doctor_not(f, "load the kvm module, or use a kernel with tracepoints and BTF",

@@ -367,8 +367,8 @@ static void outlive(const struct guest *g)
 	__atomic_add_fetch(&outlived, n, __ATOMIC_RELAXED);
 	barrier(g);
 	if (!g->vcpu)
-		print("edu: the device is gone: all ones on %lu vCPUs after %lu more accesses, and the guest goes on\n",
-		      g->count, outlived);
+		print("edu: the device is gone: all ones on %lu vCPUs after %lu more accesses, "
+		      "and the guest goes on\n", g->count, outlived);
 }
 
 int guest_main(const struct guest *g)
@@ -412,8 +412,8 @@ int guest_main(const struct guest *g)
 	}
 	barrier(g);
 	if (!g->vcpu)
-		print("edu: BAR 0 moved 17 times, now at 0x%lx (%lu reads by other vCPUs meanwhile)\n",
-		      base, checked_while_moving);
+		print("edu: BAR 0 moved 17 times, now at 0x%lx "
+		      "(%lu reads by other vCPUs meanwhile)\n", base, checked_while_moving);
 	if (g->arg & (ARG_KILL | ARG_WAIT))
 		outlive(g);
 	if (!g->vcpu)

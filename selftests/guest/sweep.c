@@ -77,7 +77,8 @@ static void sweep_memory(unsigned int bar, uint64_t at)
 			v = v * 6364136223846793005ull + 1442695040888963407ull;
 			mmio_store(at + off, size, v);
 			mirror_put(off, size, v);
-			expect("the value just stored", mmio_load(at + off, size), v & size_mask(size));
+			expect("the value just stored", mmio_load(at + off, size),
+			       v & size_mask(size));
 			n++;
 		}
 	}
@@ -174,7 +175,8 @@ static void count_together(const struct guest *g)
 	expect("sum of all stores", load64(counter_base), ADDS * g->count * (g->count + 1) / 2);
 	barrier(g);
 	if (!g->vcpu)
-		print("sweep: %lu stores from %lu vCPUs to one counter\n", ADDS * g->count, g->count);
+		print("sweep: %lu stores from %lu vCPUs to one counter\n", ADDS * g->count,
+		      g->count);
 }
 
 /* While the BAR moves an access hits the register or the hole, nothing else. */
@@ -209,8 +211,8 @@ static void hammer(const struct guest *g)
 	}
 	barrier(g);
 	if (!g->vcpu)
-		print("sweep: register hammered while it moved 200 times: %lu hits, %lu in the hole\n",
-		      good, ones);
+		print("sweep: register hammered while it moved 200 times: "
+		      "%lu hits, %lu in the hole\n", good, ones);
 }
 
 int guest_main(const struct guest *g)

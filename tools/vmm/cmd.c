@@ -70,7 +70,8 @@ static int over_socket(struct vmm *v, struct kvm_run *run)
 		unsigned int n;
 
 		for (n = 0; n < count; n++) {
-			if (vmm_device_access(&v->devices[i], io, addr, store, data + n * size, size))
+			if (vmm_device_access(&v->devices[i], io, addr, store, data + n * size,
+					      size))
 				break;
 		}
 		if (n == count)

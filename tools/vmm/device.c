@@ -134,8 +134,8 @@ static void complain(struct vmm_device *dev, int rc)
 	dev->complained = true;
 	pthread_rwlock_unlock(&dev->lock);
 	if (first)
-		fprintf(stderr, "rmio vmm: slot %u (%s): the device does not answer: %s\n", dev->slot,
-			dev->name, strerror(-rc));
+		fprintf(stderr, "rmio vmm: slot %u (%s): the device does not answer: %s\n",
+			dev->slot, dev->name, strerror(-rc));
 }
 
 int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,

@@ -36,7 +36,8 @@ static int write_routes(struct vmm_vm *vm)
 	for (uint32_t i = 0; i < VMM_GSI_PINS; i++) {
 		/* Input 2 of the first PIC is the second PIC. */
 		if (i < 16 && i != 2)
-			add_pin(t, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, i & 7);
+			add_pin(t, i, i < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+				i & 7);
 		/* The timer, GSI 0, arrives at input 2 of the I/O APIC. */
 		if (i == 0)
 			add_pin(t, i, KVM_IRQCHIP_IOAPIC, 2);

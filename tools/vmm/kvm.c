@@ -50,11 +50,13 @@ static int open_kvm(struct vmm_vm *vm, struct vmm_err *err)
 		switch (errno) {
 		case ENOENT:
 			return vmm_fail(err, rc,
-					"/dev/kvm does not exist: load kvm_intel or kvm_amd, or turn on (nested) virtualisation for this machine");
+					"/dev/kvm does not exist: load kvm_intel or kvm_amd, "
+					"or turn on (nested) virtualisation for this machine");
 		case EACCES:
 		case EPERM:
 			return vmm_fail(err, rc,
-					"/dev/kvm may not be opened by this user: add the user to the group that owns it (often kvm)");
+					"/dev/kvm may not be opened by this user: "
+					"add the user to the group that owns it (often kvm)");
 		default:
 			return vmm_fail(err, rc, "/dev/kvm: %s", strerror(errno));
 		}
@@ -223,9 +225,10 @@ int vmm_vm_new(const struct vmm_vm_opts *opts, struct vmm_vm **out, struct vmm_e
 	if (opts->sz != sizeof(*opts))
 		return vmm_fail(err, -EINVAL, "options of another version");
 	if (memory & 4095 || memory < VMM_MEMORY_MIN || memory > VMM_MEMORY_MAX)
-		return vmm_fail(err, -EINVAL,
-				"memory of %llu bytes: it has to be a multiple of 4096 from 2M to 64G",
-				(unsigned long long)memory);
+		return vmm_fail(
+			err, -EINVAL,
+			"memory of %llu bytes: it has to be a multiple of 4096 from 2M to 64G",
+			(unsigned long long)memory);
 	if (vcpus > VMM_VCPUS_MAX)
 		return vmm_fail(err, -EINVAL, "%u vCPUs: at most %u", vcpus, VMM_VCPUS_MAX);
 	rc = vmm_kick_setup();
@@ -323,10 +326,10 @@ int vmm_vm_load(struct vmm_vm *vm, const void *image, size_t len, struct vmm_err
 		return vmm_fail(err, -ENODATA, "the guest is empty");
 	p = vmm_vm_ptr(vm, VMM_IMAGE_ADDR, len);
 	if (!p)
-		return vmm_fail(err, -EFBIG,
-				"a guest of %zu bytes at 0x%llx does not fit into %llu bytes of memory",
-				len, (unsigned long long)VMM_IMAGE_ADDR,
-				(unsigned long long)vm->memory);
+		return vmm_fail(
+			err, -EFBIG,
+			"a guest of %zu bytes at 0x%llx does not fit into %llu bytes of memory",
+			len, (unsigned long long)VMM_IMAGE_ADDR, (unsigned long long)vm->memory);
 	memcpy(p, image, len);
 	return 0;
 }

@@ -89,8 +89,8 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 	d = &o->devices[o->nr_devices++];
 	if (spawn) {
 		if (!*arg || *arg == '-' || *arg == ',')
-			return vmm_fail(err, -EINVAL, "--spawn %s: a device's name, as `rmio dev` knows it",
-					arg);
+			return vmm_fail(err, -EINVAL,
+					"--spawn %s: a device's name, as `rmio dev` knows it", arg);
 		d->spawn = arg;
 		return 0;
 	}
@@ -116,7 +116,8 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 			break;
 		default:
 			return vmm_fail(err, -EINVAL,
-					"--device: what is '%s'? Known: socket, retry, rings", this);
+					"--device: what is '%s'? Known: socket, retry, rings",
+					this);
 		}
 	}
 	if (!d->socket)
@@ -172,8 +173,8 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 		return 0;
 	case 'm':
 		if (!number(arg, true, &v) || !v)
-			return vmm_fail(err, -EINVAL, "--memory %s: bytes, or a number and K, M or G",
-					arg);
+			return vmm_fail(err, -EINVAL,
+					"--memory %s: bytes, or a number and K, M or G", arg);
 		o->vm.memory = v;
 		return 0;
 	case 'a':
@@ -259,6 +260,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 	if (!o->guest)
 		return vmm_fail(err, -EINVAL, "--guest FILE is missing; see rmio vmm --help");
 	if ((o->allow_kill || o->kill_after_ms) && !any_spawned(o))
-		return vmm_fail(err, -EINVAL, "--allow-kill and --kill-after are for devices of --spawn");
+		return vmm_fail(err, -EINVAL,
+				"--allow-kill and --kill-after are for devices of --spawn");
 	return 0;
 }

@@ -65,8 +65,10 @@ static struct json_object *device(const struct vmm_device *d, unsigned int vcpus
 		for (unsigned int i = 0; i < vcpus; i++)
 			json_object_array_add(per_vcpu, counters(d->master, (int)i));
 	}
-	json_object_object_add(o, "state", !d->master ? NULL :
-			       json_object_new_string(vmm_state_name(rmio_master_state(d->master))));
+	json_object_object_add(
+		o, "state",
+		!d->master ? NULL
+			   : json_object_new_string(vmm_state_name(rmio_master_state(d->master))));
 	json_object_object_add(o, "counters", d->master ? counters(d->master, -1) : NULL);
 	json_object_object_add(o, "vcpus", per_vcpu);
 	return o;
@@ -86,7 +88,8 @@ int vmm_stats_write(const char *path, const struct vmm_machine *m, struct rmio_v
 	json_object_object_add(o, "status", json_object_new_int(status));
 	json_object_object_add(o, "vcpus", json_object_new_int((int)m->vm->nr_vcpus));
 	json_object_object_add(o, "memory", json_object_new_int64((int64_t)m->vm->memory));
-	json_object_object_add(o, "straddled", json_object_new_int64((int64_t)rmio_vm_straddled(vm)));
+	json_object_object_add(o, "straddled",
+			       json_object_new_int64((int64_t)rmio_vm_straddled(vm)));
 	for (unsigned int i = 0; i < n; i++)
 		json_object_array_add(a, device(&devices[i], m->vm->nr_vcpus));
 	json_object_object_add(o, "devices", a);
