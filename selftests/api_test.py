@@ -90,6 +90,40 @@ def exports_are_declared():
     return none_of(exported() - declared(), 'exported, not in a public header')
 
 
+def declarations_are_exported():
+    return none_of(declared() - exported(), 'in a public header, not exported')
+
+
+def declarations_are_in_the_manual():
+    text = ''
+    man = os.path.join(SOURCE, 'docs/man')
+    for page in os.listdir(man):
+        with open(os.path.join(man, page), encoding='utf-8') as f:
+            text += f.read()
+    return none_of({d for d in declared() if not re.search(rf'\b{d}\b', text)}, 'not in docs/man')
+
+
+def options_are_in_the_manual():
+    """Each option that a program's --help names is in its page, and the other way round."""
+    good = True
+    for program, page in (('rmio', 'rmio.1'), ('rmio-bench', 'rmio-bench.1')):
+        path = os.path.join(BUILD, program)
+        if not os.path.exists(path):
+            continue
+        found, text = run(path, '--help')
+        good &= found
+        for command in re.findall(r'^  (\w+)  +\w', text, re.M) if program == 'rmio' else []:
+            found, more = run(path, command, '--help')
+            good &= found
+            text += more
+        helped = set(re.findall(r'--(\w[\w-]*)', text)) - {'help'}
+        with open(os.path.join(SOURCE, 'docs/man', page), encoding='utf-8') as f:
+            manual = set(re.findall(r'Fl -(\w[\w-]*)', f.read()))
+        good &= none_of(helped - manual, f'not in {page}')
+        good &= none_of(manual - helped, f'not in {program} --help')
+    return good
+
+
 def soname():
     good, out = run('readelf', '-d', os.path.join(BUILD, 'librmio.so'))
     names = re.findall(r'soname: \[(.*)\]', out)
@@ -150,6 +184,9 @@ CASES = (
     headers_compile_as_cxx,
     abi_header_needs_no_libc_and_has_no_padding,
     exports_are_declared,
+    declarations_are_exported,
+    declarations_are_in_the_manual,
+    options_are_in_the_manual,
     soname,
     library_neither_prints_nor_exits_nor_touches_signals,
     files_state_their_licence,
