@@ -155,6 +155,7 @@ static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
 static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 {
 	const char *why = NULL;
+	char where[24] = "";
 	uint32_t i;
 
 	if (!d->ops)
@@ -176,10 +177,10 @@ static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 	for (i = 0; !why && i < d->nr_ranges; i++) {
 		why = bad_range(d, i);
 		if (why)
-			rmio_loop_log(loop, "%s: range %u:", d->name, d->ranges[i].id);
+			snprintf(where, sizeof(where), "range %u: ", d->ranges[i].id);
 	}
 	if (why)
-		rmio_loop_log(loop, "%s: %s", d->name, why);
+		rmio_loop_log(loop, "%s: %s%s", d->name, where, why);
 	return why ? -EINVAL : 0;
 }
 

@@ -164,7 +164,8 @@ int rmio_dma_map(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offs
 
 	if (!size || !prot || (prot & ~(PROT_READ | PROT_WRITE)))
 		return -EINVAL;
-	if (iova + (size - 1) < iova || offset + size < offset || offset + size > INT64_MAX)
+	if (iova + (size - 1) < iova || offset + size < offset ||
+	    (*fd >= 0 && offset + size > INT64_MAX))
 		return -EOVERFLOW;
 	at = first_above(d, iova);
 	if (at < d->n && d->maps[at].iova <= iova + (size - 1))

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Interrupts: what SET_IRQS takes and refuses, the pin's level, masks and
+ * resampling, messages, and eventfds of a peer that means harm.
+ */
+#include "dev_thread.h"
+#include "irq.h"
+
+#include <fcntl.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+#define TRIGGER		VFIO_IRQ_SET_ACTION_TRIGGER
+#define MASK		VFIO_IRQ_SET_ACTION_MASK
+#define UNMASK		VFIO_IRQ_SET_ACTION_UNMASK
+#define NONE		VFIO_IRQ_SET_DATA_NONE
+#define BOOL		VFIO_IRQ_SET_DATA_BOOL
+#define EVENTFD		VFIO_IRQ_SET_DATA_EVENTFD
+
+#define INTX		VFIO_PCI_INTX_IRQ_INDEX
+#define MSI		VFIO_PCI_MSI_IRQ_INDEX
+
+/* The interrupts of a device, and its loop, which runs in this thread when told. */
+struct bench {
+	struct rmio_loop *loop;
+	struct rmio_pci_config config;
+	struct rmio_irqs q;
+	struct rmio_timer t;
+};
+
+static struct bench *running;
+
+static void end(struct rmio_timer *t)
+{
+	rmio_loop_stop(running->loop);
+}
+
+static bool bench_new(struct bench *b, uint32_t msi, bool pin)
+{
+	struct rmio_dev_desc desc = { .msi = (uint8_t)msi, .intx = pin };
+
+	memset(b, 0, sizeof(*b));
+	if (!T_EQ(rmio_loop_new(NULL, &b->loop), 0))
+		return false;
+	rmio_pci_config_init(&b->config, &desc);
+	rmio_irqs_init(&b->q, b->loop, &b->config, msi, pin);
+	b->t.fire = end;
+	running = b;
+	return true;
+}
+
+/* Let the loop do what is due. */
+static void settle(struct bench *b)
+{
+	rmio_timer_arm(b->loop, &b->t, 5000000);
+	T_EQ(rmio_loop_run(b->loop), 0);
+}
+
+static void bench_free(struct bench *b)
+{
+	rmio_irqs_drop(&b->q);
+	settle(b);
+	rmio_loop_free(b->loop);
+}
+
+static int event(void)
+{
+	return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+/* The counter of @fd after what is due was done. */
+static uint64_t signals(struct bench *b, int fd)
+{
+	uint64_t n = 0;
+
+	settle(b);
+	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+static int set(struct bench *b, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
+	       uint32_t count, int *fds, const uint8_t *bools)
+{
+	return rmio_irqs_set(&b->q, index, action, data, start, count, fds, bools);
+}
+
+/* One eventfd, of which the device gets a duplicate. */
+static int set_fd(struct bench *b, uint32_t index, uint32_t action, uint32_t start, int fd)
+{
+	int copy = fd < 0 ? -1 : dup(fd), err;
+
+	err = set(b, index, action, EVENTFD, start, 1, &copy, NULL);
+	if (copy >= 0)
+		close(copy);
+	return err;
+}
+
+/* -- information and refusals -------------------------------------------------------------- */
+
+static void info(void)
+{
+	static const struct {
+		uint32_t index, flags, count;
+	} want[] = {
+		{ INTX, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE |
+			VFIO_IRQ_INFO_AUTOMASKED, 1 },
+		{ MSI, VFIO_IRQ_INFO_EVENTFD, 4 },
+		{ VFIO_PCI_MSIX_IRQ_INDEX, 0, 0 },
+		{ VFIO_PCI_ERR_IRQ_INDEX, 0, 0 },
+		{ VFIO_PCI_REQ_IRQ_INDEX, 0, 0 },
+	};
+	uint32_t flags, count, i;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 4, true));
+	for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+		T_EQ(rmio_irqs_info(&b.q, want[i].index, &flags, &count), 0);
+		T_EQ(flags, want[i].flags);
+		T_EQ(count, want[i].count);
+	}
+	T_EQ(rmio_irqs_info(&b.q, VFIO_PCI_NUM_IRQS, &flags, &count), -EINVAL);
+	bench_free(&b);
+
+	T_REQUIRE(bench_new(&b, 0, false));
+	for (i = 0; i < 2; i++) {
+		T_EQ(rmio_irqs_info(&b.q, i, &flags, &count), 0);
+		T_EQ(flags, 0);
+		T_EQ(count, 0);
+	}
+	bench_free(&b);
+}
+
+static void refused(void)
+{
+	const uint8_t on[4] = { 1, 1, 1, 1 };
+	int fd = event(), fds[5] = { -1, -1, -1, -1, -1 };
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 4, true));
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 0, 2, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 1, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, INTX, TRIGGER, BOOL, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, INTX, TRIGGER, 0, 0, 1, NULL, on), -EINVAL);
+	T_EQ(set(&b, INTX, TRIGGER, NONE | BOOL, 0, 1, NULL, on), -EINVAL);
+	T_EQ(set(&b, INTX, 0, NONE, 0, 1, NULL, NULL), -EINVAL);
+	/* before there is a trigger */
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, INTX, MASK, NONE, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, fd), -EINVAL);
+	T_EQ(set(&b, INTX, MASK, NONE, 0, 0, NULL, NULL), -EINVAL);
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(set_fd(&b, INTX, MASK, 0, fd), -EOPNOTSUPP);
+
+	T_EQ(set(&b, MSI, TRIGGER, EVENTFD, 0, 5, fds, NULL), -EINVAL);
+	T_EQ(set(&b, MSI, TRIGGER, EVENTFD, 4, 1, fds, NULL), -EINVAL);
+	T_EQ(set(&b, MSI, TRIGGER, EVENTFD, UINT32_MAX, 2, fds, NULL), -EINVAL);
+	T_EQ(set(&b, MSI, MASK, NONE, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, MSI, UNMASK, NONE, 0, 1, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, MSI, TRIGGER, NONE, 1, 0, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, NONE, 0, 0, NULL, NULL), -EINVAL);
+	T_EQ(set(&b, VFIO_PCI_ERR_IRQ_INDEX, TRIGGER, EVENTFD, 0, 1, fds, NULL), -EINVAL);
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	T_EQ(rmio_irqs_msi(&b.q, 4), -ENOTCONN);
+	bench_free(&b);
+
+	T_REQUIRE(bench_new(&b, 0, false));
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), -EINVAL);
+	T_EQ(set_fd(&b, MSI, TRIGGER, 0, fd), -EINVAL);
+	rmio_irqs_pin(&b.q, true);
+	bench_free(&b);
+	close(fd);
+}
+
+static void wrong_kinds(void)
+{
+	int ev = event(), fds[4], kinds[5], p[2], i;
+	struct bench b;
+
+	T_EQ(pipe(p), 0);
+	kinds[0] = p[1];
+	kinds[1] = memfd_create("x", MFD_CLOEXEC);
+	kinds[2] = socket(AF_UNIX, SOCK_STREAM, 0);
+	kinds[3] = timerfd_create(CLOCK_MONOTONIC, 0);
+	kinds[4] = open("/dev/null", O_RDWR);
+	T_REQUIRE(bench_new(&b, 4, true));
+	for (i = 0; i < 5; i++) {
+		T_EQ(set_fd(&b, INTX, TRIGGER, 0, kinds[i]), -EINVAL);
+		T_EQ(set_fd(&b, MSI, TRIGGER, 1, kinds[i]), -EINVAL);
+	}
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, ev), 0);
+	for (i = 0; i < 5; i++)
+		T_EQ(set_fd(&b, INTX, UNMASK, 0, kinds[i]), -EINVAL);
+	/* one of several is wrong: none is taken */
+	fds[0] = ev;
+	fds[1] = p[1];
+	T_EQ(set(&b, MSI, TRIGGER, EVENTFD, 0, 2, fds, NULL), -EINVAL);
+	T_EQ(fds[0], ev);
+	T_EQ(b.q.enabled, 0);
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	bench_free(&b);
+}
+
+/* -- the pin ---------------------------------------------------------------------------------- */
+
+static void level(void)
+{
+	const uint8_t on = 1, off = 0;
+	int fd = event();
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 0, true));
+	/* raised before the client is there: told when it comes */
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(signals(&b, fd), 1);
+	/* masked by itself until unmasked */
+	rmio_irqs_pin(&b.q, false);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(set(&b, INTX, UNMASK, BOOL, 0, 1, NULL, &off), 0);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(set(&b, INTX, UNMASK, BOOL, 0, 1, NULL, &on), 0);
+	T_EQ(signals(&b, fd), 1);
+	/* fallen: an unmask is silent, and the next rise is heard */
+	rmio_irqs_pin(&b.q, false);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 0);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 1);
+	rmio_irqs_pin(&b.q, false);
+	/* masked by message */
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(set(&b, INTX, MASK, BOOL, 0, 1, NULL, &on), 0);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 1);
+	/* reset lets it fall */
+	rmio_irqs_reset(&b.q);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 0);
+	/* a test signal by message */
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 0, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(set(&b, INTX, TRIGGER, BOOL, 0, 1, NULL, &off), 0);
+	T_EQ(signals(&b, fd), 0);
+	/* disabled */
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 0, 0, NULL, NULL), 0);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(set(&b, INTX, UNMASK, NONE, 0, 1, NULL, NULL), -EINVAL);
+	bench_free(&b);
+	close(fd);
+}
+
+static void resample(void)
+{
+	int fd = event(), un = event(), un2 = event(), i;
+	uint64_t one = 1;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 0, true));
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, un), 0);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 1);
+	for (i = 0; i < 5; i++) {
+		T_EQ(write(un, &one, sizeof(one)), sizeof(one));
+		T_EQ(signals(&b, fd), 1);
+	}
+	/* another one in its place: the first is heard no more */
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, un2), 0);
+	T_EQ(write(un, &one, sizeof(one)), sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(write(un2, &one, sizeof(one)), sizeof(one));
+	T_EQ(signals(&b, fd), 1);
+	/* taken away */
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, -1), 0);
+	T_EQ(write(un2, &one, sizeof(one)), sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	bench_free(&b);
+}
+
+/* -- messages ------------------------------------------------------------------------------------ */
+
+static void messages(void)
+{
+	const uint8_t some[4] = { 1, 0, 0, 1 };
+	int fd[4], copy[4], i;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 4, true));
+	for (i = 0; i < 4; i++) {
+		fd[i] = event();
+		copy[i] = i == 2 ? -1 : dup(fd[i]);
+	}
+	T_EQ(set(&b, MSI, TRIGGER, EVENTFD, 0, 4, copy, NULL), 0);
+	for (i = 0; i < 4; i++)
+		T_EQ(copy[i], -1);
+	T_EQ(b.q.enabled, 3);
+	for (i = 0; i < 4; i++)
+		T_EQ(rmio_irqs_msi(&b.q, i), i == 2 ? -ENOTCONN : 0);
+	for (i = 0; i < 4; i++)
+		T_EQ(signals(&b, fd[i]), i != 2);
+	/* test signals */
+	T_EQ(set(&b, MSI, TRIGGER, BOOL, 0, 4, NULL, some), 0);
+	T_EQ(signals(&b, fd[0]), 1);
+	T_EQ(signals(&b, fd[1]), 0);
+	T_EQ(signals(&b, fd[3]), 1);
+	T_EQ(set(&b, MSI, TRIGGER, NONE, 1, 2, NULL, NULL), 0);
+	T_EQ(signals(&b, fd[1]), 1);
+	/* one replaced, one taken away */
+	T_EQ(set_fd(&b, MSI, TRIGGER, 2, fd[2]), 0);
+	T_EQ(set_fd(&b, MSI, TRIGGER, 0, -1), 0);
+	T_EQ(b.q.enabled, 3);
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	T_EQ(rmio_irqs_msi(&b.q, 2), 0);
+	T_EQ(signals(&b, fd[2]), 1);
+	/* disabled */
+	T_EQ(set(&b, MSI, TRIGGER, NONE, 0, 0, NULL, NULL), 0);
+	T_EQ(b.q.enabled, 0);
+	T_EQ(rmio_irqs_msi(&b.q, 1), -ENOTCONN);
+	bench_free(&b);
+}
+
+/* Messages while one is under way become one more, none is lost. */
+static void burst(void)
+{
+	int fd = event();
+	struct bench b;
+	int i;
+
+	T_REQUIRE(bench_new(&b, 1, false));
+	T_EQ(set_fd(&b, MSI, TRIGGER, 0, fd), 0);
+	settle(&b);
+	for (i = 0; i < 1000; i++)
+		T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(signals(&b, fd), 2);
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(signals(&b, fd), 1);
+	bench_free(&b);
+}
+
+/* -- a peer that means harm ------------------------------------------------------------------------- */
+
+/* Counters at their limit, blocking, with the flag cleared again: the loop goes on. */
+static void stuck(void)
+{
+	uint64_t full = UINT64_MAX - 1, n;
+	int fd[4], ok = event(), i, k;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 8, true));
+	for (i = 0; i < 4; i++) {
+		fd[i] = eventfd(0, EFD_CLOEXEC);
+		T_EQ(write(fd[i], &full, sizeof(full)), sizeof(full));
+		T_EQ(set_fd(&b, MSI, TRIGGER, i, fd[i]), 0);
+		T_EQ(fcntl(fd[i], F_SETFL, 0), 0);
+	}
+	T_EQ(set_fd(&b, MSI, TRIGGER, 4, ok), 0);
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd[0]), 0);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, fd[1]), 0);
+	rmio_irqs_pin(&b.q, true);
+	for (k = 0; k < 10; k++) {
+		for (i = 0; i < 5; i++)
+			T_EQ(rmio_irqs_msi(&b.q, i), 0);
+		T_EQ(signals(&b, ok), 1);
+	}
+	/* room again: the interrupt that waited arrives */
+	T_EQ(read(fd[2], &n, sizeof(n)), sizeof(n));
+	T_EQ(n, full);
+	settle(&b);
+	settle(&b);
+	n = 0;
+	T_EQ(read(fd[2], &n, sizeof(n)), sizeof(n));
+	T_GE(n, 1);
+	/* and it can be ended while others are stuck */
+	bench_free(&b);
+}
+
+static const struct ktap_test tests[] = {
+	{ "information", info },
+	{ "refused", refused },
+	{ "wrong kinds of descriptor", wrong_kinds },
+	{ "level, masks", level },
+	{ "resample", resample },
+	{ "messages", messages },
+	{ "burst", burst },
+	{ "stuck eventfds", stuck },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
