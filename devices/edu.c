@@ -78,10 +78,18 @@ static uint64_t load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint
 
 /* -- interrupts --------------------------------------------------------------------- */
 
-static void raise_irq(struct edu *e, uint32_t bits)
+/*
+ * What has been done shows in this order: results, interrupt status, that it is
+ * done, the interrupt.  So whoever sees the work done finds the rest of it too.
+ */
+static void set_irq(struct edu *e, uint32_t bits)
 {
 	e->irq_status |= bits;
 	show32(e, EDU_IRQ_STATUS, e->irq_status);
+}
+
+static void signal_irq(struct edu *e)
+{
 	if (!e->irq_status)
 		return;
 	if (!rmio_dev_msi_enabled(e->dev))
@@ -110,10 +118,12 @@ static void compute(struct rmio_timer *t)
 		f *= n;
 	e->factorial = f;
 	show32(e, EDU_FACTORIAL, f);
+	if (e->status & EDU_STATUS_IRQ)
+		set_irq(e, EDU_IRQ_FACTORIAL);
 	e->status &= ~EDU_STATUS_COMPUTING;
 	show32(e, EDU_STATUS, e->status);
 	if (e->status & EDU_STATUS_IRQ)
-		raise_irq(e, EDU_IRQ_FACTORIAL);
+		signal_irq(e);
 }
 
 static void begin_factorial(struct edu *e, uint32_t n)
@@ -151,10 +161,12 @@ static void move(struct rmio_timer *t)
 		rmio_dev_dma_write(e->dev, e->dst & e->mask, buf, e->count);
 	else if (buf)
 		rmio_dev_dma_read(e->dev, e->src & e->mask, buf, e->count);
+	if (e->cmd & EDU_DMA_IRQ)
+		set_irq(e, EDU_IRQ_DMA);
 	e->cmd &= ~(uint64_t)EDU_DMA_RUN;
 	show32(e, EDU_DMA_CMD, (uint32_t)e->cmd);
 	if (e->cmd & EDU_DMA_IRQ)
-		raise_irq(e, EDU_IRQ_DMA);
+		signal_irq(e);
 }
 
 /* The DMA registers do not change while a transfer runs. */
@@ -204,7 +216,8 @@ static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_
 		show32(e, EDU_STATUS, e->status);
 		return;
 	case EDU_IRQ_RAISE:
-		raise_irq(e, (uint32_t)value);
+		set_irq(e, (uint32_t)value);
+		signal_irq(e);
 		return;
 	case EDU_IRQ_ACK:
 		ack_irq(e, (uint32_t)value);
