@@ -26,8 +26,8 @@ static void dev_thread_log(void *arg, const char *line)
 	struct dev_thread *d = arg;
 
 	snprintf(d->last, sizeof(d->last), "%s", line);
-	__atomic_fetch_add(&d->lines, 1, __ATOMIC_RELEASE);
-	ktap_diag("log: %s", line);
+	if (__atomic_fetch_add(&d->lines, 1, __ATOMIC_RELEASE) < 20)
+		ktap_diag("log: %s", line);
 }
 
 static void *dev_thread_main(void *arg)

@@ -151,7 +151,7 @@ static void copies(enum kind kind, size_t page)
 {
 	size_t size = 4 * page, i;
 	int fd = memory(kind, size);
-	char *mem, *buf = malloc(size + 1), *was = malloc(size);
+	char *mem, *buf, *was;
 	struct rmio_dma d;
 
 	if (fd < 0)
@@ -159,6 +159,8 @@ static void copies(enum kind kind, size_t page)
 	mem = mmap(NULL, size, RW, MAP_SHARED, fd, 0);
 	if (mem == MAP_FAILED)
 		T_SKIP("no huge pages", "echo 16 > /proc/sys/vm/nr_hugepages");
+	buf = malloc(size + 1);
+	was = malloc(size);
 	for (i = 0; i < size; i++)
 		mem[i] = (char)(i * 31 + i / 100);
 	memcpy(was, mem, size);
@@ -240,10 +242,11 @@ static void truncated(enum kind kind, size_t page)
 	struct rmio_dma d;
 
 	rmio_dma_init(&d);
-	if (fd < 0 || map(&d, 0, 4 * page, 0, RW, fd))
-		T_SKIP("no memory of that kind", "echo 16 > /proc/sys/vm/nr_hugepages");
-	if (rmio_dma_copy(&d, page, buf, 1, true))
+	if (fd < 0 || map(&d, 0, 4 * page, 0, RW, fd) ||
+	    rmio_dma_copy(&d, page, buf, 1, true)) {
+		rmio_dma_drop(&d);
 		T_SKIP("no huge pages", "echo 16 > /proc/sys/vm/nr_hugepages");
+	}
 	T_EQ(ftruncate(fd, (off_t)page), 0);
 	T_EQ(rmio_dma_copy(&d, 2 * page, buf, sizeof(buf), false), -EFAULT);
 	T_EQ(rmio_dma_copy(&d, page - 1, buf, 2, false), -EFAULT);

@@ -51,11 +51,15 @@ static void print_types(FILE *f)
 {
 	const struct device_type *const *t;
 	const char *line;
+	size_t n;
 
 	for (t = device_types; *t; t++) {
 		fprintf(f, "  %-8s %s\n", (*t)->name, (*t)->summary);
-		for (line = (*t)->options; *line; line += strcspn(line, "\n") + 1)
-			fprintf(f, "             %.*s\n", (int)strcspn(line, "\n"), line);
+		for (line = (*t)->options; (n = strcspn(line, "\n")) != 0; line += n + 1) {
+			fputs("             ", f);
+			fwrite(line, 1, n, f);
+			fputc('\n', f);
+		}
 	}
 }
 
