@@ -17,11 +17,14 @@
 
 #include "bench.h"
 
-#define PAGE 4096
+#define MEMORY (LINES * LINE_STRIDE)
 #define MESSAGE 32		/* bytes, the size of a request slot */
 
+#define LINES 64	/* that limit.cacheline uses in turn */
+#define LINE_STRIDE 4160
+#define LINE_TURNS 128
+
 struct limits {
-	/* limit.cacheline uses only ping: question and answer share the line */
 	_Atomic uint32_t *ping;
 	_Atomic uint32_t *pong;
 	uint32_t turn;
@@ -36,7 +39,7 @@ static int limits_new(struct bench_run *run, struct limits **out)
 
 	if (!l)
 		return -ENOMEM;
-	page = bench_shared(PAGE);
+	page = bench_shared(MEMORY);
 	if (!page) {
 		free(l);
 		return -ENOMEM;
@@ -62,7 +65,7 @@ static void limits_teardown(struct bench_run *run)
 		if (l->peer_fd[i] >= 0)
 			close(l->peer_fd[i]);
 	}
-	munmap((void *)l->ping, PAGE);
+	munmap((void *)l->ping, MEMORY);
 	free(l);
 	run->priv = NULL;
 }
@@ -76,17 +79,27 @@ static int limits_start(struct bench_run *run, int (*fn)(void *arg))
 	return err;
 }
 
-/* One line: odd is a question, the even number after it the answer. */
+/*
+ * One line: odd is a question, the even number after it the answer. How far a line
+ * is from a CPU depends on its address, on CPUs whose cache is in slices by half;
+ * so both sides go on to another line every LINE_TURNS turns.
+ */
+static inline _Atomic uint32_t *cacheline(const struct limits *l, uint32_t turn)
+{
+	return (void *)((char *)l->ping + turn / LINE_TURNS % LINES * LINE_STRIDE);
+}
 
 static int cacheline_peer(void *arg)
 {
-	struct limits *l = arg;
-	uint32_t v;
+	const struct limits *l = arg;
+	_Atomic uint32_t *line;
+	uint32_t turn, v;
 
-	for (;;) {
-		while (!((v = atomic_load_explicit(l->ping, memory_order_acquire)) & 1))
+	for (turn = 0; ; turn++) {
+		line = cacheline(l, turn);
+		while (!((v = atomic_load_explicit(line, memory_order_acquire)) & 1))
 			bench_pause();
-		atomic_store_explicit(l->ping, v + 1, memory_order_release);
+		atomic_store_explicit(line, v + 1, memory_order_release);
 	}
 	return 0;
 }
@@ -102,10 +115,11 @@ static int cacheline_setup(struct bench_run *run)
 static int cacheline_op(struct bench_run *run)
 {
 	struct limits *l = run->priv;
-	uint32_t v = l->turn += 2;
+	_Atomic uint32_t *line = cacheline(l, l->turn++);
+	uint32_t v = atomic_load_explicit(line, memory_order_relaxed) + 2;
 
-	atomic_store_explicit(l->ping, v - 1, memory_order_release);
-	while (atomic_load_explicit(l->ping, memory_order_acquire) != v)
+	atomic_store_explicit(line, v - 1, memory_order_release);
+	while (atomic_load_explicit(line, memory_order_acquire) != v)
 		bench_pause();
 	return 0;
 }

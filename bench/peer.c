@@ -38,24 +38,32 @@ void *bench_shared(size_t len)
 int bench_peer_start(struct bench_run *run, int (*fn)(void *arg), void *arg)
 {
 	pid_t parent = getpid();
+	int err, back;
 	pid_t pid;
 
 	fflush(NULL);
+	/*
+	 * Born where it belongs: under a real-time policy a peer that first had to
+	 * get away from this CPU would wait for ever for its parent's spinning to end.
+	 */
+	err = bench_pin(run->peer_cpu);
+	if (err)
+		return err;
 	pid = fork();
-	if (pid < 0)
-		return -errno;
+	err = pid < 0 ? -errno : 0;
 	if (!pid) {
 		/* Whoever starts us may be killed; nobody else would end this process then. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
 		signal(SIGINT, SIG_DFL);
-		if (bench_pin(run->peer_cpu))
-			_exit(1);
 		_exit(fn(arg) ? 1 : 0);
 	}
+	back = bench_pin(run->cpu);
+	if (err)
+		return err;
 	run->peer = pid;
-	return 0;
+	return back;
 }
 
 void bench_peer_stop(struct bench_run *run)

@@ -18,7 +18,7 @@
 #include "bench.h"
 
 #define MAX_RUNS 256
-#define DEFAULT_SECONDS 3.0
+#define DEFAULT_SECONDS 2.5
 #define DEFAULT_DEVICES 64
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
 #define MAX_ROUNDS 30
