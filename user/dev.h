@@ -15,6 +15,14 @@
 
 #include <rmio/device.h>
 
+/*
+ * Requests that may be handled out of turn, to be older than the messages of one
+ * turn of the socket.  More than a VMM that waits for its replies can have in its
+ * rings (16 vCPUs with 4,096 slots each), and so few that one that floods them
+ * holds the devices beside it up for milliseconds only.
+ */
+#define DRAIN_MAX	65536u
+
 /* What the master has been asked for, one question at a time. */
 enum dev_asked {
 	ASKED_NOTHING,
@@ -59,6 +67,8 @@ struct rmio_dev {
 	enum dev_asked asked;
 	bool map_live;			/* the master uses the map above */
 	bool map_due;			/* it must be asked again */
+	bool redelivered;		/* the request under way */
+	uint32_t drain_left;
 };
 
 /* -- device.c ------------------------------------------------------------------ */
@@ -80,7 +90,7 @@ void rmio_dev_do_reset(struct rmio_dev *dev);
 int rmio_dev_attach(struct rmio_dev *dev, int fd);
 /* Without rings from here on; what they held is handled first. */
 void rmio_dev_detach(struct rmio_dev *dev);
-/* Handle what is in the rings now, so that it is older than what comes next. */
+/* Handle what is in the rings now, so that it is older than what comes next; drain_left at most. */
 void rmio_dev_drain(struct rmio_dev *dev);
 /* Tell the master about a new access map. */
 int rmio_dev_push_map(struct rmio_dev *dev);

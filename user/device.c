@@ -328,6 +328,11 @@ struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev)
 	return dev->loop;
 }
 
+bool rmio_dev_redelivered(const struct rmio_dev *dev)
+{
+	return dev->redelivered;
+}
+
 void *rmio_dev_shadow(struct rmio_dev *dev)
 {
 	return dev->shadow;

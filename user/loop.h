@@ -80,7 +80,7 @@ int rmio_loop_flush(struct rmio_loop *l);
 void rmio_loop_use(struct rmio_loop *l);
 void rmio_loop_unuse(struct rmio_loop *l);
 
-/* A submission entry, after making room if there is none; NULL before the first run. */
+/* A submission entry, after making room if there is none; before the first run NULL then. */
 struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l);
 
 /* -- watch.c: operations that outlive their owners ------------------------------ */

@@ -114,13 +114,13 @@ static int op_irq_info(void *arg, uint32_t index, uint32_t *flags, uint32_t *cou
 	return rmio_irqs_info(&dev->irqs, index, flags, count);
 }
 
-/* The largest access a bus would make of what is left at @off: a count of 1, 2, 4, 8 as it is. */
-static uint32_t piece(uint64_t off, uint32_t left)
+/* How much of @left at @off is one access: 1, 2, 4, 8 bytes as they are, else cut as a bus would. */
+static uint32_t piece(uint64_t off, uint32_t left, uint32_t count)
 {
 	uint32_t n = 8;
 
-	if (left <= 8 && !(left & (left - 1)))
-		return left;
+	if (count <= 8 && !(count & (count - 1)))
+		return count;
 	while (n > left || off % n)
 		n /= 2;
 	return n;
@@ -139,7 +139,7 @@ static int op_region_read(void *arg, uint32_t index, uint64_t off, void *buf, ui
 		return 0;
 	}
 	for (done = 0; done < count; done += n) {
-		n = piece(off + done, count - done);
+		n = piece(off + done, count - done, count);
 		v = rmio_dev_do_load(dev, index, off + done, n, true);
 		memcpy((char *)buf + done, &v, n);
 	}
@@ -160,7 +160,7 @@ static int op_region_write(void *arg, uint32_t index, uint64_t off, const void *
 		return 0;
 	}
 	for (done = 0; done < count; done += n) {
-		n = piece(off + done, count - done);
+		n = piece(off + done, count - done, count);
 		v = 0;
 		memcpy(&v, (const char *)buf + done, n);
 		rmio_dev_do_store(dev, index, off + done, v, n, true);
@@ -247,6 +247,7 @@ static void vu_turn(struct rmio_dev *dev, int (*turn)(struct vu_server *srv))
 	int err;
 
 	dev->vu_busy = true;
+	dev->drain_left = DRAIN_MAX;
 	err = turn(dev->vu);
 	/* What vCPUs stored before the end is handled before it. */
 	if (err < 0)

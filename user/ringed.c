@@ -18,8 +18,6 @@
 #include <sys/mman.h>
 
 #define BATCH		64u
-/* Requests handled at once to be older than a message; a full default ring of 16 vCPUs. */
-#define DRAIN_MAX	4096u
 
 /* -- requests ------------------------------------------------------------------------ */
 
@@ -55,6 +53,7 @@ static uint32_t serve(struct rmio_src *src)
 		struct rmio_reply *reply = &replies[k++];
 
 		*reply = (struct rmio_reply){ .seq = r->seq, .vcpu = r->vcpu };
+		dev->redelivered = r->flags & RMIO_REQ_REDELIVERED;
 		if (r->op == RMIO_OP_LOAD)
 			reply->data = rmio_dev_do_load(dev, r->range_id, r->offset, r->len,
 						       !dev->map_live);
@@ -67,6 +66,7 @@ static uint32_t serve(struct rmio_src *src)
 			k = 0;
 		}
 	}
+	dev->redelivered = false;
 	if (k)
 		complete(dev, replies, k);
 	return (uint32_t)n;
@@ -74,13 +74,13 @@ static uint32_t serve(struct rmio_src *src)
 
 void rmio_dev_drain(struct rmio_dev *dev)
 {
-	uint32_t total = 0, n;
+	uint32_t n;
 
-	while (dev->src.slave && total < DRAIN_MAX) {
+	while (dev->src.slave && dev->drain_left) {
 		n = serve(&dev->src);
 		if (!n)
 			break;
-		total += n;
+		dev->drain_left -= n < dev->drain_left ? n : dev->drain_left;
 	}
 }
 
@@ -199,6 +199,7 @@ static void slave_ready(void *arg, uint32_t events)
 	char *copy = NULL;
 	int err, result;
 
+	dev->drain_left = DRAIN_MAX;
 	if (dev->asked == ASKED_SHADOW_SIZE && keep_shadow(dev, &copy)) {
 		rmio_dev_slave_gone(dev, -ENOMEM);
 		return;

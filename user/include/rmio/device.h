@@ -142,6 +142,14 @@ void *rmio_dev_priv(const struct rmio_dev *dev);
 struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev);
 
 /**
+ * rmio_dev_redelivered - in load() and store(): a predecessor had begun this request
+ *
+ * It was handed to the device process that served these rings before, which died
+ * before it completed it; what the handler did until then has happened.
+ */
+bool rmio_dev_redelivered(const struct rmio_dev *dev);
+
+/**
  * rmio_dev_listen - serve vfio-user clients on a socket path, one at a time
  *
  * A client that comes while another is served waits.  A stale socket file is
@@ -178,7 +186,10 @@ int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, u
 /**
  * rmio_dev_areas - replace the access map while running
  *
- * Returns what rmio_slave_shadow_ctrl returns.
+ * The VMM goes over to it when it has answered, a moment later; the same holds
+ * for the first map and a new peer.  Until then it posts stores to areas that ask
+ * for synchronous ones, and the library answers from the shadow the loads that
+ * come to the device.  Returns what rmio_slave_shadow_ctrl returns.
  */
 int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n);
 
