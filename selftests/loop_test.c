@@ -328,6 +328,57 @@ static void idle_adaptive(void)
 	idle(RMIO_WAIT_ADAPTIVE);
 }
 
+/* -- placement ------------------------------------------------------------------------------ */
+
+static bool pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* The loop's thread follows the vCPU from CPU to CPU, and is free again at the end. */
+static void same_cpu(void)
+{
+	struct rmio_loop_opts opts = {
+		.sz = sizeof(opts),
+		.wait = { .sz = sizeof(opts.wait), .placement = RMIO_PLACE_SAME_CPU },
+	};
+	cpu_set_t all, now;
+	int cpus[2], n = 0, i;
+	struct vm1 v;
+
+	T_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+	for (i = 0; i < CPU_SETSIZE && n < 2; i++)
+		if (CPU_ISSET(i, &all))
+			cpus[n++] = i;
+	if (n < 2)
+		T_SKIP("one CPU only", "run with two CPUs or more");
+	memset(&v, 0, sizeof(v));
+	T_REQUIRE(T_EQ(rmio_loop_new(&opts, &v.d.loop), 0));
+	T_REQUIRE(T_EQ(rmio_vm_new(NULL, &v.vm), 0));
+	T_REQUIRE(T_EQ(rmio_vcpu_new(v.vm, 0, &opts.wait, &v.vcpu), 0));
+	v.dev[0] = dev_thread_add(&v.d, "null");
+	v.m[0] = dev_thread_master(v.vm, v.dev[0], AT(0), NULL_BAR_SIZE);
+	v.n = 1;
+	T_REQUIRE(v.m[0] && dev_thread_start(&v.d));
+	for (i = 0; i < 6; i++) {
+		long long end = ktap_now_ms() + 20000;
+
+		T_OK(pin_to(cpus[i % 2]));
+		do {
+			traffic(&v, 0, 10);
+			T_EQ(pthread_getaffinity_np(v.d.thread, sizeof(now), &now), 0);
+		} while ((CPU_COUNT(&now) != 1 || !CPU_ISSET(cpus[i % 2], &now)) &&
+			 ktap_now_ms() < end && !ktap_failed());
+		T_EQ(CPU_COUNT(&now), 1);
+		T_OK(CPU_ISSET(cpus[i % 2], &now));
+	}
+	vm1_free(&v);
+}
+
 /* -- turns ------------------------------------------------------------------------------------ */
 
 struct flood {
@@ -447,6 +498,7 @@ static const struct ktap_test tests[] = {
 	{ "lanes of 64 devices, poll, bell by message", lanes_many_sock },
 	{ "idle, sleep", idle_sleep },
 	{ "idle, adaptive", idle_adaptive },
+	{ "placement same-cpu", same_cpu },
 	{ "flood", flood },
 	{ "masters leave in turn", leave },
 	{ "devices freed before masters", free_first },

@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The framework seen by the author of a device: which callback comes when and
+ * with what, by rings and by the socket, and the calls a device can make.
+ */
+#include "client_rig.h"
+
+#include <fcntl.h>
+
+#define BAR	0x10000
+#define IO	0x40
+
+struct call {
+	char what;		/* 'l' load, 's' store */
+	uint32_t range, len;
+	uint64_t offset, value;
+};
+
+/* The device's memory of what happened; read by the test when the loop has answered. */
+struct spy {
+	struct call calls[64];
+	int n, resets, attached, mapped;
+	uint64_t iova, size;
+	struct rmio_timer t;
+	void (*in_loop)(struct rmio_dev *dev);
+	struct rmio_dev *dev;
+	uint32_t done;
+};
+
+static struct spy *spy_of(struct rmio_dev *dev)
+{
+	return rmio_dev_priv(dev);
+}
+
+static void note(struct spy *s, struct call c)
+{
+	if (s->n < 64)
+		s->calls[s->n++] = c;
+}
+
+static uint64_t load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
+{
+	if (offset < BAR - 0x1000)
+		note(spy_of(dev), (struct call){ 'l', range, len, offset, 0 });
+	T_OK(!rmio_dev_redelivered(dev));
+	return 0xa5a5a5a5a5a5a500 + offset;
+}
+
+static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+		  uint32_t len)
+{
+	struct spy *s = spy_of(dev);
+
+	/* the last page is for the test's own commands */
+	if (offset >= BAR - 0x1000) {
+		s->in_loop(dev);
+		return;
+	}
+	note(s, (struct call){ 's', range, len, offset, value });
+}
+
+static void reset(struct rmio_dev *dev)
+{
+	spy_of(dev)->resets++;
+}
+
+static void attach(struct rmio_dev *dev, bool attached)
+{
+	spy_of(dev)->attached += attached ? 1 : -1;
+}
+
+static void dma(struct rmio_dev *dev, uint64_t iova, uint64_t size, bool mapped)
+{
+	struct spy *s = spy_of(dev);
+
+	s->mapped += mapped ? 1 : -1;
+	s->iova = iova;
+	s->size = size;
+}
+
+static const struct rmio_dev_ops spy_ops = {
+	.load = load, .store = store, .reset = reset, .attach = attach, .dma = dma,
+};
+
+static const struct rmio_dev_ops silent_ops;
+
+static const struct rmio_dev_range spy_ranges[] = {
+	{ .id = 0, .bus = RMIO_BUS_MEM, .len = BAR },
+	{ .id = 1, .bus = RMIO_BUS_IO, .len = IO },
+};
+
+static const struct rmio_area spy_areas[] = {
+	{ .offset = 0x1000, .length = 0x1000, .sizes = RMIO_SIZE_4 | RMIO_SIZE_8,
+	  .load = RMIO_LOAD_SHADOW },
+	{ .offset = 0x2000, .length = 0x1000, .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+	  .shadow_offset = 0x1000, .store = RMIO_STORE_THROUGH },
+	{ .offset = BAR - 0x1000, .length = 0x1000, .store = RMIO_STORE_SYNC },
+};
+
+static bool spy_new(struct rig *r, struct spy *s, const struct rmio_dev_ops *ops, bool rings,
+		    uint64_t dma_mask)
+{
+	struct rmio_dev_desc desc = {
+		.sz = sizeof(desc), .name = "spy", .ops = ops,
+		.ranges = spy_ranges, .nr_ranges = 2,
+		.areas = spy_areas, .nr_areas = 3, .shadow_size = 0x2000,
+		.vendor = 1, .device = 2, .msi = 1, .intx = 1, .dma_mask = dma_mask,
+	};
+	struct rmio_pa_range io = { .addr = 0x1000, .len = IO, .bus = RMIO_BUS_IO, .id = 1 };
+	int p[2];
+
+	memset(r, 0, sizeof(*r));
+	memset(s, 0, sizeof(*s));
+	if (!dev_thread_new(&r->d, RMIO_WAIT_SLEEP) ||
+	    !T_EQ(rmio_dev_new(r->d.loop, &desc, s, &r->dev), 0) ||
+	    !T_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0) ||
+	    !T_EQ(rmio_dev_serve(r->dev, p[1]), 0))
+		return false;
+	T_EQ(rmio_dev_priv(r->dev), s);
+	T_EQ(rmio_dev_loop(r->dev), r->d.loop);
+	T_EQ(s->attached, 1);
+	s->dev = r->dev;
+	if (!dev_thread_start(&r->d))
+		return false;
+	if (rings && (!T_EQ(rmio_vm_new(NULL, &r->vm), 0) ||
+		      !T_EQ(rmio_vcpu_new(r->vm, 0, NULL, &r->vcpu), 0)))
+		return false;
+	if (!rig_connect(r, p[0], BAR))
+		return false;
+	return !rings || T_EQ(rmio_master_pa_range(rmio_client_master(r->client), &io), 0);
+}
+
+static void spy_free(struct rig *r)
+{
+	rmio_client_free(r->client);
+	rig_free_vm(r);
+	dev_thread_join(&r->d);
+	rmio_dev_free(r->dev);
+	rmio_loop_free(r->d.loop);
+}
+
+static void expect(struct spy *s, int at, char what, uint32_t range, uint64_t offset, uint32_t len,
+		   uint64_t value)
+{
+	struct call *c = &s->calls[at];
+
+	if (!T_OK(at < s->n))
+		return;
+	T_EQ(c->what, what);
+	T_EQ(c->range, range);
+	T_EQ(c->offset, offset);
+	T_EQ(c->len, len);
+	T_EQ(c->value, value);
+}
+
+/* Run @fn in the loop's thread; when this returns it has run. */
+static void in_loop(struct rig *r, struct spy *s, void (*fn)(struct rmio_dev *dev))
+{
+	s->in_loop = fn;
+	rig_store(r, BAR - 8, 4, 0);
+	/* the area asks for synchronous stores, but perhaps the master has no map yet */
+	rig_load(r, BAR - 8, 4);
+}
+
+/* -- accesses ------------------------------------------------------------------------------ */
+
+static void accesses(bool rings)
+{
+	struct rig r;
+	struct spy s;
+
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, rings, 0));
+	T_EQ(rig_load(&r, 0x10, 4), 0xa5a5a510);
+	T_EQ(rig_load(&r, 0x11, 1), 0x11);
+	T_EQ(rig_load(&r, 0x12, 2), 0xa512);
+	T_EQ(rig_load(&r, 0x18, 8), 0xa5a5a5a5a5a5a518);
+	rig_store(&r, 0x20, 1, 0xff11);
+	rig_store(&r, 0x21, 2, 0x2233);
+	rig_store(&r, 0x24, 4, 0x44556677);
+	rig_store(&r, 0x28, 8, 0x8899aabbccddeeff);
+	T_EQ(rig_load(&r, BAR - 0x1001, 1), 0xff);
+	T_EQ(s.n, 9);
+	expect(&s, 0, 'l', 0, 0x10, 4, 0);
+	expect(&s, 1, 'l', 0, 0x11, 1, 0);
+	expect(&s, 2, 'l', 0, 0x12, 2, 0);
+	expect(&s, 3, 'l', 0, 0x18, 8, 0);
+	expect(&s, 4, 's', 0, 0x20, 1, 0x11);
+	expect(&s, 5, 's', 0, 0x21, 2, 0x2233);
+	expect(&s, 6, 's', 0, 0x24, 4, 0x44556677);
+	expect(&s, 7, 's', 0, 0x28, 8, 0x8899aabbccddeeff);
+	spy_free(&r);
+	T_EQ(s.attached, 0);
+	T_EQ(s.resets, 1);
+}
+
+static void accesses_rings(void)
+{
+	accesses(true);
+}
+
+static void accesses_socket(void)
+{
+	accesses(false);
+}
+
+static void io_range(void)
+{
+	uint64_t v = 0;
+	struct rig r;
+	struct spy s;
+
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, true, 0));
+	T_EQ(rmio_vcpu_store(r.vcpu, RMIO_BUS_IO, 0x1004, 2, 0x1234), 0);
+	T_EQ(rmio_vcpu_load(r.vcpu, RMIO_BUS_IO, 0x1008, 1, &v), 0);
+	T_EQ(v, 0x08);
+	expect(&s, 0, 's', 1, 4, 2, 0x1234);
+	expect(&s, 1, 'l', 1, 8, 1, 0);
+	T_EQ(rig_config(&r, PCI_BASE_ADDRESS_1, 4), PCI_BASE_ADDRESS_SPACE_IO);
+	spy_free(&r);
+}
+
+/* Counts that no bus has are cut where a bus would cut them. */
+static void pieces(void)
+{
+	uint8_t buf[16];
+	struct rig r;
+	struct spy s;
+
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, false, 0));
+	T_EQ(rmio_client_region_read(r.client, 0, 0x21, buf, 11), 0);
+	expect(&s, 0, 'l', 0, 0x21, 1, 0);
+	expect(&s, 1, 'l', 0, 0x22, 2, 0);
+	expect(&s, 2, 'l', 0, 0x24, 4, 0);
+	expect(&s, 3, 'l', 0, 0x28, 4, 0);
+	T_EQ(s.n, 4);
+	T_EQ(buf[0], 0x21);
+	T_EQ(buf[1], 0x22);
+	T_EQ(buf[7], 0x28);
+	memset(buf, 0x5a, sizeof(buf));
+	T_EQ(rmio_client_region_write(r.client, 0, 0x30, buf, 16), 0);
+	expect(&s, 4, 's', 0, 0x30, 8, 0x5a5a5a5a5a5a5a5a);
+	expect(&s, 5, 's', 0, 0x38, 8, 0x5a5a5a5a5a5a5a5a);
+	T_EQ(rmio_client_region_read(r.client, 0, 0x41, buf, 4), 0);
+	expect(&s, 6, 'l', 0, 0x41, 4, 0);
+	spy_free(&r);
+}
+
+/* -- the shadow ------------------------------------------------------------------------------ */
+
+static void put(struct rmio_dev *dev)
+{
+	T_EQ(rmio_dev_shadow_put(dev, 0x10, 0x1122334455667788, 8), 0);
+	T_EQ(rmio_dev_shadow_put(dev, 0x1010, 0xcafe, 2), 0);
+}
+
+/* What the map leaves to the shadow does not come to the callbacks, on either way. */
+static void shadow(bool rings)
+{
+	struct rig r;
+	struct spy s;
+	int i;
+
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, rings, 0));
+	in_loop(&r, &s, put);
+	for (i = 0; i < 20; i++) {
+		T_EQ(rig_load(&r, 0x1010, 8), 0x1122334455667788);
+		T_EQ(rig_load(&r, 0x1014, 4), 0x11223344);
+		T_EQ(rig_load(&r, 0x2010, 1), 0xfe);
+		T_EQ(s.n, 0);
+		/* while the master gets its map, then with it */
+		usleep(2000);
+	}
+	/* a size that the area does not list */
+	T_EQ(rig_load(&r, 0x1010, 2), 0xb510);
+	T_EQ(s.n, 1);
+	/* posted: comes to the device, which may write the shadow or not */
+	rig_store(&r, 0x1010, 4, 1);
+	T_EQ(rig_load(&r, 0x1010, 4), 0x55667788);
+	T_EQ(s.n, 2);
+	/* through: is in the shadow, and comes too */
+	rig_store(&r, 0x2020, 4, 0x99887766);
+	T_EQ(rig_load(&r, 0x2020, 4), 0x99887766);
+	T_EQ(s.n, 3);
+	expect(&s, 2, 's', 0, 0x2020, 4, 0x99887766);
+	spy_free(&r);
+}
+
+static void shadow_rings(void)
+{
+	shadow(true);
+}
+
+static void shadow_socket(void)
+{
+	shadow(false);
+}
+
+static void new_map(struct rmio_dev *dev)
+{
+	static const struct rmio_area areas[] = {
+		spy_areas[2],
+		{ .offset = 0x3000, .length = 0x10, .sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW },
+	};
+	static const struct rmio_area bad = { .offset = BAR, .length = 1 };
+
+	T_EQ(rmio_dev_areas(dev, &bad, 1), -ERANGE);
+	T_EQ(rmio_dev_areas(dev, areas, 2), 0);
+	T_EQ(rmio_dev_areas(dev, areas, RMIO_AREAS_MAX + 1), -E2BIG);
+	T_EQ(rmio_dev_areas(dev, areas, 2), 0);
+}
+
+/* A new map while a client is there: the old one's areas end, the new one's begin. */
+static void areas(void)
+{
+	long long end = ktap_now_ms() + 20000;
+	struct rmio_counters c;
+	struct rig r;
+	struct spy s;
+	int i;
+
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, true, 0));
+	in_loop(&r, &s, put);
+	do {
+		T_EQ(rig_load(&r, 0x1010, 8), 0x1122334455667788);
+		T_EQ(rmio_master_counters(rmio_client_master(r.client), -1, &c), 0);
+	} while (!c.shadow && ktap_now_ms() < end);
+	in_loop(&r, &s, new_map);
+	while (rig_load(&r, 0x1010, 8) != 0xa5a5a5a5a5a5b510 && ktap_now_ms() < end)
+		;
+	T_EQ(rig_load(&r, 0x1010, 8), 0xa5a5a5a5a5a5b510);
+	s.n = 0;
+	for (i = 0; i < 10; i++)
+		T_EQ(rig_load(&r, 0x3004, 4), 0);
+	T_EQ(s.n, 0);
+	spy_free(&r);
+}
+
+/* Without callbacks: loads are the shadow's or all ones, stores are ignored. */
+static void silent(bool rings)
+{
+	struct rig r;
+	struct spy s;
+
+	memset(&s, 0, sizeof(s));
+	memset(&r, 0, sizeof(r));
+	{
+		struct rmio_dev_desc desc = {
+			.sz = sizeof(desc), .ops = &silent_ops, .ranges = spy_ranges, .nr_ranges = 2,
+			.areas = spy_areas, .nr_areas = 2, .shadow_size = 0x2000,
+		};
+		int p[2];
+
+		T_REQUIRE(dev_thread_new(&r.d, RMIO_WAIT_SLEEP));
+		T_REQUIRE(T_EQ(rmio_dev_new(r.d.loop, &desc, &s, &r.dev), 0));
+		T_EQ(rmio_dev_shadow_put(r.dev, 0x20, 0x1234, 4), 0);
+		T_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
+		T_EQ(rmio_dev_serve(r.dev, p[1]), 0);
+		T_REQUIRE(dev_thread_start(&r.d));
+		if (rings) {
+			T_REQUIRE(T_EQ(rmio_vm_new(NULL, &r.vm), 0));
+			T_REQUIRE(T_EQ(rmio_vcpu_new(r.vm, 0, NULL, &r.vcpu), 0));
+		}
+		T_REQUIRE(rig_connect(&r, p[0], BAR));
+	}
+	T_EQ(rig_load(&r, 0x1020, 4), 0x1234);
+	T_EQ(rig_load(&r, 0x1020, 2), 0x1234);	/* the area lists 4 and 8 only */
+	T_EQ(rig_load(&r, 0x1021, 1), 0x12);
+	T_EQ(rig_load(&r, 0x0ffe, 4), 0xffffffff);	/* begins outside */
+	T_EQ(rig_load(&r, 0x40, 8), UINT64_MAX);
+	rig_store(&r, 0x40, 4, 0);
+	T_EQ(rig_load(&r, 0x40, 4), 0xffffffff);
+	spy_free(&r);
+}
+
+static void silent_rings(void)
+{
+	silent(true);
+}
+
+static void silent_socket(void)
+{
+	silent(false);
+}
+
+/* -- DMA, reset ------------------------------------------------------------------------------------ */
+
+static int dma_result[8];
+static void *dma_ptr[4];
+
+static void try_dma(struct rmio_dev *dev)
+{
+	char buf[0x20];
+
+	dma_result[0] = rmio_dev_dma_read(dev, 0x100000, buf, sizeof(buf));
+	dma_result[1] = rmio_dev_dma_write(dev, 0x100000, buf, sizeof(buf));
+	dma_result[2] = rmio_dev_dma_read(dev, 0xfffff0, buf, 0x20);
+	dma_result[3] = rmio_dev_dma_read(dev, 0x1000000, buf, 1);
+	dma_result[4] = rmio_dev_dma_read(dev, UINT64_MAX, buf, 2);
+	dma_result[5] = rmio_dev_dma_read(dev, 0x1ff0, buf, 1);
+	dma_ptr[0] = rmio_dev_dma_ptr(dev, 0x100000, 0x1000, true);
+	dma_ptr[1] = rmio_dev_dma_ptr(dev, 0x100000, 0x1001, true);
+	dma_ptr[2] = rmio_dev_dma_ptr(dev, 0x1000000, 1, false);
+}
+
+static void dma_calls(void)
+{
+	int fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING), i;
+	struct rig r;
+	struct spy s;
+
+	T_EQ(ftruncate(fd, 0x2000), 0);
+	T_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	T_REQUIRE(spy_new(&r, &s, &spy_ops, true, 0xffffff));
+	T_EQ(rmio_client_dma_map(r.client, 0x100000, 0x1000, fd, 0x1000, PROT_READ | PROT_WRITE), 0);
+	T_EQ(s.mapped, 1);
+	T_EQ(s.iova, 0x100000);
+	T_EQ(s.size, 0x1000);
+	/* bus mastering is off */
+	in_loop(&r, &s, try_dma);
+	for (i = 0; i < 6; i++)
+		T_EQ(dma_result[i], -EPERM);
+	T_OK(!dma_ptr[0]);
+	rig_config_set(&r, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	in_loop(&r, &s, try_dma);
+	T_EQ(dma_result[0], 0);
+	T_EQ(dma_result[1], 0);
+	T_EQ(dma_result[2], -ERANGE);
+	T_EQ(dma_result[3], -ERANGE);
+	T_EQ(dma_result[4], -ERANGE);
+	T_EQ(dma_result[5], -EFAULT);
+	T_OK(dma_ptr[0]);
+	T_OK(!dma_ptr[1]);
+	T_OK(!dma_ptr[2]);
+
+	T_EQ(rmio_client_dma_map(r.client, 0x200000, 0x1000, fd, 0, PROT_READ), 0);
+	T_EQ(rmio_client_dma_map(r.client, 0x200000, 0x1000, fd, 0, PROT_READ), -EEXIST);
+	T_EQ(s.mapped, 2);
+	T_EQ(rmio_client_dma_unmap(r.client, 0x100000, 0x1000), 0);
+	T_EQ(s.mapped, 1);
+	T_EQ(rmio_client_dma_unmap(r.client, 0x100000, 0x1000), -ENOENT);
+	in_loop(&r, &s, try_dma);
+	T_EQ(dma_result[0], -EFAULT);
+
+	/* a reset leaves maps alone and bus mastering off */
+	T_EQ(s.resets, 0);
+	T_EQ(rmio_client_reset(r.client), 0);
+	T_EQ(s.resets, 1);
+	T_EQ(s.mapped, 1);
+	T_EQ(rig_config(&r, PCI_COMMAND, 2), 0);
+	spy_free(&r);
+	T_EQ(s.mapped, 0);
+	T_EQ(s.iova, 0x200000);
+	close(fd);
+}
+
+static const struct ktap_test tests[] = {
+	{ "accesses by rings", accesses_rings },
+	{ "accesses by the socket", accesses_socket },
+	{ "I/O range", io_range },
+	{ "pieces", pieces },
+	{ "shadow by rings", shadow_rings },
+	{ "shadow by the socket", shadow_socket },
+	{ "a new access map", areas },
+	{ "without callbacks, by rings", silent_rings },
+	{ "without callbacks, by the socket", silent_socket },
+	{ "DMA calls and reset", dma_calls },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
