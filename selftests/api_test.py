@@ -156,26 +156,25 @@ def files_state_their_licence():
     return none_of(missing, 'no SPDX line')
 
 
-def programs_build_against_an_installed_copy():
+def examples_build_against_an_installed_copy():
     with tempfile.TemporaryDirectory() as root:
         if not run('meson', 'install', '--no-rebuild', '-C', BUILD, '--destdir', root)[0]:
             return False
         pc_dirs = [w for w, _, names in os.walk(root) if 'rmio.pc' in names]
         env = dict(os.environ, PKG_CONFIG_PATH=':'.join(pc_dirs), PKG_CONFIG_SYSROOT_DIR=root)
-        source = os.path.join(root, 'x.c')
         program = os.path.join(root, 'x')
-        with open(source, 'w', encoding='utf-8') as f:
-            f.write('#include <rmio/rmio.h>\n'
-                    'int main(void) { return rmio_slave_open(-1, 0, 0) == 0; }\n')
-        good = True
+        examples = os.path.join(SOURCE, 'docs/examples')
+        sources = [os.path.join(examples, f) for f in os.listdir(examples) if f.endswith('.c')]
+        good = len(sources) > 0
         for how in ([], ['--static']):
             found, flags = run('pkg-config', *how, '--cflags', '--libs', 'rmio', env=env)
             good &= found
             link = ['-l:librmio.a' if how and f == '-lrmio' else f for f in flags.split()]
-            if not run('cc', '-Wall', '-Werror', source, '-o', program, *link)[0]:
-                return False
-            lib = '' if how else os.path.dirname(pc_dirs[0])
-            good &= run(program, env=dict(env, LD_LIBRARY_PATH=lib))[0]
+            for source in sources:
+                good &= run('cc', '-Wall', '-Werror', source, '-o', program,
+                            *link)[0]
+        lib = os.path.dirname(pc_dirs[0])
+        good &= run(os.path.join(lib, '../../bin/rmio'), '--version')[0]
         return good
 
 
@@ -190,7 +189,7 @@ CASES = (
     soname,
     library_neither_prints_nor_exits_nor_touches_signals,
     files_state_their_licence,
-    programs_build_against_an_installed_copy,
+    examples_build_against_an_installed_copy,
 )
 
 
