@@ -155,11 +155,6 @@ bool rmio_prod_reply(const struct rmio_prod *p, uint64_t seq, uint64_t *data)
 	return true;
 }
 
-bool rmio_cons_pending(const struct rmio_cons *c)
-{
-	return load_acquire(&c->slots[c->taken & (c->slots_nr - 1)].seq) == c->taken + 1;
-}
-
 uint32_t rmio_cons_pop(struct rmio_cons *c, struct rmio_request *r, uint32_t n)
 {
 	uint32_t mask = c->slots_nr - 1;

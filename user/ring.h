@@ -31,7 +31,9 @@ struct rmio_prod {
 	uint64_t tail;			/* private; the shared one is a copy for the peer */
 	uint64_t done;			/* last checked value of up->done */
 	uint32_t slots_nr;
+	uint32_t pad[5];		/* to a line: neighbours in an array have other writers */
 };
+_Static_assert(sizeof(struct rmio_prod) == RMIO_LINE, "rmio_prod size");
 
 struct rmio_cons {
 	struct rmio_up_lane *up;		/* ours, read-write */
@@ -85,8 +87,13 @@ void rmio_counters_add(struct rmio_counters *sum, const struct rmio_counters *c)
 /* Copy up to @n published requests, unchecked but for seq.  Returns how many. */
 uint32_t rmio_cons_pop(struct rmio_cons *c, struct rmio_request *r, uint32_t n);
 
-/* Anything to pop? */
-bool rmio_cons_pending(const struct rmio_cons *c);
+/* Anything to pop?  Pairs with rmio_prod_push_n: a published slot is complete. */
+static inline bool rmio_cons_pending(const struct rmio_cons *c)
+{
+	const struct rmio_request *slot = &c->slots[c->taken & (c->slots_nr - 1)];
+
+	return __atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) == c->taken + 1;
+}
 
 /* The @n oldest popped requests are complete (posted stores). */
 void rmio_cons_complete(struct rmio_cons *c, uint32_t n);

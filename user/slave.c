@@ -35,7 +35,8 @@ struct lane {
 	struct rmio_answer answer;
 	struct sent *sent;	/* slots_nr of them, made when first used */
 	bool broken;
-	bool touched;		/* completed something in this rmio_slave_write */
+	bool touched;		/* replies came for it in this rmio_slave_write */
+	struct lane *next;	/* touched before it */
 };
 
 struct rmio_slave {
@@ -222,7 +223,7 @@ static uint32_t read_lane(struct rmio_slave *s, uint32_t index, struct rmio_requ
 	struct lane *lane = &s->lanes[index];
 	uint32_t mask = s->ring_slots - 1, got, i;
 
-	if (lane->broken || !rmio_cons_pending(&lane->cons))
+	if (lane->broken)
 		return 0;
 	if (!lane->sent) {
 		lane->sent = calloc(s->ring_slots, sizeof(*lane->sent));
@@ -252,13 +253,18 @@ ssize_t rmio_slave_read(struct rmio_slave *s, struct rmio_request *reqs, size_t 
 
 	index = s->turn < used ? s->turn : 0;
 	for (i = 0; i < used && got < n; i++) {
-		uint32_t room = n - got > s->ring_slots ? s->ring_slots : (uint32_t)(n - got);
-		uint32_t k = read_lane(s, index, reqs + got, room);
+		const struct lane *lane = &s->lanes[index];
 
-		if (k)
-			s->last = index;
-		got += k;
-		broken |= s->lanes[index].broken;
+		if (rmio_cons_pending(&lane->cons)) {
+			uint32_t k = read_lane(s, index, reqs + got,
+					       n - got > s->ring_slots ? s->ring_slots :
+					       (uint32_t)(n - got));
+
+			if (k)
+				s->last = index;
+			got += k;
+		}
+		broken |= lane->broken;
 		if (++index == used)
 			index = 0;
 	}
@@ -293,10 +299,10 @@ static void advance(struct lane *lane, uint32_t mask)
 	}
 	if (stores)
 		rmio_cons_complete(c, stores);
-	lane->touched = true;
 }
 
-static int write_one(struct rmio_slave *s, const struct rmio_reply *reply)
+/* *touched: the lanes that got replies so far. */
+static int write_one(struct rmio_slave *s, const struct rmio_reply *reply, struct lane **touched)
 {
 	uint32_t mask = s->ring_slots - 1;
 	struct lane *lane;
@@ -312,29 +318,29 @@ static int write_one(struct rmio_slave *s, const struct rmio_reply *reply)
 		return -ENOENT;
 	sent->answered = true;
 	sent->data = reply->data;
+	if (!lane->touched) {
+		lane->touched = true;
+		lane->next = *touched;
+		*touched = lane;
+	}
+	/* A vCPU that spins need not wait for the rest of the batch. */
 	if (sent->waited_for)
 		advance(lane, mask);
-	else
-		lane->touched = true;
 	return 0;
 }
 
 ssize_t rmio_slave_write(struct rmio_slave *s, const struct rmio_reply *replies, size_t n)
 {
-	uint32_t used = lanes_used(s), i;
+	struct lane *touched = NULL, *lane;
 	size_t done;
 	int err = 0;
 
 	for (done = 0; done < n; done++) {
-		err = write_one(s, &replies[done]);
+		err = write_one(s, &replies[done], &touched);
 		if (err)
 			break;
 	}
-	for (i = 0; i < used; i++) {
-		struct lane *lane = &s->lanes[i];
-
-		if (!lane->touched)
-			continue;
+	for (lane = touched; lane; lane = lane->next) {
 		advance(lane, s->ring_slots - 1);
 		lane->touched = false;
 		rmio_lane_wake(&lane->cons, &lane->answer);
