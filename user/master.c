@@ -103,7 +103,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		o.ring_slots = RING_SLOTS;
 	if (!rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
-	m = calloc(1, sizeof(*m) + vm->max_vcpus * sizeof(m->lanes[0]));
+	m = rmio_vm_alloc(sizeof(*m) + vm->max_vcpus * sizeof(m->lanes[0]));
 	if (!m)
 		return -ENOMEM;
 	m->vm = vm;

@@ -137,11 +137,12 @@ static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 
 	if (a.len > sizeof(run->mmio.data))
 		return -EOPNOTSUPP;
+	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
 	if (a.store)
-		memcpy(&a.data, run->mmio.data, a.len);
+		memcpy(&a.data, run->mmio.data, sizeof(a.data));
 	err = access_all(v, &a);
 	if (!err && !a.store)
-		memcpy(run->mmio.data, &a.data, a.len);
+		memcpy(run->mmio.data, &a.data, sizeof(a.data));
 	return err;
 }
 
@@ -204,7 +205,7 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 
 	if (index >= vm->max_vcpus)
 		return -ERANGE;
-	v = calloc(1, sizeof(*v));
+	v = rmio_vm_alloc(sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	v->vm = vm;

@@ -8,8 +8,16 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_VCPUS	16u
+
+void *rmio_vm_alloc(size_t size)
+{
+	void *p = aligned_alloc(RMIO_LINE, size);
+
+	return p ? memset(p, 0, size) : NULL;
+}
 
 void rmio_vm_freeze(struct rmio_vm *vm)
 {

@@ -50,8 +50,9 @@ struct pending {
 	uint64_t waited;		/* ns, in the waits that were interrupted */
 };
 
+/* Begins on a line of its own: its thread writes to it at each access. */
 struct rmio_vcpu {
-	struct rmio_vm *vm;
+	_Alignas(RMIO_LINE) struct rmio_vm *vm;
 	uint32_t index;
 	pthread_mutex_t lock;
 	struct rmio_spin spin;
@@ -109,7 +110,8 @@ struct rmio_master {
 	const struct rmio_up_hdr *up;
 	uint64_t down_size, up_size;
 	struct rmio_bell_out bell;
-	struct rmio_prod lanes[];	/* each touched by its vCPU, under its lock */
+	/* Each touched by its vCPU, under its lock; on lines that no other vCPU reads. */
+	_Alignas(RMIO_LINE) struct rmio_prod lanes[];
 };
 
 static inline bool rmio_state_dead(uint32_t s)
@@ -118,6 +120,8 @@ static inline bool rmio_state_dead(uint32_t s)
 }
 
 /* vm.c */
+/* Zeroed, on lines of its own; @size a multiple of RMIO_LINE.  To be freed with free(3). */
+void *rmio_vm_alloc(size_t size);
 void rmio_vm_freeze(struct rmio_vm *vm);
 void rmio_vm_thaw(struct rmio_vm *vm);
 
