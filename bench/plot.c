@@ -125,9 +125,12 @@ int plot_png(const char *file, const struct bench_machine *m,
 		return -ENODATA;
 	}
 
-	/* A gnuplot that is missing or gives up must not end us by SIGPIPE. */
+	/*
+	 * A gnuplot that is missing or gives up must not end us by SIGPIPE, and one that
+	 * cannot write the file must not write the picture to our standard output.
+	 */
 	sigaction(SIGPIPE, &ignore, &old);
-	out = popen("exec gnuplot", "w");
+	out = popen("exec gnuplot >/dev/null", "w");
 	if (!out) {
 		status = -errno;
 		sigaction(SIGPIPE, &old, NULL);

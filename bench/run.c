@@ -7,6 +7,7 @@
  * all rounds are merged. So cases that are compared have seen the same machine.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <getopt.h>
 #include <signal.h>
@@ -130,10 +131,11 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	const char *wanted;
 	char *end;
-	int c;
+	int c, which = 0;
 
-	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "h", longopts, &which)) != -1) {
 		switch (c) {
 		case 'j':
 			o->json = optarg;
@@ -146,22 +148,26 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'P':
 			o->placements_given = true;
+			wanted = "same-cpu, cross-cpu or both";
 			if (parse_placements(optarg, &o->placements))
 				goto bad;
 			break;
 		case 'w':
 			o->waits_given = true;
+			wanted = "a list of poll, adaptive and sleep";
 			if (parse_waits(optarg, &o->waits))
 				goto bad;
 			break;
 		case 'd':
 			o->seconds = strtod(optarg, &end);
+			wanted = "seconds, 0.01 to 3600";
 			if (end == optarg || *end || !(o->seconds >= 0.01) || o->seconds > 3600)
 				goto bad;
 			break;
 		case 'n': {
 			unsigned long v = strtoul(optarg, &end, 10);
 
+			wanted = "1 to 1024";
 			if (end == optarg || *end || v < 1 || v > 1024)
 				goto bad;
 			o->devices = v;
@@ -183,8 +189,21 @@ static int parse(int argc, char **argv, struct options *o)
 	}
 	return 0;
 bad:
-	fprintf(stderr, "rmio-bench: bad value '%s'\n", optarg);
+	fprintf(stderr, "rmio-bench: --%s: %s, not '%s'\n", longopts[which].name, wanted, optarg);
 	return -EINVAL;
+}
+
+/* A file that cannot be written is to be known before the measuring, not after it. */
+static int writable(const char *file)
+{
+	int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+	if (fd < 0) {
+		fprintf(stderr, "rmio-bench: %s: %s\n", file, strerror(errno));
+		return -errno;
+	}
+	close(fd);
+	return 0;
 }
 
 static bool selected(const char *globs, const char *name)
@@ -393,7 +412,7 @@ int main(int argc, char **argv)
 	size_t i;
 
 	if (parse(argc, argv, &o)) {
-		usage(stderr);
+		fprintf(stderr, "rmio-bench --help tells more.\n");
 		return 2;
 	}
 	bench_machine_read(&m);
@@ -408,6 +427,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "rmio-bench: no case matches, see --list\n");
 		return 2;
 	}
+	if ((o.json && writable(o.json)) || (o.plot && writable(o.plot)))
+		return 1;
 
 	signal(SIGALRM, hung);
 	signal(SIGPIPE, SIG_IGN);

@@ -170,8 +170,9 @@ static void stats(void)
 	T_OK(json_object_object_get_ex(o, "status", &v) && json_object_get_int(v) == 0);
 	T_OK(json_object_object_get_ex(o, "devices", &v) && json_object_array_length(v) == 0);
 	json_object_put(o);
-	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--json", "/nonexistent/x"), 0);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--json", "/nonexistent/x"), 125);
 	T_SAYS(r.err, "/nonexistent/x: No such file");
+	T_STREQ(r.out, "");
 }
 
 static void doctor(void)

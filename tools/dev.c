@@ -189,6 +189,7 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 
 	optind = 0;
 	opterr = 1;
+	argv[0] = "rmio dev";	/* for getopt's own messages */
 	while ((opt = getopt_long(argc, argv, "-", options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			print_help(stdout);

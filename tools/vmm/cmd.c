@@ -13,6 +13,7 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -245,10 +246,28 @@ static int make_devices(struct vmm *v, struct vmm_err *err)
 	return 0;
 }
 
+/* A file that cannot be written is to be known before the guest runs, not after it. */
+static int json_writable(const char *path, struct vmm_err *err)
+{
+	int fd;
+
+	if (!path || !strcmp(path, "-"))
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return vmm_fail(err, -errno, "--json %s: %s", path, strerror(errno));
+	close(fd);
+	return 0;
+}
+
 static int set_up(struct vmm *v, struct vmm_err *err)
 {
 	sigset_t set;
 	int rc;
+
+	rc = json_writable(v->o.json, err);
+	if (rc)
+		return rc;
 
 	/* Before there is another thread that these could be delivered to. */
 	sigemptyset(&set);

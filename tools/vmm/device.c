@@ -227,7 +227,9 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		rc = rmio_client_new(fd, &co, &dev->client);
 		if (rc) {
 			dev->client = NULL;
-			vmm_fail(err, rc, "--spawn %s: %s", opts->spawn, strerror(-rc));
+			vmm_fail(err, rc, "--spawn %s: %s", opts->spawn,
+				 rc == -ECONNRESET ? "the device process ended at once" :
+				 strerror(-rc));
 		}
 	} else {
 		base = strrchr(opts->socket, '/');
