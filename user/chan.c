@@ -5,12 +5,10 @@
  * in poll.
  */
 #include "chan.h"
+#include "scm.h"
 
 #include <errno.h>
-#include <stdbool.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 int rmio_chan_pair(int fds[2])
 {
@@ -29,10 +27,7 @@ int rmio_chan_pair(int fds[2])
 int rmio_chan_send(int fd, const struct rmio_chan_hdr *h, const void *payload, size_t len,
 		   const int *fds, size_t nfds)
 {
-	union {
-		struct cmsghdr h;
-		char buf[CMSG_SPACE(RMIO_CHAN_FDS * sizeof(int))];
-	} c;
+	RMIO_SCM_ROOM(RMIO_CHAN_FDS) control;
 	struct iovec iov[2] = {
 		{ .iov_base = (void *)h, .iov_len = sizeof(*h) },
 		{ .iov_base = (void *)payload, .iov_len = len },
@@ -41,54 +36,17 @@ int rmio_chan_send(int fd, const struct rmio_chan_hdr *h, const void *payload, s
 
 	if (nfds > RMIO_CHAN_FDS)
 		return -EINVAL;
-	if (nfds) {
-		memset(&c, 0, sizeof(c));
-		m.msg_control = c.buf;
-		m.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
-		c.h.cmsg_level = SOL_SOCKET;
-		c.h.cmsg_type = SCM_RIGHTS;
-		c.h.cmsg_len = CMSG_LEN(nfds * sizeof(int));
-		memcpy(CMSG_DATA(&c.h), fds, nfds * sizeof(int));
-	}
+	if (nfds)
+		rmio_scm_put(&m, &control, fds, (uint32_t)nfds);
 	if (sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 	return 0;
 }
 
-/* Take what fits into fds, close the rest.  False if there was a rest. */
-static bool take_fds(struct msghdr *m, int *fds, size_t *nfds)
-{
-	struct cmsghdr *c;
-	bool all = !(m->msg_flags & MSG_CTRUNC);
-
-	for (c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		size_t i, n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (*nfds < RMIO_CHAN_FDS) {
-				fds[(*nfds)++] = fd;
-			} else {
-				close(fd);
-				all = false;
-			}
-		}
-	}
-	return all;
-}
-
 ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t room,
 		       int fds[RMIO_CHAN_FDS], size_t *nfds)
 {
-	union {
-		struct cmsghdr h;
-		char buf[CMSG_SPACE((RMIO_CHAN_FDS + 2) * sizeof(int))];
-	} c;
+	RMIO_SCM_ROOM(RMIO_CHAN_FDS + 2) control;
 	struct iovec iov[2] = {
 		{ .iov_base = h, .iov_len = sizeof(*h) },
 		{ .iov_base = payload, .iov_len = room },
@@ -96,12 +54,12 @@ ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t ro
 	struct msghdr m = {
 		.msg_iov = iov,
 		.msg_iovlen = room ? 2 : 1,
-		.msg_control = c.buf,
-		.msg_controllen = sizeof(c.buf),
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
 	};
-	size_t i;
+	uint32_t got = 0, i;
 	ssize_t n;
-	bool good;
+	int err;
 
 	*nfds = 0;
 	for (i = 0; i < RMIO_CHAN_FDS; i++)
@@ -111,16 +69,16 @@ ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t ro
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN ? -EAGAIN : -ECONNRESET;
-	good = take_fds(&m, fds, nfds);
-	if (!n && !*nfds)
+	err = rmio_scm_take(&m, fds, &got, RMIO_CHAN_FDS);
+	if (!err && !n && !got)
 		return -ECONNRESET;
-	if (good && !(m.msg_flags & MSG_TRUNC) && n >= (ssize_t)sizeof(*h) &&
-	    h->magic == RMIO_ABI_MAGIC && h->version == RMIO_ABI_VERSION)
+	if (!err && !(m.msg_flags & MSG_TRUNC) && n >= (ssize_t)sizeof(*h) &&
+	    h->magic == RMIO_ABI_MAGIC && h->version == RMIO_ABI_VERSION) {
+		*nfds = got;
 		return n - (ssize_t)sizeof(*h);
-	for (i = 0; i < *nfds; i++) {
-		close(fds[i]);
-		fds[i] = -1;
 	}
-	*nfds = 0;
+	rmio_scm_close(fds, &got);
+	for (i = 0; i < RMIO_CHAN_FDS; i++)
+		fds[i] = -1;
 	return -EPROTO;
 }

@@ -8,6 +8,7 @@
  * message cannot be taken for its neighbour's: the kernel glues bytes of one
  * message to the next, but never reads on after descriptors.
  */
+#include "scm.h"
 #include "vu_msg.h"
 
 #include <errno.h>
@@ -27,16 +28,6 @@ struct vu_pending {
 	int fds[VU_MAX_FDS];
 	uint8_t bytes[];
 };
-
-static void close_all(int *fds, uint32_t *n)
-{
-	uint32_t i;
-
-	for (i = 0; i < *n; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	*n = 0;
-}
 
 int vu_conn_init(struct vu_conn *c, int fd)
 {
@@ -74,7 +65,7 @@ void vu_conn_exit(struct vu_conn *c)
 	vu_conn_done(c);
 	while ((p = c->head)) {
 		c->head = p->next;
-		close_all(p->fds, &p->nfds);
+		rmio_scm_close(p->fds, &p->nfds);
 		free(p);
 	}
 	c->tail = &c->head;
@@ -86,7 +77,7 @@ void vu_conn_exit(struct vu_conn *c)
 
 void vu_conn_done(struct vu_conn *c)
 {
-	close_all(c->msg.fds, &c->msg.nfds);
+	rmio_scm_close(c->msg.fds, &c->msg.nfds);
 	free(c->big);
 	c->big = NULL;
 	c->got = 0;
@@ -99,46 +90,23 @@ void vu_conn_done(struct vu_conn *c)
 
 static void take_fds(struct vu_msg *m, struct msghdr *h)
 {
-	struct cmsghdr *c;
-	int fd;
+	int err = rmio_scm_take(h, m->fds, &m->nfds, m->fds_error ? 0 : VU_MAX_FDS);
 
-	if (h->msg_flags & MSG_CTRUNC)
-		m->fds_error = -EMFILE;
-	for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		size_t i, n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (i = 0; i < n; i++) {
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (m->nfds < VU_MAX_FDS && !m->fds_error) {
-				m->fds[m->nfds++] = fd;
-				continue;
-			}
-			close(fd);
-			if (!m->fds_error)
-				m->fds_error = -E2BIG;
-		}
-	}
-	if (m->fds_error)
-		close_all(m->fds, &m->nfds);
+	if (!m->fds_error)
+		m->fds_error = err;
 }
 
 /* Receive up to @len bytes.  Their number, 0 at the end of the stream, -errno. */
 static ssize_t receive(struct vu_conn *c, void *buf, size_t len, bool fds)
 {
-	union {
-		struct cmsghdr h;
-		char buf[CMSG_SPACE(SCM_MAX * sizeof(int))];
-	} control;
+	RMIO_SCM_ROOM(SCM_MAX) control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	if (fds) {
-		h.msg_control = control.buf;
-		h.msg_controllen = sizeof(control.buf);
+		h.msg_control = control.bytes;
+		h.msg_controllen = sizeof(control.bytes);
 	}
 	do
 		n = recvmsg(c->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -201,22 +169,12 @@ int vu_conn_recv(struct vu_conn *c)
 static ssize_t transmit(struct vu_conn *c, struct iovec *iov, int n_iov, const int *fds,
 			uint32_t nfds)
 {
-	union {
-		struct cmsghdr h;
-		char buf[CMSG_SPACE(VU_MAX_FDS * sizeof(int))];
-	} control;
+	RMIO_SCM_ROOM(VU_MAX_FDS) control;
 	struct msghdr h = { .msg_iov = iov, .msg_iovlen = n_iov };
 	ssize_t n;
 
-	if (nfds) {
-		memset(&control, 0, sizeof(control));
-		h.msg_control = control.buf;
-		h.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
-		control.h.cmsg_level = SOL_SOCKET;
-		control.h.cmsg_type = SCM_RIGHTS;
-		control.h.cmsg_len = CMSG_LEN(nfds * sizeof(int));
-		memcpy(CMSG_DATA(&control.h), fds, nfds * sizeof(int));
-	}
+	if (nfds)
+		rmio_scm_put(&h, &control, fds, nfds);
 	do
 		n = sendmsg(c->fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -244,7 +202,7 @@ static int dup_fds(struct vu_pending *p, const int *fds, uint32_t n)
 		p->fds[p->nfds] = fcntl(fds[p->nfds], F_DUPFD_CLOEXEC, 0);
 		if (p->fds[p->nfds] < 0) {
 			err = -errno;
-			close_all(p->fds, &p->nfds);
+			rmio_scm_close(p->fds, &p->nfds);
 			return err;
 		}
 		p->nfds++;
@@ -326,7 +284,7 @@ int vu_conn_flush(struct vu_conn *c)
 			return 0;
 		if (n < 0)
 			return -ECONNRESET;
-		close_all(p->fds, &p->nfds);
+		rmio_scm_close(p->fds, &p->nfds);
 		p->sent += n;
 		if (p->sent < p->len)
 			continue;
