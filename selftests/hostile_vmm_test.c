@@ -182,7 +182,7 @@ static void wrong_header(void)
 	struct vmm v;
 	int i;
 
-	for (i = 0; i < 17; i++) {
+	for (i = 0; i < 21; i++) {
 		struct rmio_down_hdr *h;
 
 		vmm_init(&v, 8, DOWN_SEALS, SEALED);
@@ -205,6 +205,10 @@ static void wrong_header(void)
 		case 14: h->size -= RMIO_PAGE; break;
 		case 15: h->reserved[0] = 1; break;
 		case 16: h->reserved[sizeof(h->reserved) - 1] = 1; break;
+		case 17: h->reserved1[0] = 1; break;
+		case 18: h->reserved1[sizeof(h->reserved1) - 1] = 1; break;
+		case 19: h->reserved2[0] = 1; break;
+		case 20: h->reserved2[sizeof(h->reserved2) - 1] = 1; break;
 		}
 		send_hello(&v, (int[]){ v.down_fd, v.up_fd }, 2);
 		if (!T_EQ(open_slave(&v), -EPROTO))

@@ -67,14 +67,24 @@ static uint32_t lanes_used(const struct rmio_slave *s)
 
 /* -- opening ---------------------------------------------------------------- */
 
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	while (n && !p[n - 1])
+		n--;
+	return !n;
+}
+
 /* The header of "down", copied, must describe exactly the memory that came. */
 static int check_hdr(const struct rmio_down_hdr *h, uint64_t size)
 {
-	static const uint8_t zero[sizeof(h->reserved)];
 	size_t stride = rmio_lane_stride(h->ring_slots);
 
 	if (h->magic != RMIO_ABI_MAGIC || h->version != RMIO_ABI_VERSION ||
-	    (h->features & ~RMIO_FEATURES) || memcmp(h->reserved, zero, sizeof(zero)))
+	    (h->features & ~RMIO_FEATURES))
+		return -EPROTO;
+	if (!all_zero(h->reserved, sizeof(h->reserved)) ||
+	    !all_zero(h->reserved1, sizeof(h->reserved1)) ||
+	    !all_zero(h->reserved2, sizeof(h->reserved2)))
 		return -EPROTO;
 	if (!h->nr_lanes || h->nr_lanes > RMIO_LANES_MAX || !stride || h->lane_stride != stride ||
 	    h->size != size || size != RMIO_PAGE + h->nr_lanes * stride)

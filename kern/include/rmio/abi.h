@@ -11,7 +11,9 @@
  *   both    are hostile to each other: a reader loads a shared value once,
  *           bounds it, and believes nothing else about it
  *
- * "Reserved" fields are zero; a reader that sees anything else refuses.
+ * "Reserved" fields are zero.  Those of messages, requests, replies and of the
+ * header of "down" are checked by the reader, which refuses anything else; those
+ * that fill up the other pages are not read.
  */
 #ifndef RMIO_ABI_H
 #define RMIO_ABI_H
@@ -124,8 +126,8 @@ struct rmio_area {
 /* -- counters ------------------------------------------------------------ */
 
 /*
- * Per lane, written by that lane's producer alone, read by anybody for
- * display.  Nothing else may be concluded from them.
+ * Per lane, written by the VMM alone, each by one thread at a time; read by
+ * anybody for display.  Nothing else may be concluded from them.
  */
 struct rmio_counters {
 	__u64 posted;		/* stores put into the ring */
