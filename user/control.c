@@ -24,7 +24,7 @@
 
 static int serve_size(struct rmio_master *m, struct rmio_chan_hdr *h, int *fd)
 {
-	uint64_t size = (h->value + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+	uint64_t size = rmio_pages(h->value);
 	struct rmio_map *map;
 	void *image = NULL, *old;
 	uint64_t old_size;
@@ -242,7 +242,6 @@ int rmio_control_start(struct rmio_vm *vm)
 		err = -errno;
 		goto close_epoll;
 	}
-	err = 0;
 	if (vm->flags & RMIO_VM_MANUAL)
 		return 0;
 	if (epoll_ctl(vm->epoll, EPOLL_CTL_ADD, vm->stop, &e)) {

@@ -143,9 +143,6 @@ int vmm_vcpu_run(struct vmm_vcpu *vcpu);
 /* Forgets a kick that ended something else than KVM_RUN; the vCPU's thread. */
 void vmm_vcpu_clear_kick(struct vmm_vcpu *vcpu);
 
-/* Gets the vCPU out of KVM_RUN and out of any wait; any thread. */
-void vmm_vcpu_kick(struct vmm_vcpu *vcpu);
-
 /*
  * Describes an exit that ends the VM (triple fault, emulation failure, and so
  * on), with the instruction pointer.

@@ -153,14 +153,6 @@ void vmm_vcpu_clear_kick(struct vmm_vcpu *vcpu)
 	*(volatile uint8_t *)&vcpu->run->immediate_exit = 0;
 }
 
-void vmm_vcpu_kick(struct vmm_vcpu *vcpu)
-{
-	pthread_mutex_lock(&vcpu->vm->lock);
-	if (vcpu->entered)
-		pthread_kill(vcpu->thread, vmm_kick_signal());
-	pthread_mutex_unlock(&vcpu->vm->lock);
-}
-
 void vmm_vcpu_describe_exit(struct vmm_vcpu *vcpu, char *buf, size_t len)
 {
 	struct kvm_run *run = vcpu->run;
