@@ -93,7 +93,7 @@ void rmio_dev_detach(struct rmio_dev *dev);
 /* Handle what is in the rings now, so that it is older than what comes next; drain_left at most. */
 void rmio_dev_drain(struct rmio_dev *dev);
 /* Tell the master about a new access map. */
-int rmio_dev_push_map(struct rmio_dev *dev);
+void rmio_dev_push_map(struct rmio_dev *dev);
 
 /* -- peer.c ------------------------------------------------------------------------ */
 

@@ -5,6 +5,7 @@
  * rings (ringed.c) or the socket (peer.c) and the author's code.
  */
 #include "dev.h"
+#include "memfd.h"
 #include "opts.h"
 
 #include <errno.h>
@@ -30,11 +31,6 @@ void rmio_dev_log(struct rmio_dev *dev, const char *fmt, ...)
 }
 
 /* -- accesses ------------------------------------------------------------------------ */
-
-static uint64_t mask(uint32_t len)
-{
-	return len < 8 ? (1ull << 8 * len) - 1 : UINT64_MAX;
-}
 
 const struct rmio_dev_range *rmio_dev_range(const struct rmio_dev *dev, uint32_t id)
 {
@@ -69,7 +65,7 @@ static uint64_t load_any_size(struct rmio_dev *dev, uint32_t range, uint64_t off
 		    offset - a->offset <= a->length - 1 && len <= a->length - (offset - a->offset))
 			return rmio_shadow_get(dev->shadow, a->shadow_offset + (offset - a->offset),
 					       len);
-	return mask(len);
+	return rmio_ones(len);
 }
 
 /*
@@ -82,7 +78,7 @@ uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset,
 	struct rmio_decision d;
 
 	if (!inside(dev, range, offset, len))
-		return mask(len);
+		return rmio_ones(len);
 	if (ask_map) {
 		rmio_map_load(dev->map, range, offset, len, &d);
 		if (d.verdict == RMIO_FROM_SHADOW)
@@ -90,7 +86,7 @@ uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset,
 	}
 	if (!dev->ops->load)
 		return load_any_size(dev, range, offset, len);
-	return dev->ops->load(dev, range, offset, len) & mask(len);
+	return dev->ops->load(dev, range, offset, len) & rmio_ones(len);
 }
 
 void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
@@ -100,7 +96,7 @@ void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, ui
 
 	if (!inside(dev, range, offset, len))
 		return;
-	value &= mask(len);
+	value &= rmio_ones(len);
 	if (ask_map) {
 		rmio_map_store(dev->map, range, offset, len, &d);
 		if (d.verdict == RMIO_POST_THROUGH)
@@ -240,7 +236,7 @@ static int make_shadow(struct rmio_dev *dev, uint64_t size)
 
 	if (!size)
 		return 0;
-	size = (size + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+	size = rmio_pages(size);
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
@@ -351,7 +347,9 @@ int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t
 {
 	int err = set_areas(dev, areas, n);
 
-	return err ? err : rmio_dev_push_map(dev);
+	if (!err)
+		rmio_dev_push_map(dev);
+	return err;
 }
 
 int rmio_dev_msi(struct rmio_dev *dev, uint32_t v)

@@ -36,7 +36,6 @@
 #define KEEP_HOT	4u
 /* Following a vCPU from CPU to CPU costs more than it gains if it moves often. */
 #define MOVE_NS		1000000u
-#define OP_FUTEX_WAIT	51
 
 void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...)
 {
@@ -76,7 +75,7 @@ static int make_ring(struct io_uring *ring, uint32_t entries)
 static bool has_futex(struct io_uring *ring)
 {
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-	bool has = probe && io_uring_opcode_supported(probe, OP_FUTEX_WAIT);
+	bool has = probe && io_uring_opcode_supported(probe, RMIO_URING_FUTEX_WAIT);
 
 	if (probe)
 		io_uring_free_probe(probe);

@@ -15,6 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* IORING_OP_FUTEX_WAIT, Linux 6.7: liburing 2.3 and older headers do not know it. */
+#define RMIO_URING_FUTEX_WAIT	51
+
 struct rmio_task;
 
 /*

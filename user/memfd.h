@@ -8,8 +8,15 @@
 #ifndef RMIO_USER_MEMFD_H
 #define RMIO_USER_MEMFD_H
 
+#include <rmio/abi.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* @size rounded up to whole pages; at most 2^64 - RMIO_PAGE. */
+static inline uint64_t rmio_pages(uint64_t size)
+{
+	return (size + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+}
 
 /*
  * Make one of @size bytes (a multiple of RMIO_PAGE, not 0), zeroed, sealed against

@@ -3,6 +3,7 @@
  * The lane's data path: requests down, completions and one reply up.  Stands
  * between the vCPU (vcpu.c) and the slave (slave.c).
  */
+#include "memfd.h"
 #include "ring.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ size_t rmio_lane_stride(uint32_t slots)
 	if (!slots_ok(slots))
 		return 0;
 	ring = slots * sizeof(struct rmio_request);
-	return RMIO_PAGE + ((ring + RMIO_PAGE - 1) & ~(size_t)(RMIO_PAGE - 1));
+	return RMIO_PAGE + rmio_pages(ring);
 }
 
 int rmio_prod_init(struct rmio_prod *p, void *lane_down, const void *lane_up, uint32_t slots,

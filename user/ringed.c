@@ -114,17 +114,16 @@ static void ask_shadow(struct rmio_dev *dev)
 		dev->asked = ASKED_SHADOW_SIZE;
 }
 
-int rmio_dev_push_map(struct rmio_dev *dev)
+void rmio_dev_push_map(struct rmio_dev *dev)
 {
 	dev->map_live = false;
 	if (!dev->src.slave)
-		return 0;
+		return;
 	/* One question at a time: what is asked next is what holds then. */
 	if (dev->asked != ASKED_NOTHING)
 		dev->map_due = true;
 	else
 		ask_map(dev);
-	return 0;
 }
 
 /* The master's memory takes the place of ours, or the other way: the contents stay. */

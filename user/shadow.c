@@ -26,15 +26,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte n of a value is 
  */
 #define REPLACE_TRIES	1000
 
-static uint64_t mask(uint32_t len)
-{
-	return ~0ull >> (64 - 8 * len);
-}
-
 /* @len bytes at @at .. @at + len - 1 of the aligned quadword @q. */
 static uint64_t get_part(const uint64_t *q, uint32_t at, uint32_t len)
 {
-	return (__atomic_load_n(q, __ATOMIC_ACQUIRE) >> (8 * at)) & mask(len);
+	return (__atomic_load_n(q, __ATOMIC_ACQUIRE) >> (8 * at)) & rmio_ones(len);
 }
 
 /*
@@ -43,7 +38,7 @@ static uint64_t get_part(const uint64_t *q, uint32_t at, uint32_t len)
  */
 static void put_part(uint64_t *q, uint32_t at, uint64_t value, uint32_t len)
 {
-	uint64_t keep = ~(mask(len) << (8 * at)), bits = (value & mask(len)) << (8 * at);
+	uint64_t keep = ~(rmio_ones(len) << (8 * at)), bits = (value & rmio_ones(len)) << (8 * at);
 	uint64_t old = __atomic_load_n(q, __ATOMIC_RELAXED);	/* the exchange checks it */
 
 	for (int i = 0; i < REPLACE_TRIES; i++)

@@ -17,6 +17,12 @@
 
 struct rmio_map;
 
+/* All ones in @len bytes, 1 to 8. */
+static inline uint64_t rmio_ones(uint32_t len)
+{
+	return UINT64_MAX >> (64 - 8 * len);
+}
+
 /*
  * Check and compile.  The areas are copied before they are checked, may come in
  * any order, and may be all of one range or of many.  n 0 makes the default map.

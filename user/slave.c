@@ -508,7 +508,7 @@ int rmio_slave_shadow_size_begin(struct rmio_slave *s, uint64_t size)
 		return -EBUSY;
 	err = ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
 	s->asked_shadow_size = !err;
-	s->image_asked = (size + RMIO_PAGE - 1) & ~(uint64_t)(RMIO_PAGE - 1);
+	s->image_asked = rmio_pages(size);
 	return err;
 }
 

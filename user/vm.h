@@ -170,11 +170,6 @@ struct access {
 	uint64_t data;
 };
 
-static inline uint64_t rmio_ones(uint32_t len)
-{
-	return len == 8 ? UINT64_MAX : (1ull << (8 * len)) - 1;
-}
-
 /* 0; -EINTR; -EOPNOTSUPP in no range; -EXDEV partly in one. */
 int rmio_access_piece(struct rmio_vcpu *v, struct access *a);
 

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* liburing 2.3 and older headers know no futex operations. */
-#define OP_FUTEX_WAIT		51
 #define FUTEX2_32BIT		2	/* FUTEX2_SIZE_U32, shared between processes */
 #define FUTEX_ANY		0xffffffffu
 
@@ -90,7 +88,7 @@ static void task_queue(struct rmio_task *op)
 		io_uring_prep_write(sqe, op->fd, &op->counter, sizeof(op->counter), 0);
 		break;
 	case KIND_BELL:
-		io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX2_32BIT, op->word, 0, op->value);
+		io_uring_prep_rw(RMIO_URING_FUTEX_WAIT, sqe, FUTEX2_32BIT, op->word, 0, op->value);
 		sqe->addr3 = FUTEX_ANY;
 		break;
 	}
