@@ -502,7 +502,8 @@ static void command_fd(void)
 
 static void command_errors(void)
 {
-	static const struct {
+	/* Not const: the command puts its name into argv[0]. */
+	static struct {
 		char *argv[8];
 		int status;
 		const char *says;
@@ -534,7 +535,7 @@ static void command_errors(void)
 
 	socket_path("errors");
 	for (i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
-		pid_t pid = run_dev((char **)tries[i].argv, line, sizeof(line), -1);
+		pid_t pid = run_dev(tries[i].argv, line, sizeof(line), -1);
 
 		T_STREQ(line, tries[i].says);
 		T_EQ(ended(pid), tries[i].status);
