@@ -132,6 +132,13 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 	h.answer = 1;
 	/* A slave that does not take its answers is not worth waiting for. */
 	err = rmio_chan_send(m->chan, &h, NULL, 0, &fd, h.error || fd < 0 ? 0 : 1);
+	if (fd >= 0 && err && err != -EAGAIN && err != -EPIPE) {
+		/* Descriptors cannot be passed: another process may have used up what there is. */
+		h.value = 0;
+		serve_size(m, &h, NULL);
+		h.error = err;
+		err = rmio_chan_send(m->chan, &h, NULL, 0, NULL, 0);
+	}
 	if (fd >= 0)
 		close(fd);
 	return err == -EAGAIN ? -EPROTO : err;
