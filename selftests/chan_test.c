@@ -9,6 +9,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 struct rig {
 	struct pair p;		/* its master and slave are the ones that are left alone */
@@ -308,11 +311,56 @@ static void answers_not_taken(void)
 	rig_exit(&g);
 }
 
+/* -- no more descriptors can be under way ------------------------------------------------------- */
+
+/* What an unprivileged user may have in messages that nobody has received is bounded. */
+static bool drop_privileges(void)
+{
+	struct __user_cap_header_struct hdr = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+	struct rlimit limit = { 64, 64 };
+
+	if (!T_EQ(syscall(SYS_capget, &hdr, caps), 0))
+		return false;
+	caps[0].effective &= ~(1u << CAP_SYS_RESOURCE | 1u << CAP_SYS_ADMIN);
+	caps[0].permitted = caps[0].effective;
+	caps[0].inheritable = 0;
+	return T_EQ(syscall(SYS_capset, &hdr, caps), 0) &&
+	       T_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* The device is told, not given up. */
+static void no_descriptors(void)
+{
+	struct rig g;
+	uint64_t v;
+	int sv[2];
+
+	/* Before the VM has its thread. */
+	T_REQUIRE(drop_privileges());
+	T_REQUIRE(rig_init(&g));
+	T_EQ(ask(&g, RMIO_CHAN_SHADOW_SIZE, 0x2000, NULL, 0), 0);
+	T_REQUIRE(T_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0));
+	send_msg(sv[0], "x", 1, 40);
+	send_msg(sv[0], "x", 1, 40);
+	T_EQ(ask(&g, RMIO_CHAN_SHADOW_SIZE, 0x1000, NULL, 0), -ETOOMANYREFS);
+	T_EQ(rmio_master_state(g.m), RMIO_STATE_LIVE);
+	/* There is no image now. */
+	T_EQ(ask(&g, RMIO_CHAN_SHADOW_CTRL, 1, &(struct rmio_area){ .length = 8, .sizes = 15,
+		 .load = RMIO_LOAD_SHADOW }, sizeof(struct rmio_area)), -ERANGE);
+	close(sv[0]);
+	close(sv[1]);
+	T_EQ(ask(&g, RMIO_CHAN_SHADOW_SIZE, 0x1000, NULL, 0), 0);
+	T_EQ(rmio_vcpu_load(g.p.vcpu[1], RMIO_BUS_MEM, PAIR_ADDR, 8, &v), 0);
+	rig_exit(&g);
+}
+
 static const struct ktap_test tests[] = {
 	{ "nonsense", nonsense },
 	{ "refused", refused },
 	{ "flooded", flooded },
 	{ "answers not taken", answers_not_taken },
+	{ "no more descriptors", no_descriptors },
 };
 
 int main(int argc, char **argv)
