@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define RW	(PROT_READ | PROT_WRITE)
@@ -303,6 +304,25 @@ static void truncated_meanwhile(void)
 	rmio_dma_drop(&d);
 }
 
+/* A process that may write no large files writes to guest memory all the same. */
+static void file_limit(void)
+{
+	int fd = memory(UNSEALED, 4 * PAGE);
+	struct rlimit r = { PAGE, PAGE };
+	char buf[16] = "0123456789abcde", back[16] = "";
+	struct rmio_dma d;
+
+	rmio_dma_init(&d);
+	T_EQ(setrlimit(RLIMIT_FSIZE, &r), 0);
+	T_REQUIRE(T_EQ(map(&d, 0, 4 * PAGE, 0, RW, fd), 0));
+	T_EQ(rmio_dma_copy(&d, 2 * PAGE, buf, sizeof(buf), true), 0);
+	T_EQ(rmio_dma_copy(&d, 2 * PAGE, back, sizeof(back), false), 0);
+	T_MEMEQ(back, buf, sizeof(buf));
+	T_EQ(ftruncate(fd, 0), 0);
+	T_EQ(rmio_dma_copy(&d, 2 * PAGE, buf, sizeof(buf), true), -EFAULT);
+	rmio_dma_drop(&d);
+}
+
 /* No descriptor and no mapping is left behind. */
 static int open_files(void)
 {
@@ -340,6 +360,7 @@ static const struct ktap_test tests[] = {
 	{ "truncated, unsealed", truncated_unsealed },
 	{ "truncated, huge pages", truncated_huge },
 	{ "truncated meanwhile", truncated_meanwhile },
+	{ "file size limit", file_limit },
 	{ "nothing left behind", leaks },
 };
 

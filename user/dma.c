@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -45,6 +46,14 @@ void rmio_dma_init(struct rmio_dma *d)
 
 /* -- kinds of files -------------------------------------------------------------- */
 
+/* pwrite(2) beyond that limit, in a file that was truncated, would raise SIGXFSZ. */
+static bool within_file_limit(uint64_t end)
+{
+	struct rlimit r;
+
+	return !getrlimit(RLIMIT_FSIZE, &r) && (r.rlim_cur == RLIM_INFINITY || end <= r.rlim_cur);
+}
+
 /*
  * A file on a network or user-space file system could answer never, and the
  * devices of a loop wait for each other: only what the kernel serves itself.
@@ -69,16 +78,21 @@ static int way_of(int fd, uint64_t end, int prot, enum way *way)
 		return 0;
 	case TMPFS_MAGIC:
 		seals = fcntl(fd, F_GET_SEALS);
-		*way = seals >= 0 && (seals & F_SEAL_SHRINK) ? WAY_DIRECT : WAY_FILE;
-		return 0;
+		if (seals >= 0 && (seals & F_SEAL_SHRINK)) {
+			*way = WAY_DIRECT;
+			return 0;
+		}
+		break;
 	case RAMFS_MAGIC:
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
 	case BTRFS_SUPER_MAGIC:
-		*way = WAY_FILE;
-		return 0;
+		break;
+	default:
+		return -EINVAL;
 	}
-	return -EINVAL;
+	*way = within_file_limit(end) ? WAY_FILE : WAY_PIPE;
+	return 0;
 }
 
 static int open_pipe(struct rmio_dma *d)

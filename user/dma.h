@@ -7,8 +7,9 @@
  *   a memfd of ordinary pages sealed against shrinking is mapped and used
  *   directly; anything else can be truncated at any time, and touching a mapping
  *   of it raises SIGBUS, so it is read and written by system calls, for which
- *   that is an error: pread(2) and pwrite(2), or for huge pages, which have no
- *   write, through a pipe from and to a mapping.
+ *   that is an error: pread(2) and pwrite(2); or through a pipe from and to a
+ *   mapping, for huge pages, which have no write, and where the process may not
+ *   write files of that size.
  */
 #ifndef RMIO_USER_DMA_H
 #define RMIO_USER_DMA_H
