@@ -154,19 +154,26 @@ bool rmio_dev_redelivered(const struct rmio_dev *dev);
  *
  * A client that comes while another is served waits.  A stale socket file is
  * replaced, anything else at the path is -EADDRINUSE.  Returns 0 or -errno of
- * socket(2), bind(2), listen(2); -ENAMETOOLONG.
+ * socket(2), bind(2), listen(2); -ENAMETOOLONG, -ENOMEM, -EBUSY (it listens or
+ * has a peer already).
  */
 int rmio_dev_listen(struct rmio_dev *dev, const char *path);
 
 /**
  * rmio_dev_serve - serve one vfio-user client on a connected socket, taking it over
+ *
+ * On failure the descriptor is closed.  Returns 0, -EBUSY (it listens or has a
+ * peer already), -ENOTSOCK, -EPROTOTYPE (not a UNIX stream socket), -EBADF,
+ * -ENOMEM.
  */
 int rmio_dev_serve(struct rmio_dev *dev, int fd);
 
 /**
  * rmio_dev_slave - serve a bare slave descriptor (no vfio-user), taking it over
  *
- * For a VMM that uses masters without sockets.  Returns what rmio_slave_open returns.
+ * For a VMM that uses masters without sockets.  On failure the descriptor is
+ * closed.  Returns what rmio_slave_open returns, and -EBUSY (it listens or has a
+ * peer already).
  */
 int rmio_dev_slave(struct rmio_dev *dev, int fd);
 
@@ -189,7 +196,9 @@ int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, u
  * The VMM goes over to it when it has answered, a moment later; the same holds
  * for the first map and a new peer.  Until then it posts stores to areas that ask
  * for synchronous ones, and the library answers from the shadow the loads that
- * come to the device.  Returns what rmio_slave_shadow_ctrl returns.
+ * come to the device.  Returns 0, or what makes the map wrong as for
+ * rmio_slave_shadow_ctrl: -E2BIG, -EINVAL, -EEXIST, -EOVERFLOW, -ERANGE, -ENOMEM;
+ * the previous map stays then.
  */
 int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n);
 

@@ -32,9 +32,10 @@ struct rmio_slave_opts {
  * @fd: from rmio_master_slave_fd
  *
  * Never blocks: what the master hands over is in the socket already.  Checks
- * all of it: magic, version, sizes, kinds of descriptor, seals.  On failure the descriptor is closed.  Returns 0, -EINVAL,
- * -E2BIG, -EPROTO (not a master, wrong version, unsealed or truncated memory),
- * -ENOMEM, -ECONNRESET.
+ * all of it: magic, version, sizes, kinds of descriptor, seals.  On failure the
+ * descriptor is closed.  Returns 0, -EINVAL (options), -E2BIG, -EPROTO (not a
+ * master, wrong version, unsealed or truncated memory, or this process has no
+ * descriptors left to receive it), -ENOMEM, -ECONNRESET.
  */
 int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slave **s);
 
@@ -91,9 +92,11 @@ int rmio_slave_arm(struct rmio_slave *s);
  * rmio_slave_shadow_size - ask for a shadow image of that many bytes
  *
  * Rounded up to pages.  Replaces an earlier image and its access map; the old
- * mapping goes away.  0 removes it.  Blocks for the master's answer.  Returns 0, -EFBIG (above
- * RMIO_SHADOW_MAX), -ENOMEM, -ECONNRESET, -ETIMEDOUT (no answer within five seconds), -EBUSY
- * (an earlier call's answer is still due), -EPROTO.
+ * mapping goes away.  0 removes it.  Blocks for the master's answer.  Returns 0,
+ * -EFBIG (above RMIO_SHADOW_MAX, or the VMM's RLIMIT_FSIZE), -ENOMEM, -EMFILE or
+ * -ENFILE (in the VMM), -ECONNRESET, -ETIMEDOUT (no answer within five seconds),
+ * -EAGAIN (the socket is full), -EBUSY (an earlier call's answer is still due),
+ * -EPROTO (the master wrote nonsense).
  */
 int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
 
@@ -105,7 +108,8 @@ int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
  * stays.  Returns 0, -E2BIG (more than RMIO_AREAS_MAX), -EINVAL (an empty
  * area, unknown load, store, flag or size bits, no size where the shadow is
  * used), -EEXIST (areas overlap), -EOVERFLOW (offset + length wraps), -ERANGE
- * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET, -ETIMEDOUT, -EBUSY.
+ * (outside of its range or of the shadow image), -ENOMEM, -ECONNRESET,
+ * -ETIMEDOUT, -EAGAIN, -EBUSY, -EPROTO: as rmio_slave_shadow_size.
  */
 int rmio_slave_shadow_ctrl(struct rmio_slave *s, const struct rmio_area *areas, size_t n);
 

@@ -66,7 +66,8 @@ struct rmio_vm_opts {
 /**
  * rmio_vm_new - make the object that masters and vCPUs of one VM belong to
  *
- * Returns 0, -EINVAL (options), -E2BIG, -ENOMEM, -EMFILE, -EAGAIN (no thread).
+ * Returns 0, -EINVAL (options), -E2BIG, -ENOMEM, -EMFILE, -ENFILE, -EAGAIN (no
+ * thread).
  */
 int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **vm);
 
@@ -87,8 +88,8 @@ int rmio_vm_fd(const struct rmio_vm *vm);
  * @timeout_ms: as for poll(2)
  *
  * For RMIO_VM_MANUAL, from one thread at a time; never from a vCPU thread that
- * may have to wait.  Returns the number of messages served, -EINTR, -EBUSY
- * (the VM has its own control thread).
+ * may have to wait.  Returns the number of messages served, -EINTR, -ENOMEM,
+ * -EBUSY (the VM has its own control thread).
  */
 int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
 
@@ -175,7 +176,8 @@ struct rmio_master_opts {
  * rmio_master_new - create a device (KVM_CREATE_DEVICE, KVM_DEV_TYPE_USER)
  *
  * Returns 0, -EINVAL (ring_slots not a power of two in 2..65536), -E2BIG,
- * -ENOTSUP (back end not there), -ENOMEM, -EMFILE.
+ * -ENOTSUP (back end not there), -ENOMEM, -EMFILE, -ENFILE, -EFBIG (RLIMIT_FSIZE
+ * is below the size of the lanes).
  */
 int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		    struct rmio_master **m);
@@ -195,7 +197,8 @@ void rmio_master_free(struct rmio_master *m);
  *
  * To be passed to rmio_slave_open, here or in another process (SCM_RIGHTS,
  * inheritance; it is close-on-exec).  The caller owns it.  Returns it,
- * -EBUSY (there has been one already), -EMFILE.
+ * -EBUSY (there has been one already), -EMFILE, -ENFILE, -ENOMEM, -ENOSPC (the
+ * user's limit of epoll watches).
  */
 int rmio_master_slave_fd(struct rmio_master *m);
 
