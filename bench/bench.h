@@ -160,7 +160,8 @@ struct bench_machine {
 	bool hypervisor;
 	char kvm[160];			/* empty: usable, else why not */
 	double seconds;			/* asked for per case */
-	unsigned int rounds;
+	unsigned int asked_rounds;
+	unsigned int rounds;		/* made: fewer on a machine that is too busy */
 };
 
 void bench_machine_read(struct bench_machine *m);

@@ -170,8 +170,11 @@ void report_table(const struct bench_machine *m, const struct bench_run *runs, s
 	if (m->cpu_b >= 0)
 		printf(" and %d", m->cpu_b);
 	printf(", %g s a case in %u rounds, clock %s (its reading, %.1f ns, is subtracted)\n\n",
-	       m->seconds, m->rounds, bench_clock.source,
+	       m->seconds, m->asked_rounds, bench_clock.source,
 	       bench_clock.overhead * bench_clock.ps_per_tick / 1000.0);
+	if (m->rounds < m->asked_rounds)
+		printf("the machine is busy: only %u of %u rounds were made\n\n", m->rounds,
+		       m->asked_rounds);
 	printf("%-24s %-9s %-8s %9s %9s %9s %9s %9s %9s %9s %6s  %s\n", "case", "placement", "wait",
 	       "p50 ns", "p90 ns", "p99 ns", "p99.9 ns", "max ns", "ops/s", "CPU ns/op", "exits",
 	       "p50 against");

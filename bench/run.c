@@ -19,10 +19,10 @@
 #include "bench.h"
 
 #define MAX_RUNS 256
-#define DEFAULT_SECONDS 2.5
+#define DEFAULT_SECONDS 2.0
 #define DEFAULT_DEVICES 64
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
-#define MAX_ROUNDS 30
+#define MAX_ROUNDS 20
 #define HANG_SECONDS 30
 
 struct options {
@@ -379,13 +379,29 @@ static void run_slice(struct bench_run *r, uint64_t ns)
 	}
 }
 
-static void run_rounds(const struct options *o, unsigned int rounds)
+static double seconds(void)
 {
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/*
+ * Returns how many rounds were made. On a machine that has no time for set-up they
+ * can take several times as long as they measure; whoever waits for the result is
+ * better served by fewer of them.
+ */
+static unsigned int run_rounds(const struct options *o, unsigned int rounds)
+{
+	double start = seconds(), limit = 15 + 1.6 * o->seconds * nr_runs;
 	uint64_t ns = o->seconds * 1e9 / rounds;
 	unsigned int round;
 	size_t i;
 
 	for (round = 0; round < rounds; round++) {
+		if (round && (seconds() - start) * (round + 1) / round > limit)
+			break;
 		for (i = 0; i < nr_runs; i++) {
 			struct bench_run *r = &runs[round & 1 ? nr_runs - 1 - i : i];
 
@@ -397,6 +413,7 @@ static void run_rounds(const struct options *o, unsigned int rounds)
 	}
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
+	return round;
 }
 
 int main(int argc, char **argv)
@@ -437,8 +454,9 @@ int main(int argc, char **argv)
 	m.rounds = o.seconds >= MAX_ROUNDS * SLICE_SECONDS ? MAX_ROUNDS : o.seconds / SLICE_SECONDS;
 	if (!m.rounds)
 		m.rounds = 1;
+	m.asked_rounds = m.rounds;
 	m.seconds = o.seconds;
-	run_rounds(&o, m.rounds);
+	m.rounds = run_rounds(&o, m.rounds);
 
 	report_table(&m, runs, nr_runs);
 	if (o.json) {
