@@ -78,7 +78,7 @@ struct bench_run {
 	uint64_t ops;
 	uint64_t elapsed_ns;
 	uint64_t cpu_ns;
-	uint64_t extra;			/* ticks to subtract from a sample, beside the clock's own */
+	uint64_t extra; /* ticks to subtract from a sample, beside the clock's own */
 	uint64_t exits;			/* the case counts here, warm-up included */
 	uint64_t user_exits;		/* the same without warm-up */
 	int status;			/* 0, 1 not possible here, -errno failed */
@@ -156,7 +156,7 @@ struct bench_machine {
 	char kernel[200];
 	char cpu[128];
 	int cpus;
-	int cpu_a, cpu_b;		/* the pair that is measured on; cpu_b -1: there is one CPU */
+	int cpu_a, cpu_b; /* the pair that is measured on; cpu_b -1: there is one CPU */
 	bool hypervisor;
 	char kvm[160];			/* empty: usable, else why not */
 	double seconds;			/* asked for per case */

@@ -27,7 +27,8 @@ static bool siblings(int a, int b)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id", cpu[i]);
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/core_id",
+			 cpu[i]);
 		f = fopen(path, "re");
 		if (f) {
 			if (fscanf(f, "%d", &core[i]) != 1)

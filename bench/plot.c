@@ -97,7 +97,8 @@ static void script(FILE *out, const char *file, const struct bench_machine *m,
 		for (i = row = 0; i < n; i++)
 			if (drawn(&runs[i]))
 				fprintf(out, "%.3f %zu\n",
-					hist_percentile(&runs[i].hist, marks[k].percent) / 1e3, row++);
+					hist_percentile(&runs[i].hist, marks[k].percent) / 1e3,
+					row++);
 		fprintf(out, "EOD\n");
 	}
 

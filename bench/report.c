@@ -116,14 +116,17 @@ struct added {
 
 static const struct added added[] = {
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_POLL },
-	{ "rmio.exit.load.device", "socket.load.poll", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_POLL },
-	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_ADAPTIVE },
+	{ "rmio.exit.load.device", "socket.load.poll", "kvm.exit.load", BENCH_CROSS_CPU,
+	  BENCH_POLL },
+	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU,
+	  BENCH_ADAPTIVE },
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_CROSS_CPU, BENCH_SLEEP },
 	{ "rmio.exit.load.device", "socket.load", "kvm.exit.load", BENCH_SAME_CPU, BENCH_SLEEP },
 };
 
 static const struct bench_run *find_run(const char *name, enum bench_placement placement,
-					enum bench_wait wait, const struct bench_run *runs, size_t n)
+					enum bench_wait wait, const struct bench_run *runs,
+					size_t n)
 {
 	size_t i;
 
@@ -250,9 +253,12 @@ static struct json_object *run_json(const struct bench_run *r)
 	json_object_object_add(o, "wait", string_or_null(bench_wait_name(r->wait)));
 	json_object_object_add(o, "samples", latency ? json_object_new_int64(h->count) : NULL);
 	json_object_object_add(o, "mean_ns", latency ? number(hist_mean(h) / 1000.0) : NULL);
-	json_object_object_add(o, "p50_ns", latency ? number(hist_percentile(h, 50) / 1000.0) : NULL);
-	json_object_object_add(o, "p90_ns", latency ? number(hist_percentile(h, 90) / 1000.0) : NULL);
-	json_object_object_add(o, "p99_ns", latency ? number(hist_percentile(h, 99) / 1000.0) : NULL);
+	json_object_object_add(o, "p50_ns",
+			       latency ? number(hist_percentile(h, 50) / 1000.0) : NULL);
+	json_object_object_add(o, "p90_ns",
+			       latency ? number(hist_percentile(h, 90) / 1000.0) : NULL);
+	json_object_object_add(o, "p99_ns",
+			       latency ? number(hist_percentile(h, 99) / 1000.0) : NULL);
 	json_object_object_add(o, "p999_ns",
 			       latency ? number(hist_percentile(h, 99.9) / 1000.0) : NULL);
 	json_object_object_add(o, "max_ns", latency ? number(h->max / 1000.0) : NULL);

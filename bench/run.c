@@ -274,7 +274,8 @@ static int add_case(const struct bench_case *c, const struct options *o,
 	int p, w, err;
 
 	for (p = BENCH_NOWHERE; p <= BENCH_CROSS_CPU; p++) {
-		if (p == BENCH_NOWHERE ? c->placements : !(c->placements & o->placements & BENCH_PLACE(p)))
+		if (p == BENCH_NOWHERE ? c->placements
+				       : !(c->placements & o->placements & BENCH_PLACE(p)))
 			continue;
 		for (w = BENCH_NOWAIT; w <= BENCH_SLEEP; w++) {
 			if (w == BENCH_NOWAIT ? c->waits : !(waits & BENCH_WAIT(w)))
@@ -338,8 +339,9 @@ static void progress(unsigned int round, unsigned int rounds, size_t done, const
 	if (!tty && now.tv_sec - last.tv_sec < 5)
 		return;
 	last = now;
-	fprintf(stderr, "%sround %u of %u, case %zu of %zu: %s%s", tty ? "\r\033[K" : "rmio-bench: ",
-		round + 1, rounds, done + 1, nr_runs, name, tty ? "" : "\n");
+	fprintf(stderr, "%sround %u of %u, case %zu of %zu: %s%s",
+		tty ? "\r\033[K" : "rmio-bench: ", round + 1, rounds, done + 1, nr_runs, name,
+		tty ? "" : "\n");
 }
 
 static const char *volatile current = "";
@@ -408,7 +410,8 @@ static unsigned int run_rounds(const struct options *o, unsigned int rounds)
 			if (r->status || (r->def->flags & BENCH_ONCE && round))
 				continue;
 			progress(round, rounds, i, r->name);
-			run_slice(r, r->def->flags & BENCH_ONCE ? (uint64_t)(o->seconds * 1e9) : ns);
+			run_slice(r,
+				  r->def->flags & BENCH_ONCE ? (uint64_t)(o->seconds * 1e9) : ns);
 		}
 	}
 	if (isatty(STDERR_FILENO))

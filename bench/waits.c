@@ -2,9 +2,9 @@
 /*
  * How late is a sleeping process woken, by each way a device process could sleep?
  *
- * Off the data path: the measurement behind docs/waits.md and the choice in user/wake.c. One process
- * a way, all of them asleep but the one being measured; the ways take turns in short blocks, so that
- * whatever else the machine does falls on all of them alike.
+ * Off the data path: the measurement behind docs/waits.md and the choice in user/wake.c. One
+ * process a way, all of them asleep but the one being measured; the ways take turns in short
+ * blocks, so that whatever else the machine does falls on all of them alike.
  *
  * usage: rmio-waits [--wakes N] [--placement same-cpu|cross-cpu|both]
  */
@@ -466,7 +466,8 @@ int main(int argc, char **argv)
 		} else if (c == 'p' && !strcmp(optarg, "cross-cpu")) {
 			same = false;
 		} else if (c != 'p' || strcmp(optarg, "both")) {
-			fprintf(stderr, "usage: %s [--wakes N] [--placement same-cpu|cross-cpu|both]\n",
+			fprintf(stderr,
+				"usage: %s [--wakes N] [--placement same-cpu|cross-cpu|both]\n",
 				argv[0]);
 			return 2;
 		}

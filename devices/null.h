@@ -19,7 +19,7 @@
 #define NULL_LOADS	0x0018	/* RO, 8 bytes: loads that came to the device, this one included */
 #define NULL_DOORBELL	0x0100	/* WO, 256 bytes: posted stores that do nothing */
 #define NULL_SYNC	0x0200	/* WO, 256 bytes: synchronous stores that do nothing */
-#define NULL_IRQ	0x0300	/* WO, 4 bytes: 1 interrupts (MSI, else the pin rises), 0 pin falls */
+#define NULL_IRQ	0x0300	/* WO, 4 bytes: 1 interrupts (MSI, else pin up), 0 pin down */
 
 /* Answered from the shadow image, all sizes. */
 #define NULL_SHADOW	0x1000	/* 4 KiB; stores are posted, and the device copies them in */

@@ -134,7 +134,8 @@ static void wrong_options(void)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		status = bench(bad[i]);
 		if (status != 2)
-			ktap_diag("%s %s: exit status %d", bad[i][0], bad[i][1] ? bad[i][1] : "", status);
+			ktap_diag("%s %s: exit status %d", bad[i][0], bad[i][1] ? bad[i][1] : "",
+				  status);
 		T_EQ(status, 2);
 	}
 }

@@ -167,7 +167,7 @@ static void library_device(int sock, void *arg)
 	_exit(3);
 }
 
-/* -- the VM ---------------------------------------------------------------------------------------- */
+/* -- the VM ------------------------------------------------------------------------------------ */
 
 struct rig {
 	struct pair p;
@@ -244,7 +244,7 @@ static void wait_state(struct rmio_master *m, enum rmio_state state)
 		usleep(200);
 }
 
-/* -- killed at each step ------------------------------------------------------------------------------ */
+/* -- killed at each step ----------------------------------------------------------------------- */
 
 static void *kill_when_reached(void *arg)
 {
@@ -392,7 +392,7 @@ static void posted_manual(void)
 	each(die_in_posted_store, RMIO_VM_MANUAL);
 }
 
-/* -- killed with vCPUs waiting for everything there is to wait for ----------------------------------- */
+/* -- killed with vCPUs waiting for everything there is to wait for ----------------------------- */
 
 struct waiter {
 	struct rig *g;
@@ -479,7 +479,7 @@ static void waiters_manual(void)
 		die_with_waiters(policies[i], RMIO_VM_MANUAL);
 }
 
-/* -- stopped, and slow --------------------------------------------------------------------------------- */
+/* -- stopped, and slow ------------------------------------------------------------------------- */
 
 static void stop_process(struct devproc *d)
 {
@@ -577,7 +577,7 @@ static void slow(void)
 	rig_exit(&g);
 }
 
-/* -- the clock, and a slave that comes too late ---------------------------------------------------------- */
+/* -- the clock, and a slave that comes too late ------------------------------------------------ */
 
 /* A VM that is paused for longer than the timeout, in the middle of an access. */
 static void paused_vm(void)

@@ -299,7 +299,7 @@ static void new_map(struct rmio_dev *dev)
 {
 	static const struct rmio_area areas[] = {
 		spy_areas[2],
-		{ .offset = 0x3000, .length = 0x10, .sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW },
+		{ .offset = 0x3000, .length = 16, .sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW },
 	};
 	static const struct rmio_area bad = { .offset = BAR, .length = 1 };
 
@@ -345,8 +345,13 @@ static void silent(bool rings)
 	memset(&r, 0, sizeof(r));
 	{
 		struct rmio_dev_desc desc = {
-			.sz = sizeof(desc), .ops = &silent_ops, .ranges = spy_ranges, .nr_ranges = 2,
-			.areas = spy_areas, .nr_areas = 2, .shadow_size = 0x2000,
+			.sz = sizeof(desc),
+			.ops = &silent_ops,
+			.ranges = spy_ranges,
+			.nr_ranges = 2,
+			.areas = spy_areas,
+			.nr_areas = 2,
+			.shadow_size = 0x2000,
 		};
 		int p[2];
 
@@ -382,7 +387,7 @@ static void silent_socket(void)
 	silent(false);
 }
 
-/* -- DMA, reset ------------------------------------------------------------------------------------ */
+/* -- DMA, reset -------------------------------------------------------------------------------- */
 
 static int dma_result[8];
 static void *dma_ptr[4];
@@ -411,7 +416,8 @@ static void dma_calls(void)
 	T_EQ(ftruncate(fd, 0x2000), 0);
 	T_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	T_REQUIRE(spy_new(&r, &s, &spy_ops, true, 0xffffff));
-	T_EQ(rmio_client_dma_map(r.client, 0x100000, 0x1000, fd, 0x1000, PROT_READ | PROT_WRITE), 0);
+	T_EQ(rmio_client_dma_map(r.client, 0x100000, 0x1000, fd, 0x1000, PROT_READ | PROT_WRITE),
+	     0);
 	T_EQ(s.mapped, 1);
 	T_EQ(s.iova, 0x100000);
 	T_EQ(s.size, 0x1000);

@@ -146,7 +146,7 @@ static void limits(void)
 	rmio_dma_drop(&d);
 }
 
-/* -- copies ------------------------------------------------------------------------------------- */
+/* -- copies ------------------------------------------------------------------------------------ */
 
 static void copies(enum kind kind, size_t page)
 {
@@ -234,7 +234,7 @@ static void copies_huge(void)
 	copies(HUGE, 2 << 20);
 }
 
-/* -- files that change ------------------------------------------------------------------------------ */
+/* -- files that change ------------------------------------------------------------------------- */
 
 static void truncated(enum kind kind, size_t page)
 {

@@ -211,12 +211,15 @@ static void messages(struct evil *e)
 	/* Most get past the first check, one part wrong. */
 	if (dice % 16)
 		*h = (struct rmio_chan_hdr){
-			.magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION,
-			.type = (uint16_t)(dice >> 8) % 6, .answer = dice >> 16 & 1 && dice >> 17 & 1,
-			.value = dice >> 20 & 1 ? len / sizeof(struct rmio_area) :
-				 nasty(e, e->cons[0].down),
+			.magic = RMIO_ABI_MAGIC,
+			.version = RMIO_ABI_VERSION,
+			.type = (uint16_t)(dice >> 8) % 6,
+			.answer = dice >> 16 & 1 && dice >> 17 & 1,
+			.value = dice >> 20 & 1 ? len / sizeof(struct rmio_area)
+						: nasty(e, e->cons[0].down),
 		};
-	send_raw(e->r.chan, buf, dice % 16 == 1 ? 0 : len, dice % 32 == 2 ? 1 + dice / 32 % 200 : 0);
+	send_raw(e->r.chan, buf, dice % 16 == 1 ? 0 : len,
+		 dice % 32 == 2 ? 1 + dice / 32 % 200 : 0);
 }
 
 static void take_answers(struct evil *e)
@@ -377,7 +380,7 @@ static void good_device(int sock, void *arg)
 	}
 }
 
-/* -- the VM -------------------------------------------------------------------------------------- */
+/* -- the VM ------------------------------------------------------------------------------------ */
 
 struct vcpu {
 	struct world *w;
@@ -503,7 +506,8 @@ static void one_life(struct world *w, uint64_t *seed, long long ms)
 static bool set_up(struct world *w)
 {
 	static const uint32_t policy[LANES] = {
-		RMIO_WAIT_SLEEP, RMIO_WAIT_ADAPTIVE, RMIO_WAIT_POLL, RMIO_WAIT_SLEEP, RMIO_WAIT_SLEEP,
+		RMIO_WAIT_SLEEP, RMIO_WAIT_ADAPTIVE, RMIO_WAIT_POLL,
+		RMIO_WAIT_SLEEP, RMIO_WAIT_SLEEP,
 	};
 	struct rmio_vm_opts vo = {
 		.sz = sizeof(vo), .max_vcpus = LANES, .dead = on_dead, .arg = w,
@@ -560,7 +564,8 @@ static void garbage(void)
 	T_REQUIRE(T_OK(w));
 	T_REQUIRE(set_up(w));
 	for (i = 0; i < VCPUS; i++)
-		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]), 0));
+		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]),
+			       0));
 	end = ktap_now_ms() + seconds() * 1000;
 	/* Each end must have come: on a busy machine that may take longer. */
 	while ((ktap_now_ms() < end || (!all_ends(w) && ktap_now_ms() < end + 60000)) &&

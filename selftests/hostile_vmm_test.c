@@ -100,7 +100,7 @@ static void send_hello(struct vmm *v, const int *fds, size_t nfds)
 	rmio_chan_send(v->chan[0], &h, NULL, 0, fds, nfds);
 }
 
-/* -- what is checked at the door ------------------------------------------------------------------ */
+/* -- what is checked at the door --------------------------------------------------------------- */
 
 static int open_slave(struct vmm *v)
 {
@@ -253,7 +253,7 @@ static void wrong_indices(void)
 	}
 }
 
-/* -- garbage while the device serves ------------------------------------------------------------------- */
+/* -- garbage while the device serves ----------------------------------------------------------- */
 
 enum attack { SLOTS, HEADER, LANE_WORDS, UP_WORDS, ANYWHERE, MESSAGES, ANSWERS, ATTACKS };
 
@@ -439,7 +439,7 @@ static void hostile_vmm(int sock, void *arg)
 	}
 }
 
-/* -- the plain slave ------------------------------------------------------------------------------------- */
+/* -- the plain slave --------------------------------------------------------------------------- */
 
 struct seen {
 	unsigned long requests, questions, refused, closed;
@@ -504,7 +504,8 @@ static void plain_slave(int fd, struct seen *seen)
 		if (!err && event == RMIO_SLAVE_SHADOW_SIZE)
 			seen->questions++;
 		/* And again, as long as it answers. */
-		if (!err && event == RMIO_SLAVE_SHADOW_CTRL && !rmio_slave_shadow_size_begin(s, IMAGE))
+		if (!err && event == RMIO_SLAVE_SHADOW_CTRL &&
+		    !rmio_slave_shadow_size_begin(s, IMAGE))
 			rmio_slave_shadow_ctrl_begin(s, &area, 1);
 		seen->refused += err == -EPROTO;
 	} while ((!err || err == -EAGAIN) && serve_some(s, seen));
@@ -516,7 +517,7 @@ static void plain_slave(int fd, struct seen *seen)
 	munmap(place, 2 * IMAGE);
 }
 
-/* -- a device on its loop ------------------------------------------------------------------------------------ */
+/* -- a device on its loop ---------------------------------------------------------------------- */
 
 static uint64_t dev_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
 {
@@ -593,10 +594,11 @@ static void garbage(void)
 		else
 			plain_slave(fd, &plain);
 	}
-	ktap_diag("seed 0x%llx: %u lives; plain: %lu requests, %lu images, %lu refused, %lu closed; "
-		  "on the loop: %lu requests, %lu closed", (unsigned long long)SEED, lives,
-		  plain.requests, plain.questions, plain.refused, plain.closed, looped.requests,
-		  looped.closed);
+	ktap_diag(
+		"seed 0x%llx: %u lives; plain: %lu requests, %lu images, %lu refused, %lu closed; "
+		"on the loop: %lu requests, %lu closed",
+		(unsigned long long)SEED, lives, plain.requests, plain.questions, plain.refused,
+		plain.closed, looped.requests, looped.closed);
 	T_GT(plain.requests, 0);
 	T_GT(plain.questions, 0);
 	T_GT(plain.refused, 0);

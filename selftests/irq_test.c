@@ -285,7 +285,7 @@ static void resample(void)
 	bench_free(&b);
 }
 
-/* -- messages ------------------------------------------------------------------------------------ */
+/* -- messages ---------------------------------------------------------------------------------- */
 
 static void messages(void)
 {
@@ -345,7 +345,7 @@ static void burst(void)
 	bench_free(&b);
 }
 
-/* -- a peer that means harm ------------------------------------------------------------------------- */
+/* -- a peer that means harm -------------------------------------------------------------------- */
 
 /* Counters at their limit, blocking, with the flag cleared again: the loop goes on. */
 static void stuck(void)

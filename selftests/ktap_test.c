@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * ktap_test.c - the harness itself: that what should fail a test does, and what should not does not.
+ * ktap_test.c - the harness itself: what should fail a test does, and what should not does not.
  * Beside the data path. The program runs itself with --inner as the subject.
  */
 #include <pthread.h>

@@ -439,7 +439,7 @@ static void flood(void)
 	vm1_free(&v);
 }
 
-/* -- going away ---------------------------------------------------------------------------------- */
+/* -- going away -------------------------------------------------------------------------------- */
 
 /* Masters end one by one in mid-traffic; the others do not notice. */
 static void leave(void)

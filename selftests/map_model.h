@@ -56,7 +56,8 @@ static inline struct model_byte model_at(const struct rmio_area *areas, size_t n
 	for (size_t i = 0; i < n; i++) {
 		const struct rmio_area *a = &areas[i];
 
-		if (a->range_id != range_id || offset < a->offset || offset - a->offset >= a->length)
+		if (a->range_id != range_id || offset < a->offset ||
+		    offset - a->offset >= a->length)
 			continue;
 		b.covered = true;
 		b.load = a->load;
@@ -149,12 +150,12 @@ static inline bool model_compare(const struct rmio_map *map, const struct rmio_a
 			       got.verdict, got.relaxed, (unsigned long long)got.shadow_offset,
 			       want.verdict, want.relaxed, (unsigned long long)want.shadow_offset);
 			for (size_t i = 0; i < n && n <= 64; i++)
-				ktap_diag("  area %zu: range %u 0x%llx+0x%llx shadow 0x%llx sizes %x load %u store %u flags %x",
-					  i, areas[i].range_id, (unsigned long long)areas[i].offset,
-					  (unsigned long long)areas[i].length,
-					  (unsigned long long)areas[i].shadow_offset,
-					  areas[i].sizes, areas[i].load, areas[i].store,
-					  areas[i].flags);
+				ktap_diag(
+					"  area %zu: range %u 0x%llx+0x%llx shadow 0x%llx sizes %x load %u store %u flags %x",
+					i, areas[i].range_id, (unsigned long long)areas[i].offset,
+					(unsigned long long)areas[i].length,
+					(unsigned long long)areas[i].shadow_offset, areas[i].sizes,
+					areas[i].load, areas[i].store, areas[i].flags);
 			return false;
 		}
 	}

@@ -485,7 +485,8 @@ static void shadow(void)
 	T_EQ(rmio_vcpu_load(p.vcpu[3], RMIO_BUS_MEM, PAIR_ADDR + 0x200, 8, &v), -EINTR);
 	T_EQ(rmio_slave_read(p.slave, r, 8), 1);
 	T_EQ(r[0].len, 8);
-	T_EQ(rmio_slave_write(p.slave, &(struct rmio_reply){ .seq = 1, .vcpu = 3, .data = 9 }, 1), 1);
+	T_EQ(rmio_slave_write(p.slave, &(struct rmio_reply){ .seq = 1, .vcpu = 3, .data = 9 }, 1),
+	     1);
 	T_EQ(rmio_vcpu_load(p.vcpu[3], RMIO_BUS_MEM, PAIR_ADDR + 0x200, 8, &v), 0);
 	T_EQ(v, 9);
 	T_EQ(rmio_master_counters(p.master, -1, &c), 0);

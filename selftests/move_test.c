@@ -154,7 +154,8 @@ static void touch_hot(struct vcpu *c)
 	if (err == -EOPNOTSUPP) {
 		c->nobody++;
 		if (!was_there(w, from, to, 0))
-			T_FAIL("nobody answered, but there was a device, changes %u to %u", from, to);
+			T_FAIL("nobody answered, but there was a device, changes %u to %u", from,
+			       to);
 		return;
 	}
 	T_EQ(err, 0);
@@ -178,7 +179,8 @@ static void touch_churn(struct vcpu *c)
 	c->churned++;
 	if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
 		T_EQ(err, 0);
-	if (!err && v && v != UINT64_MAX && ((v & 0xffff) != 8 || v >> 16 < first || v >> 16 > last))
+	if (!err && v && v != UINT64_MAX &&
+	    ((v & 0xffff) != 8 || v >> 16 < first || v >> 16 > last))
 		T_FAIL("0x%llx, masters %llu to %llu", (unsigned long long)v,
 		       (unsigned long long)first, (unsigned long long)last);
 }
@@ -325,7 +327,7 @@ static void *churn(void *arg)
 	return NULL;
 }
 
-/* -- interruptions ------------------------------------------------------------------------------ */
+/* -- interruptions ----------------------------------------------------------------------------- */
 
 static void on_signal(int sig)
 {
@@ -351,7 +353,7 @@ static void *kicker(void *arg)
 	return NULL;
 }
 
-/* -- all of it ------------------------------------------------------------------------------------ */
+/* -- all of it --------------------------------------------------------------------------------- */
 
 static void on_dead(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason)
 {
@@ -399,9 +401,10 @@ static void settle(struct world *w)
 		interrupted += w->vcpu[i].interrupted;
 	}
 	T_EQ(atomic_load(&w->dev[1].stores) + atomic_load(&w->dev[2].stores), stores);
-	ktap_diag("%lu loads, %lu stores, %lu unanswered, %lu of passing devices, %lu interruptions, "
-		  "%lu deaths", loads, stores, nobody, churned, interrupted,
-		  atomic_load(&w->deaths));
+	ktap_diag(
+		"%lu loads, %lu stores, %lu unanswered, %lu of passing devices, %lu interruptions, "
+		"%lu deaths",
+		loads, stores, nobody, churned, interrupted, atomic_load(&w->deaths));
 	T_GT(loads, 0);
 	T_GT(stores, 0);
 	T_GT(nobody, 0);
@@ -434,7 +437,8 @@ static void everything_moves(void)
 		T_REQUIRE(renew(c));
 	}
 	for (i = 0; i < VCPUS; i++)
-		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]), 0));
+		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]),
+			       0));
 	T_REQUIRE(T_EQ(pthread_create(&t[0], NULL, mover, w), 0));
 	T_REQUIRE(T_EQ(pthread_create(&t[1], NULL, churn, w), 0));
 	T_REQUIRE(T_EQ(pthread_create(&t[2], NULL, kicker, w), 0));

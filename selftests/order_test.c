@@ -261,7 +261,7 @@ static void *vcpu_thread(void *arg)
 	return NULL;
 }
 
-/* -- all of it ----------------------------------------------------------------------------------- */
+/* -- all of it --------------------------------------------------------------------------------- */
 
 static bool set_up(struct world *w, const struct rmio_wait_opts *wait)
 {
@@ -338,7 +338,8 @@ static void run(uint32_t vcpus, uint32_t slots, uint32_t policy, uint32_t placem
 	T_REQUIRE(set_up_device(w, &wait));
 	T_REQUIRE(T_EQ(pthread_create(&dev, NULL, device, w), 0));
 	for (i = 0; i < vcpus; i++)
-		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]), 0));
+		T_REQUIRE(T_EQ(pthread_create(&w->vcpu[i].thread, NULL, vcpu_thread, &w->vcpu[i]),
+			       0));
 	for (i = 0; i < vcpus; i++) {
 		pthread_join(w->vcpu[i].thread, NULL);
 		T_EQ(load(&w->vcpu[i], 0, POSTED, COUNT), w->vcpu[i].stores);
@@ -347,10 +348,12 @@ static void run(uint32_t vcpus, uint32_t slots, uint32_t policy, uint32_t placem
 	T_EQ(rmio_master_counters(w->m, -1, &c), 0);
 	T_EQ(c.posted + c.sync, stores);
 	T_EQ(c.ones + c.discarded + c.timeouts + c.refused_size, 0);
-	ktap_diag("ring %u: %lu stores, %llu loads, %llu from the shadow, held back %llu, full %llu, "
-		  "slept %llu", slots, (unsigned long)stores, (unsigned long long)c.loads,
-		  (unsigned long long)c.shadow, (unsigned long long)c.ordered,
-		  (unsigned long long)c.full, (unsigned long long)c.slept);
+	ktap_diag(
+		"ring %u: %lu stores, %llu loads, %llu from the shadow, held back %llu, full %llu, "
+		"slept %llu",
+		slots, (unsigned long)stores, (unsigned long long)c.loads,
+		(unsigned long long)c.shadow, (unsigned long long)c.ordered,
+		(unsigned long long)c.full, (unsigned long long)c.slept);
 	T_GT(c.ordered, 0);
 	atomic_store(&w->stop, true);
 	pthread_join(dev, NULL);

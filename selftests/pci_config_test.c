@@ -247,7 +247,9 @@ static void bad_ranges(void)
 static void bad_descriptions(void)
 {
 	static const struct rmio_area outside = { .offset = 0xfffff, .length = 2 };
-	static const struct rmio_area no_image = { .length = 4, .load = RMIO_LOAD_SHADOW, .sizes = 4 };
+	static const struct rmio_area no_image = { .length = 4,
+						   .load = RMIO_LOAD_SHADOW,
+						   .sizes = 4 };
 	static const struct rmio_area nowhere = { .length = 4, .range_id = 3 };
 	struct rmio_dev_desc d = { .msi = 3 };
 

@@ -134,7 +134,8 @@ static void one_at_a_time(void)
 	T_REQUIRE(w.c);
 	T_EQ(read32(w.c, EDU_LIVE), 0);
 	T_EQ(read32(w.c, EDU_IRQ_STATUS), 0);
-	T_EQ(rmio_client_region_read(w.c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &config, 4), 0);
+	T_EQ(rmio_client_region_read(w.c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &config, 4),
+	     0);
 	T_EQ(config, PCI_STATUS_CAP_LIST << 16);
 	rmio_client_free(w.c);
 	dev_thread_stop(&d);
@@ -290,12 +291,14 @@ static void victim(unsigned int seed)
 			break;
 		case 5:
 			v = PCI_COMMAND_MASTER;
-			rmio_client_region_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &v, 2);
+			rmio_client_region_write(c, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND, &v,
+						 2);
 			break;
 		case 6:
 			if (!opts.vm)
 				break;
-			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_DMA_SRC, 8, rand() % 0x10000);
+			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_DMA_SRC, 8,
+					rand() % 0x10000);
 			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_DMA_DST, 8, EDU_BUF);
 			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_DMA_COUNT, 8, 4096);
 			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_DMA_CMD, 8, 5);
@@ -303,7 +306,8 @@ static void victim(unsigned int seed)
 		default:
 			if (!opts.vm)
 				break;
-			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_FACTORIAL, 4, rand() % 50);
+			rmio_vcpu_store(vcpu, RMIO_BUS_MEM, RIG_BAR0 + EDU_FACTORIAL, 4,
+					rand() % 50);
 			rmio_vcpu_load(vcpu, RMIO_BUS_MEM, RIG_BAR0 + (rand() % 0x100), 4, &v);
 		}
 	}
@@ -417,7 +421,7 @@ static void rings_given_up(void)
 	rig_free(&r);
 }
 
-/* -- rmio dev ----------------------------------------------------------------------------------------- */
+/* -- rmio dev ---------------------------------------------------------------------------------- */
 
 /* Run it in a process; its first line of output is in @line. */
 static pid_t run_dev(char **argv, char *line, size_t len, int inherit)
@@ -509,26 +513,39 @@ static void command_errors(void)
 		const char *says;
 	} tries[] = {
 		{ { "dev" }, 2, "rmio dev: no device; give --socket PATH DEVICE" },
-		{ { "dev", "edu" }, 2, "rmio dev: a device without --socket or --fd before it: edu" },
+		{ { "dev", "edu" },
+		  2,
+		  "rmio dev: a device without --socket or --fd before it: edu" },
 		{ { "dev", "--socket", path }, 2, "rmio dev: no device after --socket" },
-		{ { "dev", "--socket", path, "--fd", "1", "edu" }, 2,
+		{ { "dev", "--socket", path, "--fd", "1", "edu" },
+		  2,
 		  "rmio dev: a device must follow --socket" },
 		{ { "dev", "--fd", "77", "edu" }, 2, "rmio dev: --fd: not an open descriptor: 77" },
 		{ { "dev", "--fd", "x", "edu" }, 2, "rmio dev: --fd: not an open descriptor: x" },
-		{ { "dev", "--wait", "long", "--socket", path, "edu" }, 2,
+		{ { "dev", "--wait", "long", "--socket", path, "edu" },
+		  2,
 		  "rmio dev: --wait: adaptive, poll or sleep, not long" },
-		{ { "dev", "--cpu-share", "0", "--socket", path, "edu" }, 2,
+		{ { "dev", "--cpu-share", "0", "--socket", path, "edu" },
+		  2,
 		  "rmio dev: --cpu-share: 1 to 100, not 0" },
-		{ { "dev", "--socket", path, "nosuch" }, 1,
+		{ { "dev", "--socket", path, "nosuch" },
+		  1,
 		  "rmio dev: nosuch: no device called \"nosuch\"" },
-		{ { "dev", "--socket", path, "edu,speed=1" }, 1,
+		{ { "dev", "--socket", path, "edu,speed=1" },
+		  1,
 		  "rmio dev: edu,speed=1: bad option \"speed=1\"" },
-		{ { "dev", "--socket", path, "edu,delay_us=" }, 1,
+		{ { "dev", "--socket", path, "edu,delay_us=" },
+		  1,
 		  "rmio dev: edu,delay_us=: bad option \"delay_us=\"" },
-		{ { "dev", "--socket", "/proc/no/where", "edu" }, 1,
+		{ { "dev", "--socket", "/proc/no/where", "edu" },
+		  1,
 		  "rmio dev: /proc/no/where: No such file or directory" },
-		{ { "dev", "--fd", "1", "edu" }, 1, "rmio dev: descriptor 1: Socket operation on non-socket" },
-		{ { "dev", "list" }, 0, "  edu      QEMU's educational device: factorials, interrupts, DMA" },
+		{ { "dev", "--fd", "1", "edu" },
+		  1,
+		  "rmio dev: descriptor 1: Socket operation on non-socket" },
+		{ { "dev", "list" },
+		  0,
+		  "  edu      QEMU's educational device: factorials, interrupts, DMA" },
 	};
 	char line[300];
 	size_t i;

@@ -72,7 +72,8 @@ static void every_put(void)
 /* The first and last bytes of the image: the quadwords around them are the image's own. */
 static void edges(void)
 {
-	unsigned char *room = mmap(NULL, 3 * RMIO_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *room =
+		mmap(NULL, 3 * RMIO_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	unsigned char *p = room + RMIO_PAGE;
 
 	T_REQUIRE(T_OK(room != MAP_FAILED));

@@ -58,7 +58,8 @@ static void peer_run(int fd, int sock)
 
 	word = mmap(NULL, WORDS * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (word == MAP_FAILED ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ||
+	    fcntl(fd, F_ADD_SEALS,
+		  F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ||
 	    write(sock, "r", 1) != 1)
 		_exit(1);
 	while (read(sock, &o, sizeof(o)) == sizeof(o)) {
@@ -303,7 +304,7 @@ static void shared_word_armed_before_threads(void)
 	}
 }
 
-/* Why the bell is not a private word: see docs/waits.md. Whether it is lost depends on the kernel. */
+/* Why the bell is not a private word: docs/waits.md. Whether it is lost depends on the kernel. */
 static void private_word_armed_before_threads(void)
 {
 	static uint32_t word;
@@ -417,7 +418,7 @@ static void cancel(void)
 	T_EQ(peer_found(&p), 0);
 }
 
-/* A device process that is killed in its sleep leaves nothing that a later wake would be spent on. */
+/* A device process killed in its sleep leaves nothing that a later wake would be spent on. */
 static void killed_waiter(void)
 {
 	struct io_uring ring;

@@ -219,8 +219,9 @@ static void add_fds(struct stream *s, size_t at, const struct rig_sample *sample
 	s->fds[s->n_fds].at = at;
 	s->fds[s->n_fds].n = n;
 	for (int i = 0; i < n; i++)
-		s->fds[s->n_fds].fds[i] =
-			chance(5) ? kinds[rnd(KINDS)] : sample && sample->cmd == VU_DMA_MAP ? kinds[2] : kinds[0];
+		s->fds[s->n_fds].fds[i] = chance(5)				? kinds[rnd(KINDS)]
+					  : sample && sample->cmd == VU_DMA_MAP ? kinds[2]
+										: kinds[0];
 	s->n_fds++;
 	seen.with_fds++;
 }
@@ -385,10 +386,11 @@ static void damaged_streams(void)
 		if (ktap_failed())
 			ktap_diag("in stream %ld", i);
 	}
-	ktap_diag("%lu streams, %lu messages (%lu with descriptors), %lu replies, %lu of them errors; "
-		  "ended by the peer %lu, by nonsense %lu, by a full queue %lu",
-		  seen.streams, seen.messages, seen.with_fds, seen.replies, seen.refusals,
-		  seen.ends[0], seen.ends[1], seen.ends[2]);
+	ktap_diag(
+		"%lu streams, %lu messages (%lu with descriptors), %lu replies, %lu of them errors; "
+		"ended by the peer %lu, by nonsense %lu, by a full queue %lu",
+		seen.streams, seen.messages, seen.with_fds, seen.replies, seen.refusals,
+		seen.ends[0], seen.ends[1], seen.ends[2]);
 	ktap_diag("read %lu write %lu map %lu unmap %lu set_irqs %lu reset %lu attach %lu",
 		  seen.ops[RIG_READ], seen.ops[RIG_WRITE], seen.ops[RIG_MAP], seen.ops[RIG_UNMAP],
 		  seen.ops[RIG_SET_IRQS], seen.ops[RIG_RESET], seen.ops[RIG_ATTACH]);
@@ -550,7 +552,8 @@ static void damaged_replies(void)
 			gone += rc == -ECONNRESET;
 			refused += rc && rc != -ETIMEDOUT && rc != -EPROTO && rc != -ECONNRESET;
 			/* for good, unless a reply said so: then it may be either */
-			if (rc == -EPROTO && any_call(c) == -ECONNRESET && any_call(c) == -ECONNRESET)
+			if (rc == -EPROTO && any_call(c) == -ECONNRESET &&
+			    any_call(c) == -ECONNRESET)
 				break;
 		}
 		if (!err)
@@ -563,9 +566,10 @@ static void damaged_replies(void)
 			ktap_diag("in round %ld", i);
 	}
 	rmio_vm_free(vm);
-	ktap_diag("%ld connections, %lu damaged replies: %lu calls good, %lu refused, %lu nonsense, "
-		  "%lu timed out, %lu on a lost connection", i, damaged, good, refused, protocol,
-		  timeouts, gone);
+	ktap_diag(
+		"%ld connections, %lu damaged replies: %lu calls good, %lu refused, %lu nonsense, "
+		"%lu timed out, %lu on a lost connection",
+		i, damaged, good, refused, protocol, timeouts, gone);
 	T_GT(damaged, 0);
 	T_GT(good, 0);
 	T_GT(refused, 0);

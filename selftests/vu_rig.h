@@ -62,7 +62,9 @@ static inline int rig_region_info(void *arg, uint32_t index, uint64_t *size, uin
 
 static inline int rig_irq_info(void *arg, uint32_t index, uint32_t *flags, uint32_t *count)
 {
-	*count = index == VFIO_PCI_INTX_IRQ_INDEX ? 1 : index == VFIO_PCI_MSI_IRQ_INDEX ? RIG_MSI : 0;
+	*count = index == VFIO_PCI_INTX_IRQ_INDEX  ? 1
+		 : index == VFIO_PCI_MSI_IRQ_INDEX ? RIG_MSI
+						   : 0;
 	*flags = *count ? VFIO_IRQ_INFO_EVENTFD : 0;
 	return 0;
 }

@@ -47,7 +47,8 @@ static void good(void)
 			T_MEMEQ(reply, &s->unmap, 24);
 			break;
 		case 2:
-			T_MEMEQ(reply, &((struct vu_device_info){ 16, 3, RIG_REGIONS, RIG_IRQS }), 16);
+			T_MEMEQ(reply, &((struct vu_device_info){ 16, 3, RIG_REGIONS, RIG_IRQS }),
+				16);
 			break;
 		case 3:
 			T_MEMEQ(reply, &((struct vu_region_info){ 32, 3, 7, 0, 256, 0 }), 32);
@@ -170,7 +171,8 @@ static void ops_errors(void)
 				continue;
 			r.result = cases[c].returns;
 			rig_fds(s, fds);
-			rig_call(&r, s->cmd, &s->map, s->len, fds, s->nfds, cases[c].reply, NULL, 0);
+			rig_call(&r, s->cmd, &s->map, s->len, fds, s->nfds, cases[c].reply, NULL,
+				 0);
 			rig_close_fds(fds, s->nfds);
 			T_EQ(r.op, s->op);
 		}

@@ -7,8 +7,9 @@
  *	 producer thread 0 --- lane 0 ------------ one thread that sleeps
  *	 producer thread 1 --- lane 1 ---/         whenever its rings are empty
  *
- * Nobody has a timeout. A producer waits after each load, and lets the device fall asleep before it;
- * random delays of less than a microsecond bring a publication close to its peer's way to sleep.
+ * Nobody has a timeout. A producer waits after each load, and lets the device fall asleep before
+ * it; random delays of less than a microsecond bring a publication close to its peer's way to
+ * sleep.
  */
 #include "ktap.h"
 
@@ -366,7 +367,7 @@ static bool push(struct producer *p, uint8_t op, uint16_t range_id)
 	return true;
 }
 
-/* Watch the device become idle without sleeping oneself, so that what follows meets it at the door. */
+/* Watch the device become idle without sleeping, so that what follows meets it at the door. */
 static void let_it_drain(struct producer *p)
 {
 	uint64_t end = rmio_now_ns() + 200000;
@@ -539,7 +540,8 @@ static void kicks(void)
 	pthread_t thread;
 
 	T_REQUIRE(world_init(&w));
-	T_EQ(rmio_prod_init(&k.prod, (char *)w.down + RMIO_PAGE, (char *)w.up + RMIO_PAGE, SLOTS, 0),
+	T_EQ(rmio_prod_init(&k.prod, (char *)w.down + RMIO_PAGE, (char *)w.up + RMIO_PAGE, SLOTS,
+			    0),
 	     0);
 	pin(w.cross);
 	T_EQ(pthread_create(&thread, NULL, kicked_run, &k), 0);

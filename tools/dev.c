@@ -144,7 +144,8 @@ static const struct option options[] = {
 static int place(struct dev_cmd *c, const char *path, int fd)
 {
 	if (c->nr && !c->groups[c->nr - 1].spec)
-		return usage("a device must follow", c->groups[c->nr - 1].path ? "--socket" : "--fd");
+		return usage("a device must follow",
+			     c->groups[c->nr - 1].path ? "--socket" : "--fd");
 	c->groups[c->nr++] = (struct group){ .path = path, .fd = fd };
 	return 0;
 }
@@ -167,9 +168,11 @@ static int parse_one(struct dev_cmd *c, int opt)
 			return usage("--fd: not an open descriptor:", optarg);
 		return place(c, NULL, (int)n);
 	case OPT_WAIT:
-		return set_wait(w, optarg) ? usage("--wait: adaptive, poll or sleep, not", optarg) : 0;
+		return set_wait(w, optarg) ? usage("--wait: adaptive, poll or sleep, not", optarg)
+					   : 0;
 	case OPT_PLACEMENT:
-		return set_placement(w, optarg) ? usage("--placement: any or same-cpu, not", optarg) : 0;
+		return set_placement(w, optarg) ? usage("--placement: any or same-cpu, not", optarg)
+						: 0;
 	case OPT_SHARE:
 		if (number(optarg, 100, &n) || !n)
 			return usage("--cpu-share: 1 to 100, not", optarg);
@@ -204,7 +207,8 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 	if (!c->nr || optind < argc)
 		return usage("no device; give --socket PATH DEVICE", NULL) + 1;
 	if (!c->groups[c->nr - 1].spec)
-		return usage("no device after", c->groups[c->nr - 1].path ? "--socket" : "--fd") + 1;
+		return usage("no device after", c->groups[c->nr - 1].path ? "--socket" : "--fd") +
+		       1;
 	return 0;
 }
 
@@ -217,7 +221,8 @@ static int serve_fd(struct group *g)
 
 	if (getsockopt(g->fd, SOL_SOCKET, SO_TYPE, &type, &len))
 		return -errno;
-	return type == SOCK_SEQPACKET ? rmio_dev_slave(g->dev, g->fd) : rmio_dev_serve(g->dev, g->fd);
+	return type == SOCK_SEQPACKET ? rmio_dev_slave(g->dev, g->fd)
+				      : rmio_dev_serve(g->dev, g->fd);
 }
 
 static int start_group(struct rmio_loop *loop, struct group *g)

@@ -150,7 +150,7 @@ static int await_reply(struct rmio_client *c, uint16_t id, uint16_t cmd)
 			if (err)
 				return err < 0 ? err : 0;
 			vu_conn_done(&c->conn);
-			/* A device that talks and talks gets no more time than one that is silent. */
+			/* One that talks and talks gets no more time than a silent one. */
 			if (now_ns() < deadline)
 				continue;
 		} else if (err != -EAGAIN) {
@@ -180,7 +180,8 @@ static int transact(struct rmio_client *c, const struct request *q)
 	do
 		h.id = ++c->id;
 	while (forget_late(c, h.id));
-	err = vu_conn_send(&c->conn, h, q->head, q->head_len, q->data, q->data_len, q->fds, q->nfds);
+	err = vu_conn_send(&c->conn, h, q->head, q->head_len, q->data, q->data_len, q->fds,
+			   q->nfds);
 	if (err == -EBADF || err == -EMFILE || err == -ETOOMANYREFS)
 		return err;	/* nothing was sent */
 	if (err == -ENOBUFS)

@@ -114,7 +114,7 @@ static int op_irq_info(void *arg, uint32_t index, uint32_t *flags, uint32_t *cou
 	return rmio_irqs_info(&dev->irqs, index, flags, count);
 }
 
-/* How much of @left at @off is one access: 1, 2, 4, 8 bytes as they are, else cut as a bus would. */
+/* How much of @left at @off is one access: 1, 2, 4, 8 bytes as they are, else as a bus cuts it. */
 static uint32_t piece(uint64_t off, uint32_t left, uint32_t count)
 {
 	uint32_t n = 8;
@@ -335,7 +335,7 @@ int rmio_dev_slave(struct rmio_dev *dev, int fd)
 	return err;
 }
 
-/* -- listening ------------------------------------------------------------------------------------ */
+/* -- listening --------------------------------------------------------------------------------- */
 
 static void accept_ready(void *arg, uint32_t events)
 {

@@ -6,9 +6,9 @@
  * rmio_cons to the device's thread.  The two run at the same time; nothing else
  * does.  Ordering contract, all of it:
  *
- *   producer: slot fields, then seq (release)   pairs with  consumer: seq (acquire), then fields
- *   consumer: reads slots, then done (release)  pairs with  producer: done (acquire), then reuse
- *   consumer: reply_data, then reply_seq (rel.) pairs with  producer: reply_seq (acquire), then data
+ *   producer: slot fields, then seq (release)   pairs with consumer: seq (acquire), then fields
+ *   consumer: reads slots, then done (release)  pairs with producer: done (acquire), then reuse
+ *   consumer: reply_data, then reply_seq (rel.) pairs with producer: reply_seq (acquire), then data
  *   consumer: reply_seq before done, so that a request is answered before it counts as complete
  *
  * Sleeping and waking is in wake.h.

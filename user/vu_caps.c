@@ -13,7 +13,8 @@
 #define DEPTH	8	/* nesting that is looked into; the specification uses 3 */
 
 /* A number, if it is there, that fits; more than @max is @max. */
-static int number(struct json_object *o, const char *key, int64_t min, uint32_t max, uint32_t *value)
+static int number(struct json_object *o, const char *key, int64_t min, uint32_t max,
+		  uint32_t *value)
 {
 	struct json_object *v;
 	int64_t n;

@@ -85,8 +85,8 @@ static void log_refused(struct vu_server *s, const struct vu_hdr *h, int err)
 	if (s->lines++ == VU_LOG_MAX)
 		snprintf(line, sizeof(line), "further refusals are not logged");
 	else
-		snprintf(line, sizeof(line), "%s (%u) refused with %s: %s", cmd_name(h->cmd), h->cmd,
-			 name ? name : "?", s->why ? s->why : "by the device");
+		snprintf(line, sizeof(line), "%s (%u) refused with %s: %s", cmd_name(h->cmd),
+			 h->cmd, name ? name : "?", s->why ? s->why : "by the device");
 	s->ops->log(s->arg, line);
 }
 

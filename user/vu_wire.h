@@ -137,7 +137,7 @@ struct vu_rmio_attach {
 };
 
 /* What we say of ourselves in VERSION, and what we hold a peer to. */
-#define VU_MAX_FDS	16u		/* descriptors in a message; QEMU takes no more for an answer */
+#define VU_MAX_FDS	16u /* descriptors in a message; QEMU takes no more for an answer */
 #define VU_MAX_XFER	(1u << 20)	/* bytes of data in a message; also the default */
 #define VU_JSON_MAX	4096u		/* bytes of JSON, with NUL */
 /* A transfer that is a little too long is refused; what is longer ends the connection. */
