@@ -205,16 +205,28 @@ static inline void rig_close(struct rig *r)
 	r->peer = -1;
 }
 
-/* Descriptors of this process. */
-static inline int rig_count_fds(void)
+static inline int rig_count(const char *dir)
 {
-	DIR *d = opendir("/proc/self/fd");
+	DIR *d = opendir(dir);
 	int n = 0;
 
 	while (readdir(d))
 		n++;
 	closedir(d);
-	return n - 3;	/* ., .., and the directory */
+	return n;
+}
+
+/* Descriptors of this process, once those are closed that threads are closing. */
+static inline int rig_count_fds(void)
+{
+	static int tasks;
+	int i;
+
+	if (!tasks)
+		tasks = rig_count("/proc/self/task");
+	for (i = 0; i < 5000 && rig_count("/proc/self/task") > tasks; i++)
+		usleep(1000);
+	return rig_count("/proc/self/fd") - 3;	/* ., .., and the directory */
 }
 
 /* sendmsg with descriptors. */

@@ -46,7 +46,7 @@ int rmio_chan_send(int fd, const struct rmio_chan_hdr *h, const void *payload, s
 ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t room,
 		       int fds[RMIO_CHAN_FDS], size_t *nfds)
 {
-	RMIO_SCM_ROOM(RMIO_CHAN_FDS + 2) control;
+	RMIO_SCM_ROOM(RMIO_SCM_MAX) control;
 	struct iovec iov[2] = {
 		{ .iov_base = h, .iov_len = sizeof(*h) },
 		{ .iov_base = payload, .iov_len = room },

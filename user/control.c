@@ -5,6 +5,7 @@
  * Beside the data path.
  */
 #include "chan.h"
+#include "foreign.h"
 #include "memfd.h"
 #include "vm.h"
 
@@ -111,7 +112,7 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 	if (n < 0)
 		return (int)n;
 	for (i = 0; i < nfds; i++)
-		close(fds[i]);
+		rmio_foreign_close(fds[i]);
 	if (nfds)
 		return -EPROTO;
 	if (h.type == RMIO_CHAN_HELLO && h.answer && !n) {

@@ -4,6 +4,7 @@
  * fault.  Beside the data path of registers.
  */
 #include "dma.h"
+#include "foreign.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,16 +57,24 @@ static bool within_file_limit(uint64_t end)
 
 /*
  * A file on a network or user-space file system could answer never, and the
- * devices of a loop wait for each other: only what the kernel serves itself.
+ * devices of a loop wait for each other: only memory, and what lies on a block
+ * device.
  */
 static int way_of(int fd, uint64_t end, int prot, enum way *way)
 {
 	int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE, seals;
 	struct statfs fs;
+	struct statx sx;
 	struct stat st;
 
-	if (flags < 0 || (flags & O_PATH) || fstat(fd, &st) || !S_ISREG(st.st_mode) ||
-	    fstatfs(fd, &fs))
+	if (flags < 0 || (flags & O_PATH))
+		return -EINVAL;
+	/* Asked in a way that nobody else has to answer; after it the rest is safe to ask. */
+	if (!rmio_foreign_is_memory(fd) &&
+	    (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) ||
+	     !S_ISREG(sx.stx_mode) || !sx.stx_dev_major))
+		return -EINVAL;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || fstatfs(fd, &fs))
 		return -EINVAL;
 	/* A shared mapping to write to needs a file that is open for both. */
 	if (mode == O_WRONLY || ((prot & PROT_WRITE) && mode != O_RDWR))
@@ -83,10 +92,8 @@ static int way_of(int fd, uint64_t end, int prot, enum way *way)
 			return 0;
 		}
 		break;
-	case RAMFS_MAGIC:
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
-	case BTRFS_SUPER_MAGIC:
 		break;
 	default:
 		return -EINVAL;

@@ -4,6 +4,7 @@
  * is a level that masks itself when it is signalled and is signalled again
  * after each unmask while it stays raised; MSI is one signal a message.
  */
+#include "foreign.h"
 #include "irq.h"
 
 #include <errno.h>
@@ -21,26 +22,6 @@ void rmio_irqs_init(struct rmio_irqs *q, struct rmio_loop *loop, struct rmio_pci
 	q->config = config;
 	q->msi = msi;
 	q->pin = pin;
-}
-
-/*
- * Signals and resamples are worth nothing on another kind of file, and writing
- * eight bytes to it is not what a peer may make us do.  Where /proc is not
- * mounted the kind cannot be told; the ring still keeps it from blocking.
- */
-static bool is_eventfd(int fd)
-{
-	static const char want[] = "anon_inode:[eventfd]";
-	char path[40], link[sizeof(want) + 1];
-	ssize_t n;
-
-	if (fcntl(fd, F_GETFD) < 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link));
-	if (n < 0)
-		return errno == ENOENT;
-	return n == sizeof(want) - 1 && !memcmp(link, want, sizeof(want) - 1);
 }
 
 /* -- the pin ---------------------------------------------------------------------- */
@@ -87,7 +68,7 @@ static int set_pin_trigger(struct rmio_irqs *q, int *fd)
 	struct rmio_signal *trigger = NULL;
 
 	if (fd && *fd >= 0) {
-		if (!is_eventfd(*fd))
+		if (!rmio_foreign_is_eventfd(*fd))
 			return -EINVAL;
 		trigger = rmio_signal_new(q->loop, *fd);
 		if (!trigger)
@@ -109,7 +90,7 @@ static int set_pin_unmask(struct rmio_irqs *q, int *fd)
 	struct rmio_watch *unmask = NULL;
 
 	if (fd && *fd >= 0) {
-		if (!is_eventfd(*fd))
+		if (!rmio_foreign_is_eventfd(*fd))
 			return -EINVAL;
 		unmask = rmio_watch_eventfd(q->loop, *fd, unmasked, q);
 		if (!unmask)
@@ -187,7 +168,7 @@ static int set_msi_eventfds(struct rmio_irqs *q, uint32_t start, uint32_t count,
 
 	/* All or nothing. */
 	for (i = 0; fds && i < count; i++)
-		if (fds[i] >= 0 && !is_eventfd(fds[i]))
+		if (fds[i] >= 0 && !rmio_foreign_is_eventfd(fds[i]))
 			return -EINVAL;
 	for (i = 0; fds && i < count; i++) {
 		if (fds[i] < 0)

@@ -4,6 +4,7 @@
  * its state, its end.  Made and destroyed beside the data path.
  */
 #include "chan.h"
+#include "foreign.h"
 #include "memfd.h"
 #include "opts.h"
 #include "vm.h"
@@ -272,7 +273,7 @@ void rmio_master_free(struct rmio_master *m)
 	if (m->chan >= 0) {
 		/* A copy in a child process would keep it there, and always readable. */
 		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->chan, NULL);
-		close(m->chan);
+		rmio_foreign_hang_up(m->chan);
 	}
 	rmio_map_free(m->map);
 	if (m->image)

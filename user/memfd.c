@@ -3,6 +3,7 @@
  * memfd.c - make, check and map the sealed memfds that two sides share.
  * Beside the data path: once per device.
  */
+#include "foreign.h"
 #include "memfd.h"
 
 #include <errno.h>
@@ -78,7 +79,7 @@ int rmio_memfd_check(int fd, uint64_t size, bool must_be_future_write)
 
 	if (!size_ok(size))
 		return -EINVAL;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+	if (!rmio_foreign_is_memory(fd) || fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return -EBADF;
 	/* seals also exist on hugetlbfs, where a fault without a free huge page is SIGBUS */
 	if (fstatfs(fd, &fs) || (unsigned int)fs.f_type != TMPFS_MAGIC)

@@ -3,11 +3,11 @@
  * Descriptors in messages: for the slave descriptor (chan.c) and the vfio-user
  * socket (vu_msg.c).  Beside the data path.
  */
+#include "foreign.h"
 #include "scm.h"
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 void rmio_scm_put(struct msghdr *m, void *room, const int *fds, uint32_t nfds)
 {
@@ -28,7 +28,7 @@ void rmio_scm_close(int *fds, uint32_t *nfds)
 
 	for (i = 0; i < *nfds; i++)
 		if (fds[i] >= 0)
-			close(fds[i]);
+			rmio_foreign_close(fds[i]);
 	*nfds = 0;
 }
 
@@ -49,7 +49,7 @@ int rmio_scm_take(struct msghdr *m, int *fds, uint32_t *nfds, uint32_t max)
 			if (!err && *nfds == max)
 				err = -E2BIG;
 			if (err)
-				close(fd);
+				rmio_foreign_close(fd);
 			else
 				fds[(*nfds)++] = fd;
 		}

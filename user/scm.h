@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+/*
+ * The most descriptors in one message, the kernel's limit.  Each receive has room
+ * for them: the kernel would close the rest itself, and wait for it (foreign.h).
+ */
+#define RMIO_SCM_MAX	253
+
 /* Room for @n descriptors, aligned as the kernel wants it. */
 #define RMIO_SCM_ROOM(n)						\
 	union {								\

@@ -5,6 +5,7 @@
  * emulates the device.
  */
 #include "chan.h"
+#include "foreign.h"
 #include "memfd.h"
 #include "opts.h"
 #include "ring.h"
@@ -191,9 +192,9 @@ free_slave:
 	rmio_slave_free(s);
 close_fds:
 	for (i = 0; i < nfds; i++)
-		close(fds[i]);
+		rmio_foreign_close(fds[i]);
 close_fd:
-	close(fd);
+	rmio_foreign_close(fd);
 	return err;
 }
 
@@ -204,7 +205,7 @@ void rmio_slave_free(struct rmio_slave *s)
 	if (!s)
 		return;
 	if (s->chan >= 0)
-		close(s->chan);
+		rmio_foreign_hang_up(s->chan);
 	for (i = 0; i < s->nr_lanes; i++)
 		free(s->lanes[i].sent);
 	if (s->image && !s->image_at)
@@ -577,7 +578,7 @@ int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *res
 		err = 0;
 	}
 	for (i = 0; i < nfds; i++)
-		close(fds[i]);
+		rmio_foreign_close(fds[i]);
 	return err;
 }
 

@@ -3,11 +3,12 @@
  * Framing of vfio-user messages on a stream socket.  Beside the data path of
  * rmio; part of it for clients that access regions by message.
  *
- * A header is read by itself, with room for all descriptors that one sendmsg
- * can carry; the payload is read without room for any.  So the descriptors of a
- * message cannot be taken for its neighbour's: the kernel glues bytes of one
- * message to the next, but never reads on after descriptors.
+ * A header is read by itself, with the descriptors that came with it; the
+ * payload may not come with any.  So the descriptors of a message cannot be
+ * taken for its neighbour's: the kernel glues bytes of one message to the next,
+ * but never reads on after descriptors.
  */
+#include "foreign.h"
 #include "scm.h"
 #include "vu_msg.h"
 
@@ -17,8 +18,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define SCM_MAX		253	/* descriptors in one sendmsg, the kernel's limit */
 
 /* A message or its rest, waiting for the socket to take it. */
 struct vu_pending {
@@ -71,7 +70,7 @@ void vu_conn_exit(struct vu_conn *c)
 	c->tail = &c->head;
 	c->queued = 0;
 	if (c->fd >= 0)
-		close(c->fd);
+		rmio_foreign_hang_up(c->fd);
 	c->fd = -1;
 }
 
@@ -99,25 +98,24 @@ static void take_fds(struct vu_msg *m, struct msghdr *h)
 /* Receive up to @len bytes.  Their number, 0 at the end of the stream, -errno. */
 static ssize_t receive(struct vu_conn *c, void *buf, size_t len, bool fds)
 {
-	RMIO_SCM_ROOM(SCM_MAX) control;
+	RMIO_SCM_ROOM(RMIO_SCM_MAX) control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct msghdr h = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.bytes, .msg_controllen = sizeof(control.bytes),
+	};
+	bool came;
 	ssize_t n;
 
-	if (fds) {
-		h.msg_control = control.bytes;
-		h.msg_controllen = sizeof(control.bytes);
-	}
 	do
 		n = recvmsg(c->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EAGAIN || errno == ENOMEM ? -errno : -ECONNRESET;
-	if (fds)
+	came = h.msg_controllen || (h.msg_flags & MSG_CTRUNC);
+	if (came)
 		take_fds(&c->msg, &h);
-	else if (h.msg_flags & MSG_CTRUNC)
-		return -EBADMSG;
-	return n;
+	return came && !fds ? -EBADMSG : n;
 }
 
 static int header_done(struct vu_conn *c)

@@ -5,11 +5,13 @@
  * connection goes on; a stream that makes no sense any more ends it, with a
  * reason.  Region access by message passes here.
  */
+#include "foreign.h"
 #include "vu_server.h"
 #include "vu_caps.h"
 #include "vu_msg.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/vfio.h>
 #include <rmio/abi.h>
 #include <stdarg.h>
@@ -148,13 +150,14 @@ static int cmd_version(struct vu_server *s, struct vu_msg *m)
 /* The descriptor must be a file that is long enough, whatever becomes of it later. */
 static int check_dma_fd(struct vu_server *s, int fd, const struct vu_dma_map *d)
 {
-	struct stat st;
+	struct statx st;
 
-	if (fstat(fd, &st))
+	/* What is known of it already: nobody is asked who might not answer. */
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
 		return refuse(s, -errno, "descriptor cannot be examined");
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.stx_mode))
 		return refuse(s, -EINVAL, "descriptor is not a file");
-	if (st.st_size < 0 || d->offset + d->size > (uint64_t)st.st_size)
+	if (d->offset + d->size > st.stx_size)
 		return refuse(s, -EINVAL, "file is shorter than the mapping");
 	return 0;
 }
@@ -281,25 +284,6 @@ static int cmd_irq_info(struct vu_server *s, struct vu_msg *m)
 	return err;
 }
 
-/*
- * Only a descriptor without a file type can be an eventfd; that keeps pipes and
- * sockets out, on which a write of the device would block or kill.  /proc gives
- * the rest of the certainty where it is there.
- */
-static bool is_eventfd(int fd)
-{
-	static const char want[] = "anon_inode:[eventfd]";
-	char path[32], link[sizeof(want)];
-	struct stat st;
-	ssize_t n;
-
-	if (fstat(fd, &st) || (st.st_mode & S_IFMT))
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, link, sizeof(link));
-	return n < 0 || (n == sizeof(want) - 1 && !memcmp(link, want, sizeof(want) - 1));
-}
-
 static int check_irq_data(struct vu_server *s, const struct vu_msg *m, const struct vu_irq_set *d,
 			  uint32_t action, uint32_t data)
 {
@@ -319,7 +303,7 @@ static int check_irq_data(struct vu_server *s, const struct vu_msg *m, const str
 	if (m->nfds && (data != VFIO_IRQ_SET_DATA_EVENTFD || m->nfds != d->count))
 		return refuse(s, -EINVAL, "descriptors that are not count eventfds");
 	for (i = 0; i < m->nfds; i++)
-		if (!is_eventfd(m->fds[i]))
+		if (!rmio_foreign_is_eventfd(m->fds[i]))
 			return refuse(s, -EINVAL, "descriptor is not an eventfd");
 	return 0;
 }
