@@ -314,7 +314,7 @@ static void answers_not_taken(void)
 	rig_exit(&g);
 }
 
-/* -- no more descriptors can be under way ------------------------------------------------------- */
+/* -- no more descriptors can be under way -----------------------------------------------------*/
 
 /* What an unprivileged user may have in messages that nobody has received is bounded. */
 static bool drop_privileges(void)
