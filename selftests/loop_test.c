@@ -279,6 +279,59 @@ static void lanes_many_sock(void)
 	lanes(RMIO_WAIT_POLL, true, 64);
 }
 
+/*
+ * Devices asked in any order after any pause, so that they are caught in each
+ * state between looked at and asleep: a lost wake-up is a load that times out.
+ */
+static void wakes(enum rmio_wait_policy policy, bool sock)
+{
+	long rounds = ktap_pick(3000, 20000, 500000), k;
+	long long end = ktap_now_ms() + 30000;
+	unsigned int seed = 7;
+	struct vm1 v;
+	int i, pause;
+
+	T_REQUIRE(vm1_new(&v, policy, 0));
+	if (sock)
+		v.d.loop->futex = false;
+	for (i = 0; i < 24; i++) {
+		v.dev[i] = dev_thread_add(&v.d, "null");
+		v.m[i] = dev_thread_master(v.vm, v.dev[i], AT(i), NULL_BAR_SIZE);
+		T_REQUIRE(v.m[i]);
+	}
+	v.n = 24;
+	T_REQUIRE(dev_thread_start(&v.d));
+	for (k = 0; k < rounds && !ktap_failed() && ktap_now_ms() < end; k++) {
+		i = rand_r(&seed) % v.n;
+		T_EQ(vcpu_load(v.vcpu, AT(i), 4), NULL_MAGIC_VALUE);
+		pause = rand_r(&seed) % 4 ? 0 : rand_r(&seed) % 20000;
+		while (pause--)
+			__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	}
+	ktap_diag("%ld loads", k);
+	vm1_free(&v);
+}
+
+static void wakes_poll(void)
+{
+	wakes(RMIO_WAIT_POLL, false);
+}
+
+static void wakes_poll_sock(void)
+{
+	wakes(RMIO_WAIT_POLL, true);
+}
+
+static void wakes_adaptive(void)
+{
+	wakes(RMIO_WAIT_ADAPTIVE, false);
+}
+
+static void wakes_sleep(void)
+{
+	wakes(RMIO_WAIT_SLEEP, false);
+}
+
 /* -- sleeping ------------------------------------------------------------------------------- */
 
 struct usage {
@@ -496,6 +549,10 @@ static const struct ktap_test tests[] = {
 	{ "lanes of 64 devices, adaptive", lanes_many },
 	{ "lanes of 64 devices, poll", lanes_many_poll },
 	{ "lanes of 64 devices, poll, bell by message", lanes_many_sock },
+	{ "wakes of many devices, poll", wakes_poll },
+	{ "wakes of many devices, poll, bell by message", wakes_poll_sock },
+	{ "wakes of many devices, adaptive", wakes_adaptive },
+	{ "wakes of many devices, sleep", wakes_sleep },
 	{ "idle, sleep", idle_sleep },
 	{ "idle, adaptive", idle_adaptive },
 	{ "placement same-cpu", same_cpu },
