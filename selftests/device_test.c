@@ -6,6 +6,7 @@
 #include "client_rig.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #define BAR	0x10000
 #define IO	0x40
@@ -335,6 +336,49 @@ static void areas(void)
 	spy_free(&r);
 }
 
+/* The VMM has no descriptor left for the image: the device does without, and asks again. */
+static void no_image(void)
+{
+	struct rmio_vm_opts opts = { .sz = sizeof(opts), .flags = RMIO_VM_MANUAL };
+	long long end = ktap_now_ms() + 30000;
+	struct rmio_counters c = { 0 };
+	struct rlimit limit, none;
+	struct rmio_master *m;
+	struct rig r;
+
+	memset(&r, 0, sizeof(r));
+	T_REQUIRE(dev_thread_new(&r.d, RMIO_WAIT_SLEEP));
+	r.dev = dev_thread_add(&r.d, "null");
+	T_EQ(rmio_dev_shadow_put(r.dev, 0x10, 77, 4), 0);
+	T_REQUIRE(T_EQ(rmio_vm_new(&opts, &r.vm), 0));
+	T_REQUIRE(T_EQ(rmio_vcpu_new(r.vm, 0, NULL, &r.vcpu), 0));
+	m = dev_thread_master(r.vm, r.dev, RIG_BAR0, 0x10000);
+	T_REQUIRE(m && dev_thread_start(&r.d));
+	T_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 3;
+	T_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (!__atomic_load_n(&r.d.lines, __ATOMIC_ACQUIRE) && ktap_now_ms() < end)
+		rmio_vm_dispatch(r.vm, 10);
+	T_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	T_OK(strstr(r.d.last, "no shadow image"));
+	T_EQ(vcpu_load(r.vcpu, RIG_BAR0 + 0x1010, 4), 77);
+	T_EQ(rmio_master_counters(m, -1, &c), 0);
+	T_EQ(c.shadow, 0);
+	while (!c.shadow && ktap_now_ms() < end) {
+		rmio_vm_dispatch(r.vm, 10);
+		T_EQ(vcpu_load(r.vcpu, RIG_BAR0 + 0x1010, 4), 77);
+		T_EQ(rmio_master_counters(m, -1, &c), 0);
+	}
+	T_GT(c.shadow, 0);
+	T_EQ(__atomic_load_n(&r.d.lines, __ATOMIC_ACQUIRE), 1);
+	rmio_master_free(m);
+	rig_free_vm(&r);
+	dev_thread_join(&r.d);
+	device_free(r.dev);
+	rmio_loop_free(r.d.loop);
+}
+
 /* Without callbacks: loads are the shadow's or all ones, stores are ignored. */
 static void silent(bool rings)
 {
@@ -467,6 +511,7 @@ static const struct ktap_test tests[] = {
 	{ "shadow by rings", shadow_rings },
 	{ "shadow by the socket", shadow_socket },
 	{ "a new access map", areas },
+	{ "an image that cannot be passed", no_image },
 	{ "without callbacks, by rings", silent_rings },
 	{ "without callbacks, by the socket", silent_socket },
 	{ "DMA calls and reset", dma_calls },

@@ -67,6 +67,8 @@ struct rmio_dev {
 	enum dev_asked asked;
 	bool map_live;			/* the master uses the map above */
 	bool map_due;			/* it must be asked again */
+	struct rmio_timer ask_again;	/* for an image that could not be passed */
+	uint32_t asked_again;
 	bool redelivered;		/* the request under way */
 	uint32_t drain_left;
 };

@@ -18,6 +18,9 @@
 #include <sys/mman.h>
 
 #define BATCH		64u
+/* An image that the master cannot pass just then is asked for again, so often. */
+#define ASK_AGAIN_NS	100000000u
+#define ASK_AGAIN_MAX	50u
 
 /* -- requests ------------------------------------------------------------------------ */
 
@@ -97,6 +100,22 @@ static void ask_map(struct rmio_dev *dev)
 		dev->asked = ASKED_SHADOW_CTRL;
 }
 
+static void ask_again(struct rmio_timer *t);
+
+/*
+ * Slower, not wrong: loads come to the device and are looked up there.  The cause
+ * may be none of this device's, such as descriptors of other processes on their way.
+ */
+static void no_shadow(struct rmio_dev *dev, int err)
+{
+	if (!dev->asked_again)
+		rmio_dev_log(dev, "no shadow image: %s", strerror(-err));
+	if (dev->asked_again++ == ASK_AGAIN_MAX)
+		return;
+	dev->ask_again.fire = ask_again;
+	rmio_timer_arm(dev->loop, &dev->ask_again, ASK_AGAIN_NS);
+}
+
 static void ask_shadow(struct rmio_dev *dev)
 {
 	int err;
@@ -109,9 +128,14 @@ static void ask_shadow(struct rmio_dev *dev)
 	rmio_slave_shadow_at(dev->src.slave, dev->shadow);
 	err = rmio_slave_shadow_size_begin(dev->src.slave, dev->shadow_size);
 	if (err)
-		rmio_dev_log(dev, "no shadow image: %s", strerror(-err));
+		no_shadow(dev, err);
 	else
 		dev->asked = ASKED_SHADOW_SIZE;
+}
+
+static void ask_again(struct rmio_timer *t)
+{
+	ask_shadow((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, ask_again)));
 }
 
 void rmio_dev_push_map(struct rmio_dev *dev)
@@ -119,10 +143,13 @@ void rmio_dev_push_map(struct rmio_dev *dev)
 	dev->map_live = false;
 	if (!dev->src.slave)
 		return;
-	/* One question at a time: what is asked next is what holds then. */
+	/*
+	 * One question at a time, and no map before its image: what is asked next
+	 * is what holds then.
+	 */
 	if (dev->asked != ASKED_NOTHING)
 		dev->map_due = true;
-	else
+	else if (!dev->ask_again.armed)
 		ask_map(dev);
 }
 
@@ -174,11 +201,15 @@ static int answered(struct rmio_dev *dev, enum rmio_slave_event event, int resul
 	if (asked != (event == RMIO_SLAVE_SHADOW_SIZE ? ASKED_SHADOW_SIZE : ASKED_SHADOW_CTRL))
 		return -EPROTO;
 	dev->asked = ASKED_NOTHING;
-	if (result) {
-		/* Slower, not wrong: loads come to the device and are looked up there. */
-		rmio_dev_log(dev, "%s refused: %s", event == RMIO_SLAVE_SHADOW_SIZE ?
-			     "shadow image" : "access map", strerror(-result));
-		return result == -EPROTO ? result : 0;
+	if (result == -EPROTO)
+		return result;
+	if (result && event == RMIO_SLAVE_SHADOW_SIZE) {
+		no_shadow(dev, result);
+		return 0;
+	}
+	if (result && !dev->map_due) {
+		rmio_dev_log(dev, "access map refused: %s", strerror(-result));
+		return 0;
 	}
 	if (event == RMIO_SLAVE_SHADOW_SIZE || dev->map_due) {
 		ask_map(dev);
@@ -239,6 +270,7 @@ int rmio_dev_attach(struct rmio_dev *dev, int fd)
 	dev->src.slave = slave;
 	dev->src.serve = serve;
 	dev->asked = ASKED_NOTHING;
+	dev->asked_again = 0;
 	dev->map_due = false;
 	dev->map_live = !dev->nr_areas;
 	rmio_loop_src_add(dev->loop, &dev->src);
@@ -251,6 +283,7 @@ void rmio_dev_detach(struct rmio_dev *dev)
 	if (!dev->src.slave)
 		return;
 	rmio_loop_src_del(dev->loop, &dev->src);
+	rmio_timer_cancel(dev->loop, &dev->ask_again);
 	rmio_watch_free(dev->slave_watch);
 	dev->slave_watch = NULL;
 	rmio_slave_free(dev->src.slave);
