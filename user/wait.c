@@ -85,8 +85,15 @@ static int spin(struct watch *w)
 	uint64_t limit = rmio_spin_limit(&v->spin, w->start), now;
 	int got, i;
 
-	if (!limit)
+	if (!limit) {
+		/*
+		 * A device that has been rung for on this CPU is ready to run: let it,
+		 * and its answer is there before anybody has to sleep and be woken.
+		 */
+		if (v->spin.opts.placement == RMIO_PLACE_SAME_CPU)
+			rmio_spin_relax(&v->spin);
 		return look(w->u);
+	}
 	for (;;) {
 		for (i = 0; i < 64; i++) {
 			got = look(w->u);
