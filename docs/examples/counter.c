@@ -40,8 +40,8 @@ int main(int argc, char **argv)
 		.areas = &reg0, .nr_areas = 1, .shadow_size = 4,
 		.vendor = 0x524d, .device = 0x0001, .class_code = 0xff0000, .msi = 1,
 	};
-	struct rmio_loop *loop;
-	struct rmio_dev *dev;
+	struct rmio_loop *loop = NULL;
+	struct rmio_dev *dev = NULL;
 	int err = argc == 2 ? rmio_loop_new(NULL, &loop) : -1;
 
 	if (!err)
@@ -51,5 +51,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = rmio_loop_run(loop);
 	fprintf(stderr, "%s\n", argc == 2 ? strerror(-err) : "usage: counter SOCKET");
+	rmio_dev_free(dev);
+	rmio_loop_free(loop);
 	return 1;
 }
