@@ -54,7 +54,8 @@ struct rmio_vm_opts {
 	/*
 	 * A device died.  Called once a device, from the thread that noticed: a
 	 * vCPU's or the control thread.  It may not call into rmio except for
-	 * rmio_master_state and rmio_vcpu_kick.  reason: for a log line.
+	 * rmio_master_state and rmio_vcpu_kick, nor take a lock that another thread
+	 * holds while it calls rmio.  reason: for a log line.
 	 */
 	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
 	void *arg;
