@@ -146,6 +146,28 @@ static void limits(void)
 	rmio_dma_drop(&d);
 }
 
+/* Sparse files cost nothing but addresses, which all devices of a process share. */
+static void address_space(void)
+{
+#ifdef __SANITIZE_THREAD__
+	T_SKIP("ThreadSanitizer leaves too little address space", "a build without it");
+#else
+	const uint64_t half = RMIO_DMA_DIRECT / 2;
+	int fd = memory(SEALED, half), page = memory(SEALED, PAGE);
+	struct rmio_dma d;
+
+	T_REQUIRE(T_OK(fd >= 0));
+	rmio_dma_init(&d);
+	T_EQ(map(&d, 0, half, 0, RW, fd), 0);
+	T_EQ(map(&d, half, half, 0, RW, fd), 0);
+	T_EQ(map(&d, 2 * half, PAGE, 0, RW, page), -ENOSPC);
+	T_EQ(rmio_dma_unmap(&d, half, half), 0);
+	T_EQ(map(&d, 2 * half, PAGE, 0, RW, page), 0);
+	rmio_dma_drop(&d);
+	T_EQ(d.direct, 0);
+#endif
+}
+
 /* -- copies ------------------------------------------------------------------------------------ */
 
 static void copies(enum kind kind, size_t page)
@@ -354,6 +376,7 @@ static const struct ktap_test tests[] = {
 	{ "refused", refused },
 	{ "overlap", overlap },
 	{ "limits", limits },
+	{ "address space", address_space },
 	{ "copies, sealed", copies_sealed },
 	{ "copies, unsealed", copies_unsealed },
 	{ "copies, huge pages", copies_huge },

@@ -48,7 +48,7 @@ static void listening(void)
 {
 	char long_path[200];
 	struct dev_thread d;
-	struct rmio_dev *a, *b;
+	struct rmio_dev *a, *b, *c;
 	struct stat st;
 	int fd, s[2];
 
@@ -85,7 +85,14 @@ static void listening(void)
 	}
 	T_EQ(stat(path, &st), 0);
 	T_EQ(rmio_dev_listen(b, path), 0);
+	/* a successor has taken the place: its socket stays */
+	unlink(path);
+	c = dev_thread_add(&d, "null");
+	T_EQ(rmio_dev_listen(c, path), 0);
 	device_free(b);
+	T_EQ(stat(path, &st), 0);
+	device_free(c);
+	T_EQ(stat(path, &st), -1);
 	rmio_loop_free(d.loop);
 }
 

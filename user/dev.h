@@ -53,6 +53,8 @@ struct rmio_dev {
 	/* The peer. */
 	int listen_fd;
 	char *path;
+	dev_t path_dev;			/* of the socket that we put there */
+	ino_t path_ino;
 	struct rmio_watch *listen_watch;
 	struct rmio_timer listen_again;	/* after accept(2) failed */
 	bool connected;

@@ -165,9 +165,12 @@ static int attach_file(struct rmio_dma *d, struct rmio_dma_map *m, int *fd)
 		*fd = -1;
 		return 0;
 	}
+	if (m->size > RMIO_DMA_DIRECT - d->direct)
+		return -ENOSPC;
 	m->mem = mmap(NULL, m->size, m->prot, MAP_SHARED, *fd, (off_t)m->offset);
 	if (m->mem == MAP_FAILED)
 		return errno == EPERM ? -EACCES : -errno;
+	d->direct += m->size;
 	/* The mapping holds the file. */
 	close(*fd);
 	*fd = -1;
@@ -204,8 +207,10 @@ int rmio_dma_map(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offs
 
 static void detach_file(struct rmio_dma *d, struct rmio_dma_map *m)
 {
-	if (m->mem)
+	if (m->mem) {
 		munmap(m->mem, m->size);
+		d->direct -= m->size;
+	}
 	if (m->fd >= 0) {
 		close(m->fd);
 		d->indirect--;

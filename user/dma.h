@@ -24,6 +24,7 @@
  * a process must not run out of either because of one of them.
  */
 #define RMIO_DMA_MAPS		4096u
+#define RMIO_DMA_DIRECT		(8ull << 40)	/* bytes of address space */
 #define RMIO_DMA_INDIRECT	128u
 
 struct rmio_dma_map;
@@ -32,6 +33,7 @@ struct rmio_dma {
 	struct rmio_dma_map *maps;	/* sorted by iova, no overlap */
 	uint32_t n, room;
 	uint32_t indirect;		/* of them, with a descriptor of their own */
+	uint64_t direct;		/* bytes of the others */
 	uint32_t last;			/* the one that served the last access */
 	int pipe[2];			/* for huge pages; -1 */
 };

@@ -395,6 +395,7 @@ static int remove_stale(const struct sockaddr_un *sun)
 int rmio_dev_listen(struct rmio_dev *dev, const char *path)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct stat st;
 	int fd, err;
 
 	if (dev->listen_fd >= 0 || dev->connected)
@@ -417,10 +418,12 @@ int rmio_dev_listen(struct rmio_dev *dev, const char *path)
 		err = -errno;
 		goto close_fd;
 	}
-	if (listen(fd, 8)) {
+	if (lstat(path, &st) || listen(fd, 8)) {
 		err = -errno;
 		goto unlink_path;
 	}
+	dev->path_dev = st.st_dev;
+	dev->path_ino = st.st_ino;
 	dev->listen_fd = fd;
 	dev->listen_again.fire = listen_again;
 	rmio_loop_use(dev->loop);
@@ -439,12 +442,16 @@ free_path:
 
 void rmio_dev_peer_free(struct rmio_dev *dev)
 {
+	struct stat st;
+
 	peer_gone(dev);
 	rmio_timer_cancel(dev->loop, &dev->listen_again);
 	rmio_watch_free(dev->listen_watch);
 	if (dev->listen_fd < 0)
 		return;
-	unlink(dev->path);
+	/* What stands there may be a successor's by now. */
+	if (!lstat(dev->path, &st) && st.st_dev == dev->path_dev && st.st_ino == dev->path_ino)
+		unlink(dev->path);
 	free(dev->path);
 	close(dev->listen_fd);
 	dev->listen_fd = -1;

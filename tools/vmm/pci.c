@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COMPLAINTS_MAX 32u
+
 /* -- host bridge ---------------------------------------------------------- */
 
 static int bridge_read(void *be, unsigned int reg, void *buf, unsigned int len)
@@ -43,11 +45,19 @@ static const struct vmm_pci_backend_ops bridge_ops = {
 
 /* -- configuration space -------------------------------------------------- */
 
-void pci_complain(const struct vmm_pci_dev *d, const char *fmt, ...)
+void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...)
 {
 	char line[256];
 	va_list ap;
 
+	/* What a guest can repeat for ever is not worth more lines than these. */
+	if (d->complaints >= COMPLAINTS_MAX)
+		return;
+	if (++d->complaints == COMPLAINTS_MAX) {
+		fprintf(stderr, "rmio vmm: slot %u (%s): further complaints are left out\n",
+			d->slot, d->name);
+		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);

@@ -33,6 +33,7 @@ struct vmm_pci_dev {
 	const struct vmm_pci_backend_ops *ops;
 	void *be;
 	char name[64];
+	unsigned int complaints;
 	uint8_t cfg[256];	/* the bits that are kept here */
 	uint8_t mine[256];	/* which ones these are */
 	uint8_t writable[256];	/* which of them a guest can change */
@@ -79,7 +80,7 @@ static inline void pci_put(uint8_t *p, unsigned int bytes, uint32_t v)
 
 /* A guest can cause these lines: callers see to it that there are few. */
 __attribute__((format(printf, 2, 3)))
-void pci_complain(const struct vmm_pci_dev *d, const char *fmt, ...);
+void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...);
 
 /* pci_bar.c */
 int pci_bars_init(struct vmm_pci_dev *d, const uint8_t *device_cfg, struct vmm_err *err);
