@@ -285,8 +285,8 @@ static void lanes_many_sock(void)
  */
 static void wakes(enum rmio_wait_policy policy, bool sock)
 {
-	long rounds = ktap_pick(3000, 20000, 500000), k;
-	long long end = ktap_now_ms() + 30000;
+	long rounds = ktap_pick(2000, 10000, 500000), k;
+	long long end = ktap_now_ms() + ktap_pick(3000, 8000, 40000);
 	unsigned int seed = 7;
 	struct vm1 v;
 	int i, pause;
