@@ -512,6 +512,17 @@ static void leave(void)
 	vm1_free(&v);
 }
 
+/* A loop that spins notices its sockets before there ever was a request. */
+static void leave_unused(void)
+{
+	struct vm1 v;
+
+	T_REQUIRE(vm1_new(&v, RMIO_WAIT_POLL, 2));
+	T_REQUIRE(dev_thread_start(&v.d));
+	usleep(20000);
+	vm1_free(&v);
+}
+
 /* The devices are freed while their bells are armed and their peers are there. */
 static void free_first(void)
 {
@@ -558,6 +569,7 @@ static const struct ktap_test tests[] = {
 	{ "placement same-cpu", same_cpu },
 	{ "flood", flood },
 	{ "masters leave in turn", leave },
+	{ "masters leave unused", leave_unused },
 	{ "devices freed before masters", free_first },
 };
 

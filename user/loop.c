@@ -419,7 +419,7 @@ static bool spin(struct rmio_loop *l, uint64_t start)
 		if (!io_uring_peek_cqe(&l->ring, &cqe) || (l->timers && l->timers->at_ns <= now))
 			goto found;
 		/* Somebody was put to sleep, or gone: let the kernel know, and look again. */
-		if (io_uring_sq_ready(&l->ring) || !l->hot)
+		if (l->unqueued || io_uring_sq_ready(&l->ring) || !l->hot)
 			return true;
 	}
 	return false;
@@ -491,9 +491,10 @@ int rmio_loop_run(struct rmio_loop *l)
 	/* Spares a look-up of the descriptor in each system call; it works without. */
 	io_uring_register_ring_fd(&l->ring);
 	l->running = true;
-	do
+	/* What was asked for before the ring took submissions: it may spin for long now. */
+	err = rmio_loop_flush(l);
+	while (!err && !l->stop && !l->deserted)
 		err = one_round(l);
-	while (!err && !l->stop && !l->deserted);
 	l->running = false;
 	l->stop = false;
 	io_uring_unregister_ring_fd(&l->ring);
