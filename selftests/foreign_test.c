@@ -57,7 +57,8 @@ static bool send_lingering(int to, const void *bytes, size_t len)
 		       .cmsg_len = CMSG_LEN(sizeof(int)) } };
 	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
 	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf),
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = c.buf, .msg_controllen = sizeof(c.buf),
 	};
 	int fd = lingering();
 	bool sent;
