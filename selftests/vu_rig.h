@@ -216,15 +216,29 @@ static inline int rig_count(const char *dir)
 	return n;
 }
 
+/* From status: a listing of task/ ends early where a thread goes away while it is read. */
+static inline int rig_count_threads(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	char line[256];
+	int n = 0;
+
+	while (f && !n && fgets(line, sizeof(line), f))
+		sscanf(line, "Threads: %d", &n);
+	if (f)
+		fclose(f);
+	return n;
+}
+
 /* Descriptors of this process, once those are closed that threads are closing. */
 static inline int rig_count_fds(void)
 {
-	static int tasks;
+	static int threads;
 	int i;
 
-	if (!tasks)
-		tasks = rig_count("/proc/self/task");
-	for (i = 0; i < 5000 && rig_count("/proc/self/task") > tasks; i++)
+	if (!threads)
+		threads = rig_count_threads();
+	for (i = 0; i < 5000 && rig_count_threads() > threads; i++)
 		usleep(1000);
 	return rig_count("/proc/self/fd") - 3;	/* ., .., and the directory */
 }
