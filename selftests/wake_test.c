@@ -310,7 +310,7 @@ static void what_ends_a_sleep(void)
 	T_REQUIRE(pair_init(&p, 0));
 	rmio_sleeper_arm(&s, &p.prod, 1);
 	T_EQ(rmio_sleeper_sleep(&s, &p.prod, &event, 5, 0), -ETIMEDOUT);
-	T_EQ(rmio_sleeper_sleep(&s, &p.prod, &event, 5, 1000000), -ETIMEDOUT);
+	T_EQ(rmio_sleeper_sleep(&s, &p.prod, &event, 5, rmio_now_ns() + 1000000), -ETIMEDOUT);
 
 	/* raised between looking and sleeping */
 	rmio_event_raise(&event);

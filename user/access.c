@@ -47,8 +47,15 @@ static int await_reply(struct rmio_vcpu *v, struct rmio_master *m, uint64_t *dat
 		.seq = p->seq,
 		.done = p->seq,
 	};
-	int err = wait_unlocked(v, m, &u);
+	int err;
 
+	/* A device woken on this CPU has run, and answered, before the waking returned. */
+	if (rmio_prod_reply(u.lane, u.seq, &u.data) == 1) {
+		p->waited = 0;
+		err = 0;
+	} else {
+		err = wait_unlocked(v, m, &u);
+	}
 	if (err == -EINTR)
 		return err;
 	p->waiting = NULL;

@@ -326,11 +326,7 @@ static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
 	rmio_slave_bell_arm(src->slave, &word, &value);
 	if (rmio_slave_pending(src->slave))
 		goto disarm;
-	/*
-	 * A wait that is still under way from an earlier time serves as well: the
-	 * wake-up that belongs to the number just published finds it.
-	 */
-	if (l->futex && !src->bell && rmio_task_bell(l, src, word, value))
+	if (l->futex && rmio_task_bell(l, src, word, value))
 		goto disarm;
 	cool(l, src);
 	return true;
@@ -402,6 +398,11 @@ static int wait_for_completion(struct rmio_loop *l)
 	return submitted(io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL));
 }
 
+static bool spins(const struct rmio_loop *l)
+{
+	return l->spin.opts.policy != RMIO_WAIT_SLEEP;
+}
+
 /* Nothing to do at @start: spin as the policy says.  True when there is something again. */
 static bool spin(struct rmio_loop *l, uint64_t start)
 {
@@ -437,7 +438,7 @@ static int idle(struct rmio_loop *l, uint64_t start)
 	uint64_t spun = 0;
 	int err;
 
-	if (had_lanes) {
+	if (had_lanes && spins(l)) {
 		if (spin(l, start))
 			return rmio_loop_flush(l);
 		spun = rmio_now_ns() - start;
@@ -448,7 +449,8 @@ static int idle(struct rmio_loop *l, uint64_t start)
 			return rmio_loop_flush(l);
 	}
 	err = wait_for_completion(l);
-	if (had_lanes)
+	reap(l);
+	if (had_lanes && spins(l))
 		rmio_spin_result(&l->spin, spun, rmio_now_ns() - start);
 	return err;
 }
@@ -456,11 +458,13 @@ static int idle(struct rmio_loop *l, uint64_t start)
 static int one_round(struct rmio_loop *l)
 {
 	uint32_t n = serve(l);
-	uint64_t now;
+	uint64_t now = 0;
 
 	if (n && ++l->busy % BUSY_ROUNDS)
 		return rmio_loop_flush(l);
-	now = rmio_now_ns();
+	/* One that always sleeps, and has no timer, does not need the time. */
+	if (l->timers || spins(l))
+		now = rmio_now_ns();
 	n += fire(l, now);
 	n += reap(l);
 	if (n || l->stop || l->deserted)

@@ -32,7 +32,7 @@ struct rmio_src {
 	uint32_t (*serve)(struct rmio_src *src);
 	/* The loop's: */
 	struct rmio_src *prev, *next;
-	struct rmio_task *bell;		/* futex wait under way, or NULL */
+	struct rmio_task *bell;		/* its futex wait, once there was one */
 	uint32_t idle;			/* rounds without a request */
 	bool hot;
 };
@@ -123,7 +123,11 @@ struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd);
 void rmio_signal_raise(struct rmio_signal *s);
 void rmio_signal_free(struct rmio_signal *s);
 
-/* Wait for *word to change from @value; the completion makes @src hot. */
+/*
+ * Wait for *word to change from @value; the completion makes @src hot.  A wait that is
+ * still under way from an earlier time serves as well: the wake-up that belongs to the
+ * number just published finds it.  0, -ENOMEM, -EAGAIN: no submission entry.
+ */
 int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *word, uint32_t value);
 void rmio_task_bell_drop(struct rmio_src *src);
 

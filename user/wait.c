@@ -20,6 +20,7 @@ struct watch {
 	uint32_t event;		/* v->event when last looked up */
 	uint32_t spurious;
 	uint64_t start;
+	uint64_t now;		/* as of the last look at the clock */
 	uint64_t deadline;
 	uint64_t checked;	/* when the device process was last looked for */
 };
@@ -82,19 +83,10 @@ static int check_process(struct watch *w, uint64_t now)
 static int spin(struct watch *w)
 {
 	struct rmio_vcpu *v = w->v;
-	uint64_t limit = rmio_spin_limit(&v->spin, w->start), now;
+	uint64_t limit = rmio_spin_limit(&v->spin, w->now), now;
 	int got, i;
 
-	if (!limit) {
-		/*
-		 * A device that has been rung for on this CPU is ready to run: let it,
-		 * and its answer is there before anybody has to sleep and be woken.
-		 */
-		if (v->spin.opts.placement == RMIO_PLACE_SAME_CPU)
-			rmio_spin_relax(&v->spin);
-		return look(w->u);
-	}
-	for (;;) {
+	while (limit) {
 		for (i = 0; i < 64; i++) {
 			got = look(w->u);
 			if (got)
@@ -108,7 +100,7 @@ static int spin(struct watch *w)
 			if (got)
 				return got;
 		}
-		now = rmio_now_ns();
+		now = w->now = rmio_now_ns();
 		if (now >= w->deadline)
 			return -ETIMEDOUT;
 		if (now - w->start >= limit)
@@ -117,6 +109,7 @@ static int spin(struct watch *w)
 		if (got)
 			return got;
 	}
+	return 0;
 }
 
 /* Woken, and not by an event: the device says that there is something. */
@@ -135,7 +128,7 @@ static int sleep_once(struct watch *w)
 {
 	struct rmio_vcpu *v = w->v;
 	struct until *u = w->u;
-	uint64_t now = rmio_now_ns(), left;
+	uint64_t now = w->now, until = w->deadline;
 	int got;
 
 	if (now >= w->deadline)
@@ -143,7 +136,8 @@ static int sleep_once(struct watch *w)
 	got = check_process(w, now);
 	if (got)
 		return got;
-	left = w->deadline - now < SLICE_NS ? w->deadline - now : SLICE_NS;
+	if (until - now > SLICE_NS)
+		until = now + SLICE_NS;
 	rmio_sleeper_arm(&v->sleeper, u->lane, u->done);
 	got = look(u);
 	if (got || kicked(v)) {
@@ -151,7 +145,7 @@ static int sleep_once(struct watch *w)
 		return got ? got : look_up(w);
 	}
 	rmio_count(&u->lane->down->counters.slept, 1);
-	got = rmio_sleeper_sleep(&v->sleeper, u->lane, &v->event, w->event, left);
+	got = rmio_sleeper_sleep(&v->sleeper, u->lane, &v->event, w->event, until);
 	rmio_sleeper_disarm(&v->sleeper, u->lane);
 	if (got == -EINTR)
 		return look(u) == 1 ? 1 : -EINTR;
@@ -185,8 +179,11 @@ static int wait_for(struct watch *w)
 	if (!got)
 		got = spin(w);
 	spun = s->opts.policy == RMIO_WAIT_ADAPTIVE ? rmio_now_ns() - w->start : 0;
-	while (!got)
+	while (!got) {
 		got = sleep_once(w);
+		if (!got)
+			w->now = rmio_now_ns();
+	}
 	if (s->opts.policy == RMIO_WAIT_ADAPTIVE)
 		rmio_spin_result(s, spun, rmio_now_ns() - w->start);
 	/* It may have answered with its last breath. */
@@ -207,7 +204,7 @@ int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, 
 	};
 	int got;
 
-	w.checked = w.start;
+	w.checked = w.now = w.start;
 	/* Only waiting counts: what the VMM does between interruption and call is its time. */
 	timeout = timeout == RMIO_TIMEOUT_NONE ? timeout :
 		  timeout > v->pending.waited ? timeout - v->pending.waited : 0;

@@ -152,24 +152,25 @@ void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p)
 }
 
 /* For kernels before 5.16: one word, in slices short enough to notice the other. */
-static int sleep_sliced(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t timeout_ns)
+static int sleep_sliced(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t until_ns)
 {
-	uint64_t slice = 10000000;
+	uint64_t slice = 10000000, now = rmio_now_ns();
+	uint64_t left = until_ns > now ? until_ns - now : 0;
 	struct timespec t;
 
-	if (slice > timeout_ns)
-		slice = timeout_ns;
+	if (slice > left)
+		slice = left;
 	t.tv_sec = 0;
 	t.tv_nsec = (long)slice;
 	if (!futex(&p->up->wake_seq, FUTEX_WAIT, s->seen, &t) || errno == EAGAIN)
 		return 0;
 	if (errno == EINTR)
 		return -EINTR;
-	return slice == timeout_ns ? -ETIMEDOUT : 0;
+	return slice == left ? -ETIMEDOUT : 0;
 }
 
 int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
-		       uint32_t seen_event, uint64_t timeout_ns)
+		       uint32_t seen_event, uint64_t until_ns)
 {
 	struct futex_waitv wait[2] = {
 		{ .val = s->seen, .uaddr = (uintptr_t)&p->up->wake_seq, .flags = FUTEX_32 },
@@ -177,12 +178,10 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 		  .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
 	};
 	struct timespec until, *timeout = NULL;
-	uint64_t at;
 
-	if (timeout_ns != UINT64_MAX) {
-		at = rmio_now_ns() + timeout_ns;
-		until.tv_sec = (time_t)(at / 1000000000u);
-		until.tv_nsec = (long)(at % 1000000000u);
+	if (until_ns != UINT64_MAX) {
+		until.tv_sec = (time_t)(until_ns / 1000000000u);
+		until.tv_nsec = (long)(until_ns % 1000000000u);
 		timeout = &until;
 	}
 	if (syscall(SYS_futex_waitv, wait, 2, 0, timeout, CLOCK_MONOTONIC) >= 0)
@@ -194,7 +193,7 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 	case ETIMEDOUT:
 		return -errno;
 	default:
-		return sleep_sliced(s, p, timeout_ns);
+		return sleep_sliced(s, p, until_ns);
 	}
 }
 

@@ -107,11 +107,11 @@ void rmio_sleeper_arm(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t wake
 void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p);
 
 /*
- * Sleep until woken, *event differs from @seen_event, @timeout_ns (UINT64_MAX: none)
- * passes, or a signal arrives.  0 (look again), -ETIMEDOUT, -EINTR.
+ * Sleep until woken, *event differs from @seen_event, the clock (rmio_now_ns) shows
+ * @until_ns (UINT64_MAX: for ever), or a signal arrives.  0 (look again), -ETIMEDOUT, -EINTR.
  */
 int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
-		       uint32_t seen_event, uint64_t timeout_ns);
+		       uint32_t seen_event, uint64_t until_ns);
 
 /* Change *event and wake whoever sleeps on it; async-signal-safe. */
 void rmio_event_raise(uint32_t *event);

@@ -119,8 +119,6 @@ static void task_done(struct rmio_io *io, int res, uint32_t flags)
 	switch (op->kind) {
 	case KIND_BELL:
 		/* Woken, or the word had changed already: either way, look. */
-		src->bell = NULL;
-		task_free(op);
 		rmio_loop_src_hot(l, src);
 		return;
 	case KIND_WRITE:
@@ -252,20 +250,24 @@ void rmio_signal_free(struct rmio_signal *s)
 
 int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *word, uint32_t value)
 {
-	struct rmio_task *op = task_new(l, KIND_BELL, -1);
+	struct rmio_task *op = src->bell;
 
 	if (!op)
+		op = src->bell = task_new(l, KIND_BELL, -1);
+	if (!op)
 		return -ENOMEM;
+	if (op->queued)
+		return 0;
 	op->src = src;
 	op->word = word;
 	op->value = value;
 	task_queue(op);
-	if (!op->queued) {
-		task_free(op);
-		return -EAGAIN;
-	}
-	src->bell = op;
-	return 0;
+	if (op->queued)
+		return 0;
+	/* Nobody sleeps without it, so it is not to be queued later either. */
+	op->wanted = false;
+	l->unqueued--;
+	return -EAGAIN;
 }
 
 void rmio_task_bell_drop(struct rmio_src *src)
