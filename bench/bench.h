@@ -19,6 +19,7 @@
 #include "hist.h"
 
 #define BENCH_MAX_RIVALS 3
+#define BENCH_MAX_ROUNDS 20
 
 enum bench_placement {
 	BENCH_NOWHERE,		/* the case has one party only */
@@ -75,6 +76,8 @@ struct bench_run {
 	pid_t peer;			/* its CPU time is counted too; 0: no peer */
 
 	struct hist hist;		/* picoseconds an operation */
+	struct hist slice;		/* of them, those of the slice under way */
+	uint64_t p50[BENCH_MAX_ROUNDS];	/* of each round, 0: not measured in it */
 	uint64_t ops;
 	uint64_t elapsed_ns;
 	uint64_t cpu_ns;
@@ -134,7 +137,7 @@ bench_loop(struct bench_run *run, uint64_t ns, unsigned int ops,
 			return err;
 		ticks = t1 - t0;
 		ticks -= run->extra < ticks ? run->extra : ticks;
-		hist_record(&run->hist, bench_ticks_to_ps(ticks) / ops);
+		hist_record(&run->slice, bench_ticks_to_ps(ticks) / ops);
 		calls++;
 	} while (t1 < end);
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hist.h"
 
@@ -19,6 +20,24 @@ void hist_exit(struct hist *h)
 {
 	free(h->bucket);
 	h->bucket = NULL;
+}
+
+void hist_clear(struct hist *h)
+{
+	memset(h->bucket, 0, HIST_BUCKETS * sizeof(*h->bucket));
+	*h = (struct hist){ .bucket = h->bucket };
+}
+
+void hist_merge(struct hist *into, const struct hist *h)
+{
+	unsigned int i;
+
+	for (i = 0; i < HIST_BUCKETS; i++)
+		into->bucket[i] += h->bucket[i];
+	into->count += h->count;
+	into->sum += h->sum;
+	if (h->max > into->max)
+		into->max = h->max;
 }
 
 uint64_t hist_bucket_value(unsigned int index)

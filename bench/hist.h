@@ -25,6 +25,9 @@ struct hist {
 int hist_init(struct hist *h);	/* -ENOMEM */
 void hist_exit(struct hist *h);
 
+void hist_clear(struct hist *h);
+void hist_merge(struct hist *into, const struct hist *h);
+
 uint64_t hist_percentile(const struct hist *h, double percent);
 double hist_mean(const struct hist *h);
 uint64_t hist_bucket_value(unsigned int index);	/* the middle of a bucket */

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -47,6 +48,36 @@ static const struct bench_run *find_rival(const struct bench_run *run, const cha
 static double figure(const struct bench_run *r)
 {
 	return hist_percentile(&r->hist, 50) / 1000.0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * The median over the rounds of (a - base) / (b - base), all p50; no @base: of a / b.
+ * A machine with a fast and a slow time of day shifts the p50 of a whole run to
+ * either, for each case at its own moment; within a round it is the same for all.
+ * 0: nothing to compare.
+ */
+static double ratio(const struct bench_run *a, const struct bench_run *b,
+		    const struct bench_run *base)
+{
+	double of[BENCH_MAX_ROUNDS], less;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < BENCH_MAX_ROUNDS; i++) {
+		less = base ? base->p50[i] : 0;
+		if (a->p50[i] && b->p50[i] > less && (!base || less))
+			of[n++] = ((double)a->p50[i] - less) / ((double)b->p50[i] - less);
+	}
+	if (!n)
+		return 0;
+	qsort(of, n, sizeof(of[0]), by_value);
+	return (of[n / 2] + of[(n - 1) / 2]) / 2;
 }
 
 static void print_ns(double ns)
@@ -101,7 +132,7 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 
 		if (!rival)
 			continue;
-		printf("%s%.2fx %s", sep, figure(r) / figure(rival), rival->name);
+		printf("%s%.2fx %s", sep, ratio(r, rival, NULL), rival->name);
 		sep = ", ";
 	}
 	printf("\n");
@@ -151,15 +182,16 @@ static void print_added(const struct bench_run *runs, size_t n)
 			continue;
 		b = find_rival(a, d->b, runs, n);
 		base = find_rival(a, d->base, runs, n);
-		if (!b || !base || figure(b) <= figure(base))
+		if (!b || !base || !ratio(a, b, base))
 			continue;
 		if (!heading)
-			printf("\nWhat the other process adds to an exit, p50:\n");
+			printf("\nWhat the other process adds to an exit, p50; the ratio round by "
+			       "round, median:\n");
 		heading = true;
 		printf("  %s, %s, %s: %.0f ns; %s: %.0f ns; ratio %.3f\n", a->name,
 		       bench_placement_name(d->placement), bench_wait_name(d->wait),
 		       figure(a) - figure(base), b->name, figure(b) - figure(base),
-		       (figure(a) - figure(base)) / (figure(b) - figure(base)));
+		       ratio(a, b, base));
 	}
 }
 
@@ -222,6 +254,16 @@ static struct json_object *machine_json(const struct bench_machine *m)
 	return o;
 }
 
+static struct json_object *rounds_json(const struct bench_run *r, unsigned int rounds)
+{
+	struct json_object *array = json_object_new_array();
+	unsigned int i;
+
+	for (i = 0; i < rounds; i++)
+		json_object_array_add(array, r->p50[i] ? number(r->p50[i] / 1000.0) : NULL);
+	return array;
+}
+
 static struct json_object *histogram_json(const struct hist *h)
 {
 	struct json_object *array = json_object_new_array();
@@ -240,7 +282,7 @@ static struct json_object *histogram_json(const struct hist *h)
 	return array;
 }
 
-static struct json_object *run_json(const struct bench_run *r)
+static struct json_object *run_json(const struct bench_run *r, unsigned int rounds)
 {
 	struct json_object *o = json_object_new_object();
 	const struct hist *h = &r->hist;
@@ -267,6 +309,7 @@ static struct json_object *run_json(const struct bench_run *r)
 	json_object_object_add(o, "user_exits", r->def->flags & BENCH_KVM ?
 			       number(r->user_exits / ops) : NULL);
 	json_object_object_add(o, "cpu_ns_per_op", number(r->cpu_ns / ops));
+	json_object_object_add(o, "p50_rounds_ns", latency ? rounds_json(r, rounds) : NULL);
 	json_object_object_add(o, "histogram", histogram_json(h));
 	return o;
 }
@@ -283,7 +326,7 @@ int report_json(const char *file, const struct bench_machine *m,
 	json_object_object_add(root, "machine", machine_json(m));
 	for (i = 0; i < n; i++)
 		if (measured(&runs[i]))
-			json_object_array_add(results, run_json(&runs[i]));
+			json_object_array_add(results, run_json(&runs[i], m->rounds));
 	json_object_object_add(root, "results", results);
 
 	errno = 0;

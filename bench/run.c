@@ -4,7 +4,8 @@
  *
  * Outside the data path. Every case is set up, run for a slice and torn down in
  * each of several rounds, every other round in reverse order; the histograms of
- * all rounds are merged. So cases that are compared have seen the same machine.
+ * all rounds are merged. So cases that are compared have seen the same machine,
+ * and report.c compares them round by round.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,6 @@
 #define DEFAULT_SECONDS 2.0
 #define DEFAULT_DEVICES 64
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
-#define MAX_ROUNDS 20
 #define HANG_SECONDS 30
 
 struct options {
@@ -252,6 +252,11 @@ static int add_run(const struct bench_case *c, const struct options *o,
 	err = hist_init(&r->hist);
 	if (err)
 		return err;
+	err = hist_init(&r->slice);
+	if (err) {
+		hist_exit(&r->hist);
+		return err;
+	}
 	nr_runs++;
 	r->def = c;
 	case_name(c, o, r->name, sizeof(r->name));
@@ -359,12 +364,13 @@ static void hung(int sig)
 	_exit(1);
 }
 
-static void run_slice(struct bench_run *r, uint64_t ns)
+static void run_slice(struct bench_run *r, unsigned int round, uint64_t ns)
 {
 	int err;
 
 	current = r->name;
 	r->extra = 0;
+	hist_clear(&r->slice);
 	alarm(HANG_SECONDS + ns / 1000000000);
 	err = bench_pin(r->cpu);
 	if (!err)
@@ -374,6 +380,8 @@ static void run_slice(struct bench_run *r, uint64_t ns)
 		r->def->teardown(r);
 	}
 	alarm(0);
+	r->p50[round] = hist_percentile(&r->slice, 50);
+	hist_merge(&r->hist, &r->slice);
 	if (err) {
 		r->status = err;
 		if (!r->why[0])
@@ -410,7 +418,7 @@ static unsigned int run_rounds(const struct options *o, unsigned int rounds)
 			if (r->status || (r->def->flags & BENCH_ONCE && round))
 				continue;
 			progress(round, rounds, i, r->name);
-			run_slice(r,
+			run_slice(r, round,
 				  r->def->flags & BENCH_ONCE ? (uint64_t)(o->seconds * 1e9) : ns);
 		}
 	}
@@ -454,7 +462,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	bench_pin(m.cpu_a);
 	bench_clock_init();
-	m.rounds = o.seconds >= MAX_ROUNDS * SLICE_SECONDS ? MAX_ROUNDS : o.seconds / SLICE_SECONDS;
+	m.rounds = BENCH_MAX_ROUNDS;
+	if (o.seconds < BENCH_MAX_ROUNDS * SLICE_SECONDS)
+		m.rounds = o.seconds / SLICE_SECONDS;
 	if (!m.rounds)
 		m.rounds = 1;
 	m.asked_rounds = m.rounds;
@@ -475,6 +485,7 @@ int main(int argc, char **argv)
 		if (runs[i].status < 0)
 			status = 1;
 		hist_exit(&runs[i].hist);
+		hist_exit(&runs[i].slice);
 	}
 	return status;
 }
