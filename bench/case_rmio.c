@@ -3,8 +3,8 @@
  * What a guest's access costs with rmio, and what a device process costs that
  * has nothing to do.
  *
- * The whole data path of back end "exit": KVM_RUN, rmio_vcpu_exit, lane, device
- * loop in another process, handler, reply.  The device is the smallest there is.
+ * The whole data path of a back end: KVM_RUN, what KVM takes, rmio_vcpu_exit, lane,
+ * device loop in another process, handler, reply.  The device is the smallest there is.
  */
 #include <errno.h>
 #include <rmio/device.h>
@@ -15,8 +15,11 @@
 
 #include "guest.h"
 
-#define BAR_SIZE	4096
+#define BAR_SIZE	8192
+#define COUNT_OFFSET	0x8	/* how many stores had the right value */
 #define SHADOW_OFFSET	0x100	/* of the registers that the shadow answers */
+#define RELAXED_OFFSET	0x1000	/* of those it answers without regard to stores */
+#define BPF_SLOT	64	/* of KVM's memory slots */
 #define REG_VALUE	0x72u
 #define ATTACH_NS	5000000000ull
 #define IDLE_SETTLE_NS	1000000000ull
@@ -29,6 +32,7 @@ struct rmio_case {
 	struct rmio_vcpu *vcpu;
 	struct guest guest;
 	bool has_guest;
+	bool bpf;
 	unsigned int devices;
 	struct {
 		struct rmio_master *master;
@@ -40,15 +44,17 @@ struct rmio_case {
 
 static uint64_t dev_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
 {
-	return REG_VALUE;
+	uint64_t *good = rmio_dev_priv(dev);
+
+	return offset == COUNT_OFFSET ? *good : REG_VALUE;
 }
 
 static void dev_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
 		      uint32_t len)
 {
-	uint64_t *reg = rmio_dev_priv(dev);
+	uint64_t *good = rmio_dev_priv(dev);
 
-	*reg = value;
+	*good += offset == 0 && len == 4 && value == GUEST_VALUE;
 }
 
 static const struct rmio_dev_ops dev_ops = { .load = dev_load, .store = dev_store };
@@ -56,11 +62,21 @@ static const struct rmio_dev_ops dev_ops = { .load = dev_load, .store = dev_stor
 static int device_process(void *arg)
 {
 	static const struct rmio_dev_range bar = { .bus = RMIO_BUS_MEM, .len = BAR_SIZE };
-	static const struct rmio_area area = {
-		.offset = SHADOW_OFFSET,
-		.length = BAR_SIZE - SHADOW_OFFSET,
-		.sizes = RMIO_SIZE_ALL,
-		.load = RMIO_LOAD_SHADOW,
+	static const struct rmio_area areas[] = {
+		{ .offset = 0, .length = 4 },
+		{
+			.offset = SHADOW_OFFSET,
+			.length = RELAXED_OFFSET - SHADOW_OFFSET,
+			.sizes = RMIO_SIZE_ALL,
+			.load = RMIO_LOAD_SHADOW,
+		}, {
+			.offset = RELAXED_OFFSET,
+			.length = BAR_SIZE - RELAXED_OFFSET,
+			.shadow_offset = RELAXED_OFFSET,
+			.sizes = RMIO_SIZE_ALL,
+			.load = RMIO_LOAD_SHADOW,
+			.flags = RMIO_AREA_RELAXED,
+		},
 	};
 	struct rmio_dev_desc desc = {
 		.sz = sizeof(desc),
@@ -68,8 +84,8 @@ static int device_process(void *arg)
 		.ops = &dev_ops,
 		.ranges = &bar,
 		.nr_ranges = 1,
-		.areas = &area,
-		.nr_areas = 1,
+		.areas = areas,
+		.nr_areas = 3,
 		.shadow_size = BAR_SIZE,
 	};
 	struct rmio_case *c = arg;
@@ -123,7 +139,10 @@ static void rmio_teardown(struct bench_run *run)
 
 static int add_master(struct rmio_case *c, unsigned int i)
 {
-	struct rmio_master_opts opts = { .sz = sizeof(opts), .backend = RMIO_BACKEND_EXIT };
+	struct rmio_master_opts opts = {
+		.sz = sizeof(opts),
+		.backend = c->bpf ? RMIO_BACKEND_BPF : RMIO_BACKEND_EXIT,
+	};
 	struct rmio_pa_range range = {
 		.addr = GUEST_DEVICE + i * BAR_SIZE,
 		.len = BAR_SIZE,
@@ -171,7 +190,39 @@ static int attach(struct rmio_case *c, unsigned int i)
 	return 0;
 }
 
-static int rmio_setup(struct bench_run *run)
+static int interrupted(struct bench_run *run, struct kvm_run *exit)
+{
+	struct rmio_case *c = run->priv;
+
+	return rmio_vcpu_intr(c->vcpu, exit);
+}
+
+static int use_bpf(struct rmio_case *c, const struct guest_code *code)
+{
+	struct rmio_kvm_opts opts = {
+		.sz = sizeof(opts),
+		.kick_signal = vmm_kick_signal(),
+		.first_slot = BPF_SLOT,
+		.nr_slots = 64,
+		.flags = RMIO_KVM_ZONES,
+	};
+	const char *why;
+	int err = guest_new(c->run, code, &c->guest);
+
+	if (err)
+		return err;
+	c->has_guest = true;
+	c->guest.interrupted = interrupted;
+	opts.vm_fd = c->guest.vm->fd;
+	err = rmio_vm_kvm(c->vm, &opts);
+	if (!err)
+		return 0;
+	rmio_vm_backend(c->vm, &why);
+	return bench_why(c->run, err == -EPERM || err == -ENOTSUP ? 1 : err, "%.150s", why);
+}
+
+/* @code: of a guest on the bpf back end; NULL: exit, and the guest is made later. */
+static int rmio_setup_on(struct bench_run *run, const struct guest_code *code)
 {
 	struct rmio_vm_opts opts = { .sz = sizeof(opts), .max_vcpus = 1 };
 	struct rmio_case *c;
@@ -193,6 +244,10 @@ static int rmio_setup(struct bench_run *run)
 		c->dev[i].slave_fd = -1;
 
 	err = rmio_vm_new(&opts, &c->vm);
+	if (!err && code) {
+		c->bpf = true;
+		err = use_bpf(c, code);
+	}
 	for (i = 0; !err && i < c->devices; i++)
 		err = add_master(c, i);
 	if (!err)
@@ -208,14 +263,24 @@ static int rmio_setup(struct bench_run *run)
 	return err;
 }
 
-static int guest_setup(struct bench_run *run, uint32_t offset, bool store)
+static int rmio_setup(struct bench_run *run)
 {
-	struct guest_code code = {
+	return rmio_setup_on(run, NULL);
+}
+
+static struct guest_code code_for(const struct bench_run *run, uint32_t offset, bool store)
+{
+	return (struct guest_code){
 		.addr = GUEST_DEVICE + offset,
 		.stride = BAR_SIZE,
 		.registers = run->devices,
 		.store = store,
 	};
+}
+
+static int guest_setup(struct bench_run *run, uint32_t offset, bool store)
+{
+	struct guest_code code = code_for(run, offset, store);
 	struct rmio_case *c;
 	int err = rmio_setup(run);
 
@@ -244,6 +309,28 @@ static int load_shadow_setup(struct bench_run *run)
 static int store_posted_setup(struct bench_run *run)
 {
 	return guest_setup(run, 0, true);
+}
+
+static int bpf_setup(struct bench_run *run, uint32_t offset, bool store)
+{
+	struct guest_code code = code_for(run, offset, store);
+
+	return rmio_setup_on(run, &code);
+}
+
+static int bpf_load_device_setup(struct bench_run *run)
+{
+	return bpf_setup(run, 0, false);
+}
+
+static int bpf_load_shadow_setup(struct bench_run *run)
+{
+	return bpf_setup(run, RELAXED_OFFSET, false);
+}
+
+static int bpf_store_posted_setup(struct bench_run *run)
+{
+	return bpf_setup(run, 0, true);
 }
 
 static int answer(struct bench_run *run, struct kvm_run *exit)
@@ -306,6 +393,31 @@ static int access_slice(struct bench_run *run, uint64_t ns)
 	    after.shadow - before.shadow != exits)
 		return bench_why(run, -EIO, "accesses took more than one path");
 	return 0;
+}
+
+/* Every store that was posted has reached the device, with its data. */
+static int bpf_store_slice(struct bench_run *run, uint64_t ns)
+{
+	struct rmio_case *c = run->priv;
+	struct rmio_counters n;
+	uint64_t good = 0;
+	int err = bench_loop(run, ns, GUEST_BATCH, access_op);
+
+	if (!err)
+		err = count(c, &n);
+	if (!err)
+		err = rmio_vcpu_load(c->vcpu, RMIO_BUS_MEM, GUEST_DEVICE + COUNT_OFFSET, 8, &good);
+	if (err)
+		return err;
+	if (!n.posted || good != n.posted)
+		return bench_why(run, -EIO, "%llu stores were posted, %llu arrived",
+				 (unsigned long long)n.posted, (unsigned long long)good);
+	return 0;
+}
+
+static int bpf_load_slice(struct bench_run *run, uint64_t ns)
+{
+	return bench_loop(run, ns, GUEST_BATCH, access_op);
 }
 
 /* -- nothing to do ---------------------------------------------------------- */
@@ -371,6 +483,36 @@ const struct bench_case bench_rmio_cases[] = {
 		.waits = BENCH_ANYHOW,
 		.flags = BENCH_KVM,
 		.setup = store_posted_setup,
+		.slice = access_slice,
+		.teardown = rmio_teardown,
+	}, {
+		.name = "rmio.bpf.load.shadow",
+		.what = "guest load, answered from the shadow without an exit",
+		.rivals = { "kvm.ram.load", "kvm.exit.load" },
+		.placements = BENCH_PLACE(BENCH_CROSS_CPU),
+		.waits = BENCH_WAIT(BENCH_SLEEP),
+		.flags = BENCH_KVM | BENCH_FIXED,
+		.setup = bpf_load_shadow_setup,
+		.slice = bpf_load_slice,
+		.teardown = rmio_teardown,
+	}, {
+		.name = "rmio.bpf.store.posted",
+		.what = "guest store, put into the lane in the kernel",
+		.rivals = { "kvm.ioeventfd.store", "socket.store", "kvm.exit.store" },
+		.placements = BENCH_EVERYWHERE,
+		.waits = BENCH_ANYHOW,
+		.flags = BENCH_KVM,
+		.setup = bpf_store_posted_setup,
+		.slice = bpf_store_slice,
+		.teardown = rmio_teardown,
+	}, {
+		.name = "rmio.bpf.load.device",
+		.what = "guest load, exit, answered by a device process",
+		.rivals = { "kvm.exit.load", "socket.load", "socket.load.poll" },
+		.placements = BENCH_EVERYWHERE,
+		.waits = BENCH_ANYHOW,
+		.flags = BENCH_KVM,
+		.setup = bpf_load_device_setup,
 		.slice = access_slice,
 		.teardown = rmio_teardown,
 	}, {

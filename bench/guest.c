@@ -11,7 +11,7 @@
 
 #define EMPTY_BATCHES	101
 #define FULL_BATCHES	64
-#define CODE_BYTES	(EMPTY_BATCHES * 2 + FULL_BATCHES * (5 + GUEST_BATCH * 2 + 2) + 5)
+#define CODE_BYTES	(EMPTY_BATCHES * 2 + 5 + FULL_BATCHES * (5 + GUEST_BATCH * 2 + 2) + 5)
 
 static uint8_t *emit32(uint8_t *p, uint8_t opcode, uint32_t v)
 {
@@ -36,6 +36,7 @@ static size_t emit(uint8_t *code, const struct guest_code *c)
 
 	for (i = 0; i < EMPTY_BATCHES; i++)
 		p = emit16(p, 0xe6, GUEST_MARKER);		/* out %al,$marker */
+	p = emit32(p, 0xb8, GUEST_VALUE);			/* mov $value,%eax */
 	loop = p;
 	for (i = 0; i < FULL_BATCHES; i++) {
 		p = emit32(p, 0xbb, c->addr + reg * c->stride);	/* mov $addr,%ebx */

@@ -21,10 +21,13 @@
 #define GUEST_MARKER	0xe0		/* port */
 #define GUEST_DEVICE	0xe0000000u	/* where no memory is */
 #define GUEST_RAM	0x180000u
+#define GUEST_VALUE	0x5a17c0deu	/* that it stores, until it has loaded another */
 
 struct guest {
 	struct vmm_vm *vm;
 	struct vmm_vcpu *vcpu;
+	/* KVM_RUN was interrupted; NULL: that does not matter. */
+	int (*interrupted)(struct bench_run *run, struct kvm_run *exit);
 };
 
 struct guest_code {
@@ -51,8 +54,12 @@ guest_batch(struct bench_run *run, struct guest *g,
 
 	for (;;) {
 		err = vmm_vcpu_run(g->vcpu);
-		if (err == -EINTR)
-			continue;
+		if (err == -EINTR) {
+			run->exits++;
+			err = g->interrupted ? g->interrupted(run, exit) : 0;
+			if (!err)
+				continue;
+		}
 		if (err)
 			return err;
 		if (exit->exit_reason == KVM_EXIT_IO && exit->io.port == GUEST_MARKER)

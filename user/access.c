@@ -4,7 +4,7 @@
  * from the shadow, post to the lane, or wait for the device (design 3 and 6).
  * The vCPU's side of the data path.
  */
-#include "vm.h"
+#include "kvm.h"
 
 #include <errno.h>
 
@@ -131,6 +131,20 @@ static void no_device(struct rmio_prod *lane, bool store, uint32_t len, uint64_t
 	}
 }
 
+int rmio_access_room(struct rmio_vcpu *v, struct rmio_master *m)
+{
+	int err;
+
+	do {
+		if (rmio_state_dead(m->state))
+			return -ENODEV;
+		rmio_prod_sync(&m->lanes[v->index]);
+		rmio_bell_ring(&m->bell);
+		err = make_room(v, m);
+	} while (err == 1);
+	return err;
+}
+
 static int load(struct rmio_vcpu *v, const struct range *r, struct access *a)
 {
 	struct rmio_master *m = r->master;
@@ -211,6 +225,8 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 		rmio_shadow_put(m->image, d.shadow_offset, req.data, a->len);
 	put_request(lane, m, &req);
 	rmio_count(&c->posted, 1);
+	if (m->bpf && a->bus == RMIO_BUS_MEM)
+		rmio_kvm_heat(m, r->id, req.offset, a->len);
 	return 0;
 }
 
@@ -241,6 +257,7 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 		if (match != RANGE_HIT)
 			return match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 		m = r->master;
+		rmio_prod_sync(&m->lanes[v->index]);
 		if (!rmio_state_dead(m->state))
 			err = a->store ? store(v, r, a) : load(v, r, a);
 		if (err != -ENODEV)

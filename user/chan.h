@@ -6,7 +6,9 @@
  * request or reply passes here.
  *
  *   HELLO        master to slave, queued when the slave descriptor is made;
- *                descriptors: down, up
+ *                descriptors: down, up; on the bpf back end also the words
+ *                to sleep on, of both, and the eventfd that KVM signals for stores
+ *                it has taken
  *   SHADOW_SIZE  slave to master {size}; answer: error, descriptor: image
  *   SHADOW_CTRL  slave to master {areas}; answer: error
  *   BELL         master to slave, no payload: look at the rings
@@ -36,7 +38,7 @@ struct rmio_chan_hdr {
 };
 _Static_assert(sizeof(struct rmio_chan_hdr) == 24, "rmio_chan_hdr size");
 
-#define RMIO_CHAN_FDS	2u
+#define RMIO_CHAN_FDS	5u
 #define RMIO_CHAN_MAX	(sizeof(struct rmio_chan_hdr) + RMIO_AREAS_MAX * sizeof(struct rmio_area))
 
 /* Two connected ends, close-on-exec, non-blocking.  0 or -errno. */

@@ -6,8 +6,8 @@
  */
 #include "chan.h"
 #include "foreign.h"
+#include "kvm.h"
 #include "memfd.h"
-#include "vm.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,32 +20,66 @@
 
 #define STOP_ID		UINT64_MAX
 #define EVENTS		16
+/* Bytes of an image that may be an array: kernel memory, all of it there from the start. */
+#define ARRAY_MAX	(64u << 20)
 /* Messages of one slave served in a row before the others get their turn. */
 #define BATCH		16
+
+/*
+ * A descriptor for the device, and the image mapped.  An array, which the BPF program
+ * can write, where there can be one; else a memfd.
+ */
+static int new_image(const struct rmio_master *m, uint64_t size, void **image, bool *array)
+{
+	int fd = -ENOTSUP, err;
+
+	*array = false;
+	if (m->bpf && size <= ARRAY_MAX)
+		fd = rmio_bpf_shadow_new(size);
+	if (fd >= 0) {
+		*image = rmio_memfd_map(fd, size, true, NULL);
+		*array = *image;
+		if (*image)
+			return fd;
+		close(fd);
+	}
+	fd = rmio_memfd_new("rmio-shadow", size);
+	if (fd < 0)
+		return fd;
+	*image = rmio_memfd_map(fd, size, true, NULL);
+	err = *image ? rmio_memfd_seal(fd, false) : -errno;
+	if (!err)
+		return fd;
+	if (*image)
+		munmap(*image, size);
+	close(fd);
+	return err;
+}
 
 static int serve_size(struct rmio_master *m, struct rmio_chan_hdr *h, int *fd)
 {
 	uint64_t size = rmio_pages(h->value);
 	struct rmio_map *map;
 	void *image = NULL, *old;
+	bool array = false;
 	uint64_t old_size;
-	int err;
 
 	if (h->value > RMIO_SHADOW_MAX)
 		return -EFBIG;
 	if (size) {
-		*fd = rmio_memfd_new("rmio-shadow", size);
+		*fd = new_image(m, size, &image, &array);
 		if (*fd < 0)
 			return *fd;
-		image = rmio_memfd_map(*fd, size, true, NULL);
-		err = image ? rmio_memfd_seal(*fd, false) : -errno;
-		if (err) {
-			if (image)
-				munmap(image, size);
-			return err;
-		}
 		/* Writable only once an area of the map is written through. */
 		mprotect(image, size, PROT_READ);
+	}
+	/* What lies in guest memory goes before what it is mapped from. */
+	rmio_kvm_begin(m, RMIO_KVM_ALL);
+	if (m->bpf) {
+		m->array = array && !rmio_bpf_dev_shadow(m->vm->bpf, m->bpf, *fd);
+		if (!m->array)
+			rmio_bpf_dev_shadow(m->vm->bpf, m->bpf, -1);
+		rmio_kvm_areas(m, NULL, 0);
 	}
 	rmio_vm_freeze(m->vm);
 	old = m->image;
@@ -58,6 +92,7 @@ static int serve_size(struct rmio_master *m, struct rmio_chan_hdr *h, int *fd)
 	rmio_map_free(map);
 	if (old)
 		munmap(old, old_size);
+	rmio_kvm_end(m);
 	h->value = size;
 	return 0;
 }
@@ -90,6 +125,8 @@ static int serve_map(struct rmio_master *m, const struct rmio_chan_hdr *h,
 		rmio_map_free(map);
 		return -ENOMEM;
 	}
+	/* No store is taken by the old map's rules once the new ones hold. */
+	rmio_kvm_begin(m, RMIO_KVM_ALL);
 	rmio_vm_freeze(m->vm);
 	err = rmio_range_check_map(m->vm, m, map);
 	old = m->map;
@@ -97,6 +134,9 @@ static int serve_map(struct rmio_master *m, const struct rmio_chan_hdr *h,
 		m->map = map;
 	rmio_vm_thaw(m->vm);
 	rmio_map_free(err ? map : old);
+	if (!err)
+		rmio_kvm_areas(m, areas, h->value);
+	rmio_kvm_end(m);
 	return err;
 }
 
@@ -120,6 +160,9 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 		if (m->state == RMIO_STATE_NEW)
 			rmio_word_write(&m->state, RMIO_STATE_LIVE);
 		rmio_vm_thaw(m->vm);
+		/* It may sleep in another way than what was planned before it was there. */
+		rmio_kvm_begin(m, RMIO_KVM_ALL);
+		rmio_kvm_end(m);
 		return 0;
 	}
 	if (h.answer)
@@ -191,6 +234,12 @@ static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
 
 		if (ev[i].data.u64 == STOP_ID) {
 			*stop = true;
+			continue;
+		}
+		if (ev[i].data.u64 == RMIO_CONTROL_PLAN) {
+			pthread_mutex_lock(&vm->control);
+			rmio_kvm_replan(vm);
+			pthread_mutex_unlock(&vm->control);
 			continue;
 		}
 		pthread_mutex_lock(&vm->control);

@@ -296,12 +296,17 @@ static void cool(struct rmio_loop *l, struct rmio_src *src)
 	l->nr_hot--;
 }
 
-void rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
+int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
 {
+	int err = rmio_task_posted_new(l, src, rmio_slave_posted_fd(src->slave));
+
+	if (err)
+		return err;
 	rmio_slave_bell(src->slave, l->futex ? RMIO_BELL_FUTEX : RMIO_BELL_SOCK);
 	src->hot = false;
 	src->bell = NULL;
 	heat(l, src);
+	return 0;
 }
 
 void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src)
@@ -326,7 +331,7 @@ static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
 	rmio_slave_bell_arm(src->slave, &word, &value);
 	if (rmio_slave_pending(src->slave))
 		goto disarm;
-	if (l->futex && rmio_task_bell(l, src, word, value))
+	if (l->futex && (rmio_task_bell(l, src, word, value) || rmio_task_posted(l, src)))
 		goto disarm;
 	cool(l, src);
 	return true;

@@ -33,6 +33,7 @@ struct rmio_src {
 	/* The loop's: */
 	struct rmio_src *prev, *next;
 	struct rmio_task *bell;		/* its futex wait, once there was one */
+	struct rmio_task *posted;	/* its read of the eventfd of posted stores, or NULL */
 	uint32_t idle;			/* rounds without a request */
 	bool hot;
 };
@@ -66,7 +67,8 @@ struct rmio_loop {
 __attribute__((format(printf, 2, 3)))
 void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...);
 
-void rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src);
+/* 0 or -ENOMEM. */
+int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src);
 void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src);
 /* To be called by serve() when it has taken requests, before it handles them. */
 void rmio_loop_src_served(struct rmio_loop *l, struct rmio_src *src);
@@ -129,6 +131,10 @@ void rmio_signal_free(struct rmio_signal *s);
  * number just published finds it.  0, -ENOMEM, -EAGAIN: no submission entry.
  */
 int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *word, uint32_t value);
+/* The same for the next signal of the eventfd that src->posted reads. */
+int rmio_task_posted(struct rmio_loop *l, struct rmio_src *src);
+/* @fd: taken over; -1: there is none.  0, -ENOMEM. */
+int rmio_task_posted_new(struct rmio_loop *l, struct rmio_src *src, int fd);
 void rmio_task_bell_drop(struct rmio_src *src);
 
 /* Queue what had to wait for a submission entry. */

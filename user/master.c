@@ -5,14 +5,15 @@
  */
 #include "chan.h"
 #include "foreign.h"
+#include "kvm.h"
 #include "memfd.h"
 #include "opts.h"
-#include "vm.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,10 +44,11 @@ close_fd:
 	return err;
 }
 
-static int new_lanes(struct rmio_master *m, uint32_t slots)
+/* Sealed memfds. */
+static int new_memfds(struct rmio_master *m, uint32_t slots)
 {
 	size_t stride = rmio_lane_stride(slots);
-	uint32_t n = m->vm->max_vcpus, i;
+	uint32_t n = m->vm->max_vcpus;
 	void *mem;
 	int err;
 
@@ -60,19 +62,6 @@ static int new_lanes(struct rmio_master *m, uint32_t slots)
 	if (err)
 		goto free_down;
 	m->up = mem;
-	m->down->magic = RMIO_ABI_MAGIC;
-	m->down->version = RMIO_ABI_VERSION;
-	m->down->features = RMIO_FEATURES;
-	m->down->nr_lanes = n;
-	m->down->ring_slots = slots;
-	m->down->lane_stride = stride;
-	m->down->size = m->down_size;
-	for (i = 0; i < n; i++)
-		rmio_prod_init(&m->lanes[i], (char *)m->down + RMIO_PAGE + i * stride,
-			       (const char *)m->up + RMIO_PAGE * (1 + i), slots, 0);
-	m->bell.down = m->down;
-	m->bell.up = m->up;
-	m->bell.chan = -1;
 	return 0;
 
 free_down:
@@ -81,8 +70,123 @@ free_down:
 	return err;
 }
 
+static uint64_t up_words_size(const struct rmio_master *m)
+{
+	return rmio_pages(m->vm->max_vcpus * sizeof(struct rmio_up_words));
+}
+
+static int new_words(struct rmio_master *m)
+{
+	void *mem;
+	int err;
+
+	err = new_region("rmio-down-words", sizeof(struct rmio_down_words), true, true,
+			 &m->down_words_fd, &mem);
+	if (err)
+		return err;
+	m->down_words = mem;
+	err = new_region("rmio-up-words", up_words_size(m), false, false, &m->up_words_fd, &mem);
+	if (err) {
+		munmap(m->down_words, sizeof(struct rmio_down_words));
+		close(m->down_words_fd);
+		return err;
+	}
+	m->up_words = mem;
+	return 0;
+}
+
+static void free_words(struct rmio_master *m)
+{
+	munmap(m->down_words, sizeof(struct rmio_down_words));
+	munmap((void *)m->up_words, up_words_size(m));
+	close(m->down_words_fd);
+	close(m->up_words_fd);
+}
+
+/* BPF arrays, which the program writes as well. */
+static int new_arrays(struct rmio_master *m, uint32_t slots)
+{
+	struct rmio_bpf_dev *d = calloc(1, sizeof(*d));
+	int err = -ENOMEM;
+
+	if (!d)
+		return err;
+	m->posted = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->posted < 0) {
+		err = -errno;
+		goto free_dev;
+	}
+	err = rmio_bpf_dev_new(m->vm->bpf, m->vm->max_vcpus, slots, d);
+	if (err)
+		goto close_posted;
+	err = new_words(m);
+	if (err)
+		goto free_arrays;
+	m->plan = rmio_kvm_plan_new();
+	if (!m->plan) {
+		err = -ENOMEM;
+		free_words(m);
+		goto free_arrays;
+	}
+	m->bpf = d;
+	m->down = d->down;
+	m->down_size = d->down_size;
+	m->down_fd = d->down_fd;
+	m->up = d->up;
+	m->up_size = d->up_size;
+	m->up_fd = d->up_fd;
+	return 0;
+
+free_arrays:
+	rmio_bpf_dev_free(m->vm->bpf, d);
+close_posted:
+	close(m->posted);
+	m->posted = -1;
+free_dev:
+	free(d);
+	return err;
+}
+
+static int new_lanes(struct rmio_master *m, uint32_t slots, bool bpf)
+{
+	size_t stride = rmio_lane_stride(slots);
+	uint32_t n = m->vm->max_vcpus, i;
+	int err = bpf ? new_arrays(m, slots) : new_memfds(m, slots);
+
+	if (err)
+		return err;
+	m->down->magic = RMIO_ABI_MAGIC;
+	m->down->version = RMIO_ABI_VERSION;
+	m->down->features = RMIO_FEATURES;
+	m->down->nr_lanes = n;
+	m->down->ring_slots = slots;
+	m->down->lane_stride = stride;
+	m->down->size = m->down_size;
+	for (i = 0; i < n; i++) {
+		rmio_prod_init(&m->lanes[i], (char *)m->down + RMIO_PAGE + i * stride,
+			       (const char *)m->up + RMIO_PAGE * (1 + i), slots, 0);
+		if (bpf) {
+			m->lanes[i].tail_at = (uint64_t *)&m->bpf->lanes[i].tail;
+			m->lanes[i].wake_seq = &m->up_words[i].wake_seq;
+		}
+	}
+	m->bell.down = m->down;
+	m->bell.up = m->up;
+	m->bell.word = bpf ? &m->down_words->bell : NULL;
+	m->bell.chan = -1;
+	return 0;
+}
+
 static void free_lanes(struct rmio_master *m)
 {
+	if (m->bpf) {
+		rmio_bpf_dev_free(m->vm->bpf, m->bpf);
+		rmio_kvm_plan_free(m->plan);
+		free_words(m);
+		close(m->posted);
+		free(m->bpf);
+		return;
+	}
 	munmap((void *)m->up, m->up_size);
 	munmap(m->down, m->down_size);
 	close(m->up_fd);
@@ -98,7 +202,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 
 	if (err)
 		return err;
-	if (o.backend != RMIO_BACKEND_AUTO && o.backend != RMIO_BACKEND_EXIT)
+	if (o.backend > RMIO_BACKEND_BPF || (o.backend == RMIO_BACKEND_BPF && !vm->bpf))
 		return -ENOTSUP;
 	if (!o.ring_slots)
 		o.ring_slots = RING_SLOTS;
@@ -110,21 +214,29 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 	m->vm = vm;
 	m->arg = o.arg;
 	m->chan = -1;
+	m->posted = -1;
 	m->timeout_ns = o.timeout_ns ? o.timeout_ns : TIMEOUT_NS;
 	err = -ENOMEM;
 	m->name = strdup(o.name ? o.name : "device");
 	if (!m->name)
 		goto free_master;
-	err = new_lanes(m, o.ring_slots);
+	err = -ENOTSUP;
+	if (vm->bpf && o.backend != RMIO_BACKEND_EXIT)
+		err = new_lanes(m, o.ring_slots, true);
+	/* Such as a VMM that has given up its privileges since. */
+	if (err && o.backend != RMIO_BACKEND_BPF)
+		err = new_lanes(m, o.ring_slots, false);
 	if (err)
 		goto free_name;
 	pthread_mutex_lock(&vm->control);
 	m->id = vm->next_id++;
 	m->next = vm->masters;
 	vm->masters = m;
-	pthread_mutex_lock(&vm->lock);
+	rmio_vm_freeze(vm);
 	rmio_word_write(&m->down->lanes_used, vm->lanes_used);
-	pthread_mutex_unlock(&vm->lock);
+	if (m->bpf)
+		vm->captured[m->bpf->slot] = m;
+	rmio_vm_thaw(vm);
 	pthread_mutex_unlock(&vm->control);
 	*out = m;
 	return 0;
@@ -145,7 +257,9 @@ int rmio_master_slave_fd(struct rmio_master *m)
 		.value = m->down_size,
 	};
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = m->id };
-	int give[2] = { m->down_fd, m->up_fd };
+	int give[RMIO_CHAN_FDS] = {
+		m->down_fd, m->up_fd, m->down_words_fd, m->up_words_fd, m->posted,
+	};
 	int fds[2];
 	int err;
 
@@ -156,7 +270,7 @@ int rmio_master_slave_fd(struct rmio_master *m)
 	err = rmio_chan_pair(fds);
 	if (err)
 		goto unlock;
-	err = rmio_chan_send(fds[0], &h, NULL, 0, give, 2);
+	err = rmio_chan_send(fds[0], &h, NULL, 0, give, m->bpf ? 5 : 2);
 	if (err)
 		goto close_pair;
 	if (epoll_ctl(m->vm->epoll, EPOLL_CTL_ADD, fds[0], &e)) {
@@ -190,6 +304,7 @@ static void discard(struct rmio_master *m)
 		/* A copy: the vCPU may be waiting, and looks at its own without a lock. */
 		struct rmio_prod p = m->lanes[i];
 
+		rmio_prod_sync(&p);
 		rmio_prod_update(&p);
 		rmio_count(&p.down->counters.discarded, rmio_prod_stores(&p));
 	}
@@ -207,6 +322,8 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 		return;
 	}
 	rmio_word_write(&m->state, why);
+	for (i = 0; m->bpf && i < vm->max_vcpus; i++)
+		rmio_word_write(&m->bpf->lanes[i].dead, 1);
 	discard(m);
 	/* The device sees end of file, whatever it is doing. */
 	if (m->chan >= 0)
@@ -218,6 +335,7 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 	rmio_vm_thaw(vm);
 	/* Wakes all that the device has made wait, however many: not with the VM frozen. */
 	rmio_bell_force(&bell);
+	rmio_kvm_ask(m);
 	if (vm->dead && reason)
 		vm->dead(vm->arg, m, why, reason);
 }
@@ -258,12 +376,16 @@ void rmio_master_free(struct rmio_master *m)
 
 	/* No reason: the VMM knows. */
 	rmio_master_kill(m, RMIO_STATE_CLOSED, NULL);
+	rmio_kvm_begin(m, RMIO_KVM_ALL);
 	rmio_vm_freeze(vm);
 	rmio_range_drop(vm, m);
+	if (m->bpf)
+		vm->captured[m->bpf->slot] = NULL;
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])
 			rmio_vcpu_forget(vm->vcpus[i], m);
 	rmio_vm_thaw(vm);
+	rmio_kvm_end(m);
 
 	pthread_mutex_lock(&vm->lock);
 	while (occupied(m))
@@ -305,6 +427,15 @@ const char *rmio_master_name(const struct rmio_master *m)
 	return m->name;
 }
 
+static void add_captured(struct rmio_counters *c, const struct rmio_bpf_lane *lane)
+{
+	const volatile struct rmio_bpf_lane *l = lane;
+
+	c->posted += l->posted;
+	c->full += l->full;
+	c->discarded += l->discarded + l->lost;
+}
+
 int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_counters *c)
 {
 	uint32_t i;
@@ -313,7 +444,10 @@ int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_coun
 	if (vcpu >= 0 && (uint32_t)vcpu >= m->vm->max_vcpus)
 		return -ERANGE;
 	for (i = 0; i < m->vm->max_vcpus; i++)
-		if (vcpu < 0 || (uint32_t)vcpu == i)
+		if (vcpu < 0 || (uint32_t)vcpu == i) {
 			rmio_counters_add(c, &m->lanes[i].down->counters);
+			if (m->bpf)
+				add_captured(c, &m->bpf->lanes[i]);
+		}
 	return 0;
 }

@@ -3,7 +3,7 @@
  * Which device answers an address: the PA ranges of all masters of a VM
  * (design 3, KVM_DEV_USER_PA_RANGE).  First step of each access.
  */
-#include "vm.h"
+#include "kvm.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -134,6 +134,7 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 	err = check(&want);
 	if (err)
 		return err;
+	rmio_kvm_begin(m, want.id);
 	rmio_vm_freeze(vm);
 	for (bus = 0; bus < RMIO_BUSES; bus++) {
 		old[bus] = find_id(&vm->tables[bus], m, want.id);
@@ -173,6 +174,7 @@ free_fresh:
 			free(fresh[bus].ranges);
 out:
 	rmio_vm_thaw(vm);
+	rmio_kvm_end(m);
 	return err;
 }
 

@@ -36,6 +36,8 @@ int rmio_prod_init(struct rmio_prod *p, void *lane_down, const void *lane_up, ui
 	p->down = lane_down;
 	p->slots = (struct rmio_request *)((char *)lane_down + RMIO_PAGE);
 	p->up = lane_up;
+	p->wake_seq = &p->up->wake_seq;
+	p->tail_at = NULL;
 	p->tail = at;
 	p->done = at;
 	p->slots_nr = slots;
@@ -49,6 +51,7 @@ int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, ui
 	if (!slots_ok(slots))
 		return -EINVAL;
 	c->up = lane_up;
+	c->wake_seq = &c->up->wake_seq;
 	c->down = lane_down;
 	c->slots = (const struct rmio_request *)((const char *)lane_down + RMIO_PAGE);
 	c->slots_nr = slots;
@@ -130,7 +133,15 @@ int rmio_prod_push_n(struct rmio_prod *p, const struct rmio_request *r, uint32_t
 	store_release(&p->slots[tail & mask].seq, tail + 1);
 	p->tail = tail + n;
 	store_release(&p->down->tail, p->tail);
+	if (p->tail_at)
+		store_relaxed(p->tail_at, p->tail);
 	return 0;
+}
+
+void rmio_prod_sync(struct rmio_prod *p)
+{
+	if (p->tail_at)
+		p->tail = load_relaxed(p->tail_at);
 }
 
 int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r)

@@ -4,7 +4,8 @@
  *
  * Who may call what: a struct rmio_prod belongs to the vCPU's thread, a struct
  * rmio_cons to the device's thread.  The two run at the same time; nothing else
- * does.  Ordering contract, all of it:
+ * does, but for a BPF program that pushes in the vCPU's thread while that is in the
+ * kernel.  Ordering contract, all of it:
  *
  *   producer: slot fields, then seq (release)   pairs with consumer: seq (acquire), then fields
  *   consumer: reads slots, then done (release)  pairs with producer: done (acquire), then reuse
@@ -28,15 +29,18 @@ struct rmio_prod {
 	struct rmio_down_lane *down;	/* ours, read-write */
 	struct rmio_request *slots;	/* ours, read-write */
 	const struct rmio_up_lane *up;	/* the device's, read-only */
+	const uint32_t *wake_seq;	/* in "up", or in a page that can hold a futex */
 	uint64_t tail;			/* private; the shared one is a copy for the peer */
 	uint64_t done;			/* last checked value of up->done */
+	uint64_t *tail_at;		/* where a BPF program has the tail too, or NULL */
 	uint32_t slots_nr;
-	uint32_t pad[5];		/* to a line: neighbours in an array have other writers */
+	uint32_t pad;			/* to a line: neighbours in an array have other writers */
 };
 _Static_assert(sizeof(struct rmio_prod) == RMIO_LINE, "rmio_prod size");
 
 struct rmio_cons {
 	struct rmio_up_lane *up;		/* ours, read-write */
+	uint32_t *wake_seq;			/* in "up", or in a page that can hold a futex */
 	const struct rmio_down_lane *down;	/* the VMM's, read-only */
 	const struct rmio_request *slots;	/* the VMM's, read-only */
 	uint64_t taken;				/* private: requests popped */
@@ -59,6 +63,9 @@ int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, ui
  */
 int rmio_prod_push_n(struct rmio_prod *p, const struct rmio_request *r, uint32_t n);
 int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r);
+
+/* What a BPF program has pushed since: at the beginning of each access. */
+void rmio_prod_sync(struct rmio_prod *p);
 
 /* The peer's done index, checked; and the same, taken over.  0 or -EPROTO. */
 int rmio_prod_peek(const struct rmio_prod *p, uint64_t *done);

@@ -269,11 +269,17 @@ int rmio_dev_attach(struct rmio_dev *dev, int fd)
 	}
 	dev->src.slave = slave;
 	dev->src.serve = serve;
+	if (rmio_loop_src_add(dev->loop, &dev->src)) {
+		rmio_watch_free(dev->slave_watch);
+		dev->slave_watch = NULL;
+		dev->src.slave = NULL;
+		rmio_slave_free(slave);
+		return -ENOMEM;
+	}
 	dev->asked = ASKED_NOTHING;
 	dev->asked_again = 0;
 	dev->map_due = false;
 	dev->map_live = !dev->nr_areas;
-	rmio_loop_src_add(dev->loop, &dev->src);
 	ask_shadow(dev);
 	return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "chan.h"
 #include "foreign.h"
+#include "bpf.h"
 #include "memfd.h"
 #include "opts.h"
 #include "ring.h"
@@ -49,6 +50,9 @@ struct rmio_slave {
 	struct rmio_up_hdr *up;
 	size_t down_size, up_size;
 	struct rmio_bell_in bell;
+	struct rmio_up_words *up_words;	/* NULL: "up" holds the words */
+	const struct rmio_down_words *down_words;
+	int posted;		/* eventfd for stores that KVM has taken; -1 none, or given away */
 	struct rmio_spin spin;
 	uint32_t turn;		/* lane to begin the next read with */
 	uint32_t last;		/* lane of the last request taken */
@@ -93,7 +97,48 @@ static int check_hdr(const struct rmio_down_hdr *h, uint64_t size)
 	return 0;
 }
 
-static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t down_size)
+/* Sealed against shrinking, or a BPF array, which cannot: reading it does not fault. */
+static int check_memory(int fd, uint64_t size, bool to_read)
+{
+	if (!rmio_memfd_check(fd, size, to_read))
+		return 0;
+	/* Nothing keeps us from mapping an array to write but the descriptor being closed. */
+	return rmio_bpf_array_check(fd, size);
+}
+
+static size_t up_words_size(const struct rmio_slave *s)
+{
+	return rmio_pages(s->nr_lanes * sizeof(*s->up_words));
+}
+
+/* "down" and "up" are memory that cannot hold a futex: these can. */
+static int map_words(struct rmio_slave *s, int down_fd, int up_fd)
+{
+	size_t size = sizeof(*s->down_words);
+	uint32_t i;
+
+	if (rmio_memfd_check(down_fd, size, true) ||
+	    rmio_memfd_check(up_fd, up_words_size(s), false))
+		return -EPROTO;
+	s->down_words = rmio_memfd_map(down_fd, size, false, NULL);
+	s->up_words = rmio_memfd_map(up_fd, up_words_size(s), true, NULL);
+	if (!s->down_words || !s->up_words)
+		return -ENOMEM;
+	for (i = 0; i < s->nr_lanes; i++)
+		s->lanes[i].cons.wake_seq = &s->up_words[i].wake_seq;
+	s->bell.word = &s->down_words->bell;
+	return 0;
+}
+
+static void unmap_words(struct rmio_slave *s)
+{
+	if (s->down_words)
+		munmap((void *)s->down_words, sizeof(*s->down_words));
+	if (s->up_words)
+		munmap(s->up_words, up_words_size(s));
+}
+
+static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t down_size)
 {
 	struct rmio_slave *s;
 	struct rmio_down_hdr h;
@@ -101,8 +146,7 @@ static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t dow
 	uint32_t i;
 	int err;
 
-	/* Sealed against shrinking, so that reading it cannot fault. */
-	if (rmio_memfd_check(fds[0], down_size, true))
+	if (check_memory(fds[0], down_size, true))
 		return -EPROTO;
 	const void *down = rmio_memfd_map(fds[0], down_size, false, NULL);
 
@@ -114,13 +158,14 @@ static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t dow
 		goto unmap_down;
 	up_size = (uint64_t)RMIO_PAGE * (1 + h.nr_lanes);
 	err = -EPROTO;
-	if (rmio_memfd_check(fds[1], up_size, false))
+	if (check_memory(fds[1], up_size, false))
 		goto unmap_down;
 	err = -ENOMEM;
 	s = calloc(1, sizeof(*s) + h.nr_lanes * sizeof(s->lanes[0]));
 	if (!s)
 		goto unmap_down;
 	s->chan = chan;
+	s->posted = -1;
 	s->nr_lanes = h.nr_lanes;
 	s->ring_slots = h.ring_slots;
 	s->down = down;
@@ -140,10 +185,14 @@ static int map_lanes(struct rmio_slave **out, int chan, int fds[2], uint64_t dow
 	}
 	s->bell.down = down;
 	s->bell.up = s->up;
+	err = fds[2] >= 0 ? map_words(s, fds[2], fds[3]) : 0;
+	if (err)
+		goto unmap_up;
 	*out = s;
 	return 0;
 
 unmap_up:
+	unmap_words(s);
 	munmap(s->up, up_size);
 free_slave:
 	free(s);
@@ -157,7 +206,7 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 	struct rmio_chan_hdr h = { 0 };
 	struct rmio_slave_opts o;
 	struct rmio_slave *s = NULL;
-	int fds[RMIO_CHAN_FDS] = { -1, -1 };
+	int fds[RMIO_CHAN_FDS] = { -1, -1, -1, -1, -1 };
 	size_t nfds = 0, i;
 	ssize_t n;
 	int err;
@@ -167,7 +216,8 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 		goto close_fd;
 	n = rmio_chan_recv(fd, &h, NULL, 0, fds, &nfds);
 	err = n == -ECONNRESET ? -ECONNRESET : -EPROTO;
-	if (n < 0 || h.type != RMIO_CHAN_HELLO || h.answer || nfds != 2)
+	if (n < 0 || h.type != RMIO_CHAN_HELLO || h.answer ||
+	    !(nfds == 2 || (nfds == 5 && rmio_foreign_is_eventfd(fds[4]))))
 		goto close_fds;
 	err = map_lanes(&s, fd, fds, h.value);
 	if (err)
@@ -182,8 +232,10 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 		err = -ECONNRESET;
 		goto free_slave;
 	}
-	close(fds[0]);
-	close(fds[1]);
+	for (i = 0; i < 4; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	s->posted = fds[4];
 	*out = s;
 	return 0;
 
@@ -206,10 +258,13 @@ void rmio_slave_free(struct rmio_slave *s)
 		return;
 	if (s->chan >= 0)
 		rmio_foreign_hang_up(s->chan);
+	if (s->posted >= 0)
+		close(s->posted);
 	for (i = 0; i < s->nr_lanes; i++)
 		free(s->lanes[i].sent);
 	if (s->image && !s->image_at)
 		munmap(s->image, s->image_size);
+	unmap_words(s);
 	munmap(s->up, s->up_size);
 	munmap((void *)s->down, s->down_size);
 	free(s);
@@ -378,13 +433,21 @@ void rmio_slave_bell(struct rmio_slave *s, uint32_t kind)
 
 void rmio_slave_bell_arm(struct rmio_slave *s, const uint32_t **word, uint32_t *value)
 {
-	*word = &s->down->bell;
+	*word = rmio_bell_word(&s->bell);
 	*value = rmio_bell_arm(&s->bell);
 }
 
 void rmio_slave_bell_disarm(struct rmio_slave *s)
 {
 	rmio_bell_disarm(&s->bell);
+}
+
+int rmio_slave_posted_fd(struct rmio_slave *s)
+{
+	int fd = s->posted;
+
+	s->posted = -1;
+	return fd;
 }
 
 int rmio_slave_cpu(const struct rmio_slave *s)
@@ -534,7 +597,7 @@ static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_
 	if (nfds != (size ? 1 : 0) || size != s->image_asked)
 		return -EPROTO;
 	if (size) {
-		if (rmio_memfd_check(fds[0], size, false))
+		if (check_memory(fds[0], size, false))
 			return -EPROTO;
 		image = rmio_memfd_map(fds[0], size, true, s->image_at);
 		if (!image)

@@ -18,6 +18,12 @@ void rmio_slave_bell_arm(struct rmio_slave *s, const uint32_t **word, uint32_t *
 void rmio_slave_bell_disarm(struct rmio_slave *s);
 bool rmio_slave_pending(const struct rmio_slave *s);
 
+/*
+ * The eventfd that KVM signals for stores it has taken, -1: none.  The caller's from
+ * now on.  With _FUTEX a sleeping device is to be woken by it too.
+ */
+int rmio_slave_posted_fd(struct rmio_slave *s);
+
 /* Where the vCPU of the last request runs; -1 unknown. */
 int rmio_slave_cpu(const struct rmio_slave *s);
 

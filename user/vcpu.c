@@ -138,8 +138,11 @@ static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 	if (a.len > sizeof(run->mmio.data))
 		return -EOPNOTSUPP;
 	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
-	if (a.store)
+	if (a.store) {
+		if (v->capture && rmio_capture_took(v, a.addr, a.len))
+			return 0;
 		memcpy(&a.data, run->mmio.data, sizeof(a.data));
+	}
 	err = access_all(v, &a);
 	if (!err && !a.store)
 		memcpy(run->mmio.data, &a.data, sizeof(a.data));
@@ -184,7 +187,10 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	int err;
 
 	vcpu->immediate_exit = &run->immediate_exit;
-	if (run->exit_reason == KVM_EXIT_MMIO)
+	err = vcpu->capture ? rmio_capture_settle(vcpu, run, true) : 0;
+	if (err)
+		;
+	else if (run->exit_reason == KVM_EXIT_MMIO)
 		err = exit_mmio(vcpu, run);
 	else if (run->exit_reason == KVM_EXIT_IO)
 		err = exit_io(vcpu, run);
@@ -192,6 +198,18 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 		err = -EOPNOTSUPP;
 	vcpu->immediate_exit = NULL;
 	return err == -EINVAL ? -EOPNOTSUPP : err;
+}
+
+int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
+{
+	int err;
+
+	if (!vcpu->capture)
+		return 0;
+	vcpu->immediate_exit = &run->immediate_exit;
+	err = rmio_capture_settle(vcpu, run, false);
+	vcpu->immediate_exit = NULL;
+	return err;
 }
 
 /* -- making and interrupting ------------------------------------------------------- */
@@ -210,6 +228,9 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 		return -ENOMEM;
 	v->vm = vm;
 	v->index = index;
+	v->pidfd = -1;
+	if (vm->bpf)
+		v->capture = rmio_bpf_vcpu(vm->bpf, index);
 	err = rmio_spin_init(&v->spin, wait);
 	if (err)
 		goto free_vcpu;
@@ -246,6 +267,7 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu)
 	if (!vcpu)
 		return;
 	vm = vcpu->vm;
+	rmio_capture_unbind(vcpu);
 	pthread_mutex_lock(&vm->lock);
 	vm->vcpus[vcpu->index] = NULL;
 	pthread_mutex_unlock(&vm->lock);

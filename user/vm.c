@@ -3,8 +3,8 @@
  * The VM object: holds the vCPUs and masters of one VM together, and stops
  * them all for a change.  Beside the data path.
  */
+#include "kvm.h"
 #include "opts.h"
-#include "vm.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,6 +83,7 @@ void rmio_vm_free(struct rmio_vm *vm)
 	if (!vm)
 		return;
 	rmio_control_stop(vm);
+	rmio_kvm_free(vm);
 	for (i = 0; i < RMIO_BUSES; i++)
 		free(vm->tables[i].ranges);
 	pthread_cond_destroy(&vm->left);

@@ -14,6 +14,7 @@
 #ifndef RMIO_USER_VM_H
 #define RMIO_USER_VM_H
 
+#include "bpf.h"
 #include "ring.h"
 #include "shadow.h"
 #include "wake.h"
@@ -35,6 +36,14 @@ struct range_table {
 };
 
 #define RMIO_BUSES 2
+
+struct access {
+	bool store;
+	uint32_t bus;
+	uint64_t addr;
+	uint32_t len;		/* 1, 2, 4 or 8 */
+	uint64_t data;
+};
 
 /* An access that was interrupted, to be taken up again by the same call. */
 struct pending {
@@ -67,6 +76,13 @@ struct rmio_vcpu {
 	struct pending pending;
 	uint32_t io_done;		/* string I/O: items done before an interruption */
 	uint64_t straddled;
+
+	/* With the bpf back end (capture.c); the vCPU's thread alone. */
+	struct rmio_bpf_vcpu *capture;	/* what the program notes for this vCPU */
+	const void *bound_at;		/* by the thread whose mark is there */
+	pid_t tid;
+	int pidfd;
+	struct access stray;		/* stored before it was bound, to be posted; len 0: none */
 };
 
 struct rmio_vm {
@@ -88,6 +104,11 @@ struct rmio_vm {
 	struct range_table tables[RMIO_BUSES];
 	uint32_t lanes_used;
 	struct rmio_vcpu **vcpus;	/* max_vcpus of them */
+
+	struct rmio_bpf *bpf;		/* NULL: exit back end only; set before the first master */
+	struct rmio_kvm *kvm;
+	char why[512];			/* why there is no bpf back end */
+	struct rmio_master *captured[RMIO_BPF_DEVS];	/* by slot; changed with the VM frozen */
 };
 
 struct rmio_master {
@@ -98,6 +119,13 @@ struct rmio_master {
 	void *arg;
 	int chan;			/* our end of the slave descriptor; -1 before */
 	int down_fd, up_fd;
+	struct rmio_bpf_dev *bpf;	/* its lanes are BPF arrays; NULL: memfds */
+	int posted;			/* eventfd that KVM signals; -1 */
+	struct rmio_down_words *down_words;	/* with arrays */
+	const struct rmio_up_words *up_words;
+	int down_words_fd, up_words_fd;
+	struct rmio_kvm_plan *plan;	/* with the bpf back end */
+	bool array;			/* the image is one that the BPF program can write */
 
 	/* Changed with the VM frozen, read under any vCPU's lock. */
 	uint32_t state;		/* enum rmio_state */
@@ -141,6 +169,7 @@ int rmio_range_check_map(const struct rmio_vm *vm, const struct rmio_master *m,
 void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *reason);
 
 /* control.c */
+#define RMIO_CONTROL_PLAN (UINT64_MAX - 1)	/* of rmio_kvm.changed in epoll events */
 int rmio_control_start(struct rmio_vm *vm);
 void rmio_control_stop(struct rmio_vm *vm);
 /* True when the slave's end of @chan is closed. */
@@ -162,16 +191,24 @@ struct until {
 int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint64_t timeout);
 
 /* access.c */
-struct access {
-	bool store;
-	uint32_t bus;
-	uint64_t addr;
-	uint32_t len;		/* 1, 2, 4 or 8 */
-	uint64_t data;
-};
-
 /* 0; -EINTR; -EOPNOTSUPP in no range; -EXDEV partly in one. */
 int rmio_access_piece(struct rmio_vcpu *v, struct access *a);
+/*
+ * Wait until the vCPU's lane of @m has room, and see that the device knows what is in
+ * it.  With v->lock held, and let go of while waiting.  0, -EINTR, -ENODEV.
+ */
+int rmio_access_room(struct rmio_vcpu *v, struct rmio_master *m);
+
+/* capture.c */
+/*
+ * After each KVM_RUN: what the program asks for, such as waiting for room.  @exit: the
+ * exit in *run has not been answered.  0 or -EINTR (again, later).
+ */
+int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run, bool exit);
+/* Was the store of this exit delivered by the program already? */
+bool rmio_capture_took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len);
+void rmio_capture_unbind(struct rmio_vcpu *v);
+
 
 /* vcpu.c: m is about to be freed. With the VM frozen. */
 void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m);

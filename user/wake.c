@@ -59,10 +59,12 @@ static void ring(struct rmio_bell_out *b, int wakes)
 		.version = RMIO_ABI_VERSION,
 		.type = RMIO_CHAN_BELL,
 	};
+	uint32_t *word;
 
 	if (load_relaxed(&b->up->bell_kind) == RMIO_BELL_FUTEX) {
-		__atomic_fetch_add(&b->down->bell, 1, __ATOMIC_RELAXED);
-		futex(&b->down->bell, FUTEX_WAKE, (uint32_t)wakes, NULL);
+		word = b->word ? b->word : &b->down->bell;
+		__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
+		futex(word, FUTEX_WAKE, (uint32_t)wakes, NULL);
 	} else if (b->chan >= 0) {
 		/* A full socket holds messages that wake the device just as well. */
 		rmio_chan_send(b->chan, &h, NULL, 0, NULL, 0);
@@ -99,7 +101,7 @@ void rmio_bell_kind(struct rmio_bell_in *b, uint32_t kind)
 
 uint32_t rmio_bell_arm(struct rmio_bell_in *b)
 {
-	uint32_t bell = load_relaxed(&b->down->bell);	/* C1 */
+	uint32_t bell = load_relaxed(rmio_bell_word(b));	/* C1 */
 
 	b->number = fresh_number(b->number);
 	store_relaxed(&b->up->need_wake, b->number);	/* C2 */
@@ -127,8 +129,8 @@ bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a)
 	if ((int64_t)(c->done - at) < 0)
 		return false;
 	a->woken = number;				/* R4 */
-	__atomic_fetch_add(&c->up->wake_seq, 1, __ATOMIC_RELEASE);
-	futex(&c->up->wake_seq, FUTEX_WAKE, INT_MAX, NULL);
+	__atomic_fetch_add(c->wake_seq, 1, __ATOMIC_RELEASE);
+	futex(c->wake_seq, FUTEX_WAKE, INT_MAX, NULL);
 	return true;
 }
 
@@ -139,7 +141,7 @@ void rmio_sleeper_arm(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t wake
 
 	if (load_relaxed(&down->cpu) != cpu)
 		store_relaxed(&down->cpu, cpu);
-	s->seen = __atomic_load_n(&p->up->wake_seq, __ATOMIC_ACQUIRE);	/* V1 */
+	s->seen = __atomic_load_n(p->wake_seq, __ATOMIC_ACQUIRE);	/* V1 */
 	s->number = fresh_number(s->number);
 	store_relaxed(&down->wake_at, wake_at);		/* V2 */
 	__atomic_store_n(&down->need_wake, s->number, __ATOMIC_RELEASE);
@@ -162,7 +164,7 @@ static int sleep_sliced(struct rmio_sleeper *s, struct rmio_prod *p, uint64_t un
 		slice = left;
 	t.tv_sec = 0;
 	t.tv_nsec = (long)slice;
-	if (!futex(&p->up->wake_seq, FUTEX_WAIT, s->seen, &t) || errno == EAGAIN)
+	if (!futex(p->wake_seq, FUTEX_WAIT, s->seen, &t) || errno == EAGAIN)
 		return 0;
 	if (errno == EINTR)
 		return -EINTR;
@@ -173,7 +175,7 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 		       uint32_t seen_event, uint64_t until_ns)
 {
 	struct futex_waitv wait[2] = {
-		{ .val = s->seen, .uaddr = (uintptr_t)&p->up->wake_seq, .flags = FUTEX_32 },
+		{ .val = s->seen, .uaddr = (uintptr_t)p->wake_seq, .flags = FUTEX_32 },
 		{ .val = seen_event, .uaddr = (uintptr_t)event,
 		  .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG },
 	};

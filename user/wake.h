@@ -63,6 +63,7 @@ void rmio_spin_result(struct rmio_spin *s, uint64_t spun_ns, uint64_t waited_ns)
 struct rmio_bell_out {
 	struct rmio_down_hdr *down;
 	const struct rmio_up_hdr *up;
+	uint32_t *word;		/* the bell, where "down" cannot hold a futex; or NULL */
 	int chan;		/* for RMIO_BELL_SOCK */
 	uint32_t rung;		/* the need_wake number last rung for */
 };
@@ -77,8 +78,14 @@ void rmio_bell_force(struct rmio_bell_out *b);
 struct rmio_bell_in {
 	const struct rmio_down_hdr *down;
 	struct rmio_up_hdr *up;
+	const uint32_t *word;	/* as in rmio_bell_out */
 	uint32_t number;	/* last need_wake number used */
 };
+
+static inline const uint32_t *rmio_bell_word(const struct rmio_bell_in *b)
+{
+	return b->word ? b->word : &b->down->bell;
+}
 
 /* How the device sleeps, RMIO_BELL_*; before the first sleep. */
 void rmio_bell_kind(struct rmio_bell_in *b, uint32_t kind);

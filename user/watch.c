@@ -14,7 +14,7 @@
 #define FUTEX2_32BIT		2	/* FUTEX2_SIZE_U32, shared between processes */
 #define FUTEX_ANY		0xffffffffu
 
-enum kind { KIND_POLL, KIND_READ, KIND_WRITE, KIND_BELL };
+enum kind { KIND_POLL, KIND_READ, KIND_WRITE, KIND_BELL, KIND_POSTED };
 
 struct rmio_task {
 	struct rmio_io io;
@@ -81,6 +81,7 @@ static void task_queue(struct rmio_task *op)
 		io_uring_prep_poll_add(sqe, op->fd, op->events);
 		break;
 	case KIND_READ:
+	case KIND_POSTED:
 		io_uring_prep_read(sqe, op->fd, &op->counter, sizeof(op->counter), 0);
 		break;
 	case KIND_WRITE:
@@ -117,8 +118,15 @@ static void task_done(struct rmio_io *io, int res, uint32_t flags)
 		return;
 	}
 	switch (op->kind) {
+	case KIND_POSTED:
+		/* Cannot be read any more: nor armed again. */
+		if (res < 0 && res != -EINTR && res != -EAGAIN) {
+			src->posted = NULL;
+			task_free(op);
+		}
+		/* fallthrough */
 	case KIND_BELL:
-		/* Woken, or the word had changed already: either way, look. */
+		/* Woken, or it had changed already: either way, look. */
 		rmio_loop_src_hot(l, src);
 		return;
 	case KIND_WRITE:
@@ -248,6 +256,19 @@ void rmio_signal_free(struct rmio_signal *s)
 		task_drop(&s->op);
 }
 
+static int queue_once(struct rmio_loop *l, struct rmio_task *op)
+{
+	if (op->queued)
+		return 0;
+	task_queue(op);
+	if (op->queued)
+		return 0;
+	/* Nobody sleeps without it, so it is not to be queued later either. */
+	op->wanted = false;
+	l->unqueued--;
+	return -EAGAIN;
+}
+
 int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *word, uint32_t value)
 {
 	struct rmio_task *op = src->bell;
@@ -261,13 +282,28 @@ int rmio_task_bell(struct rmio_loop *l, struct rmio_src *src, const uint32_t *wo
 	op->src = src;
 	op->word = word;
 	op->value = value;
-	task_queue(op);
-	if (op->queued)
-		return 0;
-	/* Nobody sleeps without it, so it is not to be queued later either. */
-	op->wanted = false;
-	l->unqueued--;
-	return -EAGAIN;
+	return queue_once(l, op);
+}
+
+int rmio_task_posted_new(struct rmio_loop *l, struct rmio_src *src, int fd)
+{
+	struct rmio_task *op = NULL;
+
+	if (fd >= 0) {
+		op = task_new(l, KIND_POSTED, fd);
+		if (!op) {
+			close(fd);
+			return -ENOMEM;
+		}
+		op->src = src;
+	}
+	src->posted = op;
+	return 0;
+}
+
+int rmio_task_posted(struct rmio_loop *l, struct rmio_src *src)
+{
+	return src->posted ? queue_once(l, src->posted) : 0;
 }
 
 void rmio_task_bell_drop(struct rmio_src *src)
@@ -275,6 +311,9 @@ void rmio_task_bell_drop(struct rmio_src *src)
 	if (src->bell)
 		task_drop(src->bell);
 	src->bell = NULL;
+	if (src->posted)
+		task_drop(src->posted);
+	src->posted = NULL;
 }
 
 void rmio_task_free_all(struct rmio_loop *l)

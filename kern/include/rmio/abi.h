@@ -240,6 +240,22 @@ struct rmio_up_lane {
 	__u8  reserved2[RMIO_PAGE - RMIO_LINE - 8];
 };
 
+/*
+ * Memory that a BPF program writes too cannot hold a futex: its pages belong to no file.
+ * Where "down" and "up" are such memory, two more memfds, sealed like them, hold the
+ * words that somebody sleeps on, and those in "down" and "up" are not used.
+ */
+struct rmio_down_words {
+	__u32 bell;		/* as rmio_down_hdr.bell */
+	__u8  reserved[RMIO_PAGE - 4];
+};
+
+/* One a lane. */
+struct rmio_up_words {
+	__u32 wake_seq;		/* as rmio_up_lane.wake_seq */
+	__u8  reserved[RMIO_LINE - 4];
+};
+
 /* -- sizes and offsets ---------------------------------------------------- */
 
 #ifdef __cplusplus
@@ -327,5 +343,11 @@ RMIO_ASSERT_AT(rmio_up_lane, reply_seq, 8);
 RMIO_ASSERT_AT(rmio_up_lane, reply_data, 16);
 RMIO_ASSERT_AT(rmio_up_lane, wake_seq, 24);
 RMIO_ASSERT_AT(rmio_up_lane, taken, 64);
+
+RMIO_ASSERT_SIZE(rmio_down_words, RMIO_PAGE);
+RMIO_ASSERT_AT(rmio_down_words, bell, 0);
+
+RMIO_ASSERT_SIZE(rmio_up_words, RMIO_LINE);
+RMIO_ASSERT_AT(rmio_up_words, wake_seq, 0);
 
 #endif

@@ -94,6 +94,55 @@ int rmio_vm_fd(const struct rmio_vm *vm);
  */
 int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
 
+/* -- back ends ------------------------------------------------------------ */
+
+enum rmio_backend {
+	RMIO_BACKEND_AUTO	= 0,	/* the best there is */
+	RMIO_BACKEND_EXIT	= 1,
+	RMIO_BACKEND_BPF	= 2,	/* after rmio_vm_kvm */
+};
+
+struct rmio_kvm_opts {
+	size_t sz;
+	int vm_fd;		/* from KVM_CREATE_VM; duplicated */
+	/*
+	 * The signal that the VMM kicks its vCPU threads with: its handler makes KVM_RUN
+	 * return, or KVM_SET_SIGNAL_MASK lets it in.  1..SIGRTMAX.
+	 */
+	int kick_signal;
+	uint32_t first_slot;	/* KVM memory slots first_slot .. first_slot + nr_slots - 1 are */
+	uint32_t nr_slots;	/* the library's; 0: none, then such loads exit */
+	uint32_t bus_devs;	/* ioeventfds and zones the library may use; 0: 512 */
+	uint32_t flags;		/* RMIO_KVM_* */
+};
+
+/*
+ * The library may use coalesced MMIO, and empties its ring: the VMM has no zones of its
+ * own, and maps kvm_run in the length that KVM_GET_VCPU_MMAP_SIZE says.
+ */
+#define RMIO_KVM_ZONES	0x1u
+
+/**
+ * rmio_vm_kvm - let KVM answer loads and take stores in the kernel: back end bpf
+ *
+ * Loads a BPF program and attaches it to KVM's tracepoint (CAP_BPF and CAP_PERFMON, or
+ * root, which can be given up afterwards: masters made later use the exit back end
+ * then).  Before the first master and vCPU of the VM.  The VMM then has to call
+ * rmio_vcpu_exit or rmio_vcpu_intr after each return of KVM_RUN.  Design 3, 4 and 6.
+ * Returns 0, -EINVAL (options, or no VM), -E2BIG, -EBUSY (too late, or a second time),
+ * -ENOTSUP (the library was built without), -EPERM, -ENOMEM, -EMFILE, -ENFILE, what
+ * bpf(2) returns.  rmio_vm_backend says what is missing; everything else works on, with
+ * the exit back end.
+ */
+int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts);
+
+/**
+ * rmio_vm_backend - the best back end of this VM, and in *why what a better one lacks
+ *
+ * *why is "" or a line for people; it lasts as long as the VM.  why may be NULL.
+ */
+enum rmio_backend rmio_vm_backend(const struct rmio_vm *vm, const char **why);
+
 /* -- vCPUs ---------------------------------------------------------------- */
 
 /**
@@ -131,6 +180,16 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu);
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run);
 
 /**
+ * rmio_vcpu_intr - after KVM_RUN has failed with EINTR or EAGAIN
+ * @run: the vCPU's mapped kvm_run
+ *
+ * On the bpf back end a full lane ends KVM_RUN like this, and this call waits for room;
+ * on the exit back end it does nothing.  From the thread that ran the vCPU; any thread
+ * may run it, one at a time.  Returns 0 (call KVM_RUN) or -EINTR as rmio_vcpu_exit.
+ */
+int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run);
+
+/**
  * rmio_vcpu_load - the same for a VMM without KVM: one guest load
  * @len: 1 to 8
  *
@@ -160,11 +219,6 @@ void rmio_vcpu_cancel(struct rmio_vcpu *vcpu);
 void rmio_vcpu_kick(struct rmio_vcpu *vcpu);
 
 /* -- masters -------------------------------------------------------------- */
-
-enum rmio_backend {
-	RMIO_BACKEND_AUTO	= 0,	/* the best there is */
-	RMIO_BACKEND_EXIT	= 1,
-};
 
 struct rmio_master_opts {
 	size_t sz;
@@ -225,6 +279,7 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 void rmio_master_timeout(struct rmio_master *m, uint64_t ns);
 
 enum rmio_state rmio_master_state(const struct rmio_master *m);
+enum rmio_backend rmio_master_backend(const struct rmio_master *m);
 void *rmio_master_arg(const struct rmio_master *m);
 const char *rmio_master_name(const struct rmio_master *m);
 

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sees every MMIO access that KVM emulates, before KVM looks for who takes it, and
+ * puts the stores that KVM will take in the kernel (an ioeventfd, a coalesced zone)
+ * into the vCPU's lane with their data.  Everything else it leaves to the exit.
+ *
+ * It cannot make KVM refuse a store.  So a ring must never be full when a store
+ * comes: the store that fills it signals the vCPU, which leaves KVM_RUN before its
+ * next instruction, and the library waits for room.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "mmio_filter.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* include/trace/events/kvm.h */
+#define MMIO_READ_UNSATISFIED	0
+#define MMIO_READ		1
+#define MMIO_WRITE		2
+
+#define SLOTS_A_PAGE	(RMIO_PAGE / sizeof(struct rmio_request))
+
+const volatile __u32 vmm_tgid;
+const volatile __u32 kick_signal;
+const volatile _Bool stores_in_order;	/* by the CPU: x86 */
+const volatile _Bool threads_by_id;	/* no task storage for a thread: before Linux 6.9 */
+
+struct page {
+	__u8 bytes[RMIO_PAGE];
+};
+
+/* The vCPU number of a thread; nobody else's thread is in here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_THREADS);
+	__type(key, __u32);
+	__type(value, __u32);
+} thread_ids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_THREADS);
+	__type(key, __u32);
+	__type(value, struct rmio_bpf_stray);
+} strays SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);			/* set by the library: vCPUs */
+	__type(key, __u32);
+	__type(value, struct rmio_bpf_vcpu);
+} vcpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_REGS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct rmio_bpf_reg_key);
+	__type(value, struct rmio_bpf_reg);
+} regs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_ZONE_PAGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct rmio_bpf_zone);
+} zones SEC(".maps");
+
+/* Ranges' pages to devices, for the latency of loads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_ZONE_PAGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, __u32);
+} pages SEC(".maps");
+
+struct pages_of_device {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct page));
+};
+
+struct lanes_of_device {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct rmio_bpf_lane));
+};
+
+/* For the BTF alone: the library makes these maps, and bpftool is to name their fields. */
+const volatile struct rmio_bpf_lane lane_fields;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, RMIO_BPF_DEVS);
+	__type(key, __u32);
+	__array(values, struct pages_of_device);
+} downs SEC(".maps"), ups SEC(".maps"), shadows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, RMIO_BPF_DEVS);
+	__type(key, __u32);
+	__array(values, struct lanes_of_device);
+} lanes SEC(".maps");
+
+/* -- helpers ------------------------------------------------------------------ */
+
+static __always_inline struct page *page_of(void *outer, __u32 dev, __u32 index)
+{
+	void *inner = bpf_map_lookup_elem(outer, &dev);
+
+	return inner ? bpf_map_lookup_elem(inner, &index) : NULL;
+}
+
+static __always_inline __u64 read_value(const void *val, __u32 len)
+{
+	__u64 data = 0;
+
+	switch (len) {
+	case 1:
+		bpf_probe_read_kernel(&data, 1, val);
+		break;
+	case 2:
+		bpf_probe_read_kernel(&data, 2, val);
+		break;
+	case 4:
+		bpf_probe_read_kernel(&data, 4, val);
+		break;
+	case 8:
+		bpf_probe_read_kernel(&data, 8, val);
+		break;
+	}
+	return data;
+}
+
+static __always_inline void kick(struct rmio_bpf_vcpu *v, __u32 dev)
+{
+	v->attention[(dev / 64) & (RMIO_BPF_DEVS / 64 - 1)] |= 1ull << (dev & 63);
+	v->kicks++;
+	bpf_send_signal_thread(kick_signal);
+}
+
+/*
+ * One store of an aligned size is one store to the image, so that a reader sees all
+ * or nothing of it.  The library plans no area whose image lies otherwise in its page.
+ */
+static __always_inline void write_shadow(const struct rmio_bpf_reg *to, __u64 at, __u32 len,
+					 __u64 data)
+{
+	__u32 in = at & (RMIO_PAGE - 1), i;
+	struct page *p = page_of(&shadows, to->dev, at / RMIO_PAGE);
+	__u8 *b;
+
+	if (!p)
+		return;
+	b = p->bytes;
+	if (in & (len - 1)) {
+		for (i = 0; i < 8; i++)
+			if (i < len)
+				b[(in + i) & (RMIO_PAGE - 1)] = data >> (8 * i);
+		return;
+	}
+	switch (len) {
+	case 1:
+		*(volatile __u8 *)(b + (in & (RMIO_PAGE - 1))) = data;
+		break;
+	case 2:
+		*(volatile __u16 *)(b + (in & (RMIO_PAGE - 2))) = data;
+		break;
+	case 4:
+		*(volatile __u32 *)(b + (in & (RMIO_PAGE - 4))) = data;
+		break;
+	case 8:
+		*(volatile __u64 *)(b + (in & (RMIO_PAGE - 8))) = data;
+		break;
+	}
+}
+
+struct store {
+	__u64 gpa;
+	__u64 data;
+	__u32 len;
+	__u32 vcpu;
+};
+
+/* Where this store goes, if KVM takes it.  False: it exits. */
+static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to, bool *zone)
+{
+	struct rmio_bpf_reg_key key = { .gpa = s->gpa, .len = s->len };
+	__u32 in = s->gpa & (RMIO_PAGE - 1);
+	__u64 page = s->gpa / RMIO_PAGE;
+	struct rmio_bpf_zone *z;
+	struct rmio_bpf_reg *r;
+
+	r = bpf_map_lookup_elem(&regs, &key);
+	if (r) {
+		*to = *r;
+		*zone = false;
+		return true;
+	}
+	z = bpf_map_lookup_elem(&zones, &page);
+	if (!z || in < z->from || in + s->len > z->end)
+		return false;
+	*to = z->to;
+	to->offset += in;
+	to->shadow += in;
+	*zone = true;
+	return true;
+}
+
+/*
+ * How far the device has got: looked at only when the ring may be full, since the line
+ * is the device's.  False: there is no room.
+ */
+static __always_inline bool has_room(struct rmio_bpf_vcpu *v, const struct rmio_bpf_reg *to,
+				     struct rmio_bpf_lane *lane, __u32 vcpu, __u64 tail)
+{
+	struct rmio_up_lane *ul;
+	__u32 index = 1 + vcpu;
+	__u64 done;
+
+	if (tail - lane->done <= to->slot_mask)
+		return true;
+	ul = (struct rmio_up_lane *)page_of(&ups, to->dev, index);
+	if (!ul)
+		return false;
+	/* The slots below done have been read: a control dependency orders our writes. */
+	done = *(volatile __u64 *)&ul->done;
+	if (done - lane->done > tail - lane->done)
+		lane->bad++;
+	else
+		lane->done = done;
+	return tail - lane->done <= to->slot_mask;
+}
+
+/*
+ * A zone wakes nobody, and a device that sleeps in poll(2) does not see the eventfd that
+ * KVM signals: then the library rings.
+ */
+static __always_inline void wake(struct rmio_bpf_vcpu *v, const struct rmio_bpf_reg *to,
+				 struct rmio_bpf_lane *lane)
+{
+	struct rmio_up_hdr *uh = (struct rmio_up_hdr *)page_of(&ups, to->dev, 0);
+	__u32 g;
+
+	if (!uh)
+		return;
+	g = *(volatile __u32 *)&uh->need_wake;
+	if (g && g != lane->rung) {
+		lane->rung = g;
+		kick(v, to->dev);
+	}
+}
+
+/* The number is what the device looks for; the fields come before it (user/ring.c). */
+static __always_inline void publish(struct rmio_request *slot, __u64 seq, bool fence)
+{
+	/*
+	 * The full barrier orders the number before need_wake is read (P2 of user/wake.h).
+	 * Where KVM wakes by itself a release would do, which only total store order has
+	 * for nothing here.
+	 */
+	if (fence || !stores_in_order)
+		__sync_lock_test_and_set(&slot->seq, seq);
+	else
+		*(volatile __u64 *)&slot->seq = seq;
+}
+
+/* Put it into the lane.  True: delivered, or nobody wants it any more. */
+static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
+{
+	struct rmio_bpf_lane *lane;
+	struct rmio_request *slot;
+	struct rmio_down_lane *dl;
+	struct rmio_bpf_reg to;
+	void *down, *inner;
+	struct page *p;
+	__u32 index, dev, first;
+	__u64 tail;
+	bool zone;
+
+	if (!find(s, &to, &zone))
+		return false;
+	dev = to.dev;
+	inner = bpf_map_lookup_elem(&lanes, &dev);
+	down = bpf_map_lookup_elem(&downs, &dev);
+	if (!inner || !down)
+		return false;
+	index = s->vcpu;
+	lane = bpf_map_lookup_elem(inner, &index);
+	if (!lane)
+		return false;
+	tail = lane->tail;
+	first = 1 + s->vcpu * to.lane_pages;
+	index = first + 1 + ((__u32)tail & to.slot_mask) / SLOTS_A_PAGE;
+	p = bpf_map_lookup_elem(down, &index);
+	if (!p)
+		return false;
+	if (lane->dead) {
+		lane->discarded++;
+		return true;
+	}
+	if (!has_room(v, &to, lane, s->vcpu, tail)) {
+		lane->lost++;
+		kick(v, dev);
+		return true;
+	}
+
+	/* Before the slot: what the device makes of the register must not be overwritten. */
+	if (to.flags & RMIO_BPF_THROUGH) {
+		write_shadow(&to, to.shadow, s->len, s->data);
+		lane->through++;
+	}
+	slot = (void *)(p->bytes + ((__u32)tail & (SLOTS_A_PAGE - 1)) * sizeof(*slot));
+	slot->offset = to.offset;
+	slot->data = s->data;
+	slot->range_id = to.range_id;
+	slot->vcpu = s->vcpu;
+	slot->op = RMIO_OP_STORE;
+	slot->len = s->len;
+	slot->flags = 0;
+	slot->reserved = 0;
+	tail++;
+	publish(slot, tail, to.flags & RMIO_BPF_WAKE);
+	lane->tail = tail;
+	lane->posted++;
+	lane->zone += zone;
+	if (!has_room(v, &to, lane, s->vcpu, tail)) {
+		lane->full++;
+		kick(v, dev);
+	}
+	/* For a successor, which takes any value that is not a ring away. */
+	if (!((__u32)tail & (to.slot_mask >> 1))) {
+		dl = bpf_map_lookup_elem(down, &first);
+		if (dl)
+			dl->tail = tail;
+	}
+	if (to.flags & RMIO_BPF_WAKE)
+		wake(v, &to, lane);
+	return true;
+}
+
+/* KVM offers a store of more than 8 bytes in pieces, up to the first that nobody takes. */
+static __noinline void wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
+				       const void *val)
+{
+	__u64 gpa = s->gpa;
+	__u32 i;
+
+	for (i = 0; i < RMIO_BPF_CHUNKS; i++) {
+		__u32 left = len - i * 8;
+
+		if (i * 8 >= len)
+			break;
+		s->gpa = gpa + i * 8;
+		s->len = left < 8 ? left : 8;
+		s->data = read_value(val + i * 8, s->len);
+		if (s->len & (s->len - 1) || !post(v, s))
+			break;
+		v->last_taken += s->len;
+	}
+}
+
+static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 gpa, __u32 len,
+				     const void *val)
+{
+	struct store s = { .gpa = gpa, .len = len, .vcpu = vcpu };
+
+	v->seen++;
+	v->last_gpa = gpa;
+	v->last_len = len;
+	v->last_taken = 0;
+	if (len > 8) {
+		wide_store(v, &s, len, val);
+		return;
+	}
+	if (!len || len & (len - 1))
+		return;
+	s.data = read_value(val, len);
+	if (post(v, &s))
+		v->last_taken = len;
+}
+
+static __always_inline void on_stray(__u32 tid, __u64 gpa, __u32 len, const void *val)
+{
+	struct store s = { .gpa = gpa, .len = len };
+	struct rmio_bpf_stray stray = { .gpa = gpa, .len = len };
+	struct rmio_bpf_reg to;
+	bool zone;
+
+	if (!len || len > 8 || len & (len - 1) || !find(&s, &to, &zone))
+		return;
+	stray.data = read_value(val, len);
+	bpf_map_update_elem(&strays, &tid, &stray, BPF_ANY);
+	bpf_send_signal_thread(kick_signal);
+}
+
+static __always_inline void load_left(struct rmio_bpf_vcpu *v, __u64 gpa)
+{
+	__u64 page = gpa / RMIO_PAGE;
+	__u32 *dev = bpf_map_lookup_elem(&pages, &page);
+
+	v->load_at = 0;
+	if (!dev)
+		return;
+	v->load_dev = *dev;
+	v->load_at = bpf_ktime_get_ns();
+}
+
+static __always_inline void load_answered(struct rmio_bpf_vcpu *v, __u32 vcpu)
+{
+	struct rmio_bpf_lane *lane;
+	__u32 dev = v->load_dev, bucket = 0;
+	void *inner;
+	__u64 ns;
+
+	if (!v->load_at)
+		return;
+	ns = bpf_ktime_get_ns() - v->load_at;
+	v->load_at = 0;
+	inner = bpf_map_lookup_elem(&lanes, &dev);
+	lane = inner ? bpf_map_lookup_elem(inner, &vcpu) : NULL;
+	if (!lane)
+		return;
+	if (ns >> 32) {
+		bucket = RMIO_BPF_HIST - 1;
+	} else {
+		if (ns >> 16) {
+			bucket += 16;
+			ns >>= 16;
+		}
+		if (ns >> 8) {
+			bucket += 8;
+			ns >>= 8;
+		}
+		if (ns >> 4) {
+			bucket += 4;
+			ns >>= 4;
+		}
+		if (ns >> 2) {
+			bucket += 2;
+			ns >>= 2;
+		}
+		bucket += ns >> 1;
+	}
+	lane->load_ns[bucket & (RMIO_BPF_HIST - 1)]++;
+}
+
+SEC("tp_btf/kvm_mmio")
+int BPF_PROG(rmio_mmio, int type, int len, __u64 gpa, void *val)
+{
+	struct rmio_bpf_vcpu *v;
+	__u32 *number, vcpu, tid;
+
+	if (threads_by_id) {
+		tid = bpf_get_current_pid_tgid();
+		number = bpf_map_lookup_elem(&thread_ids, &tid);
+	} else {
+		number = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+	}
+	if (!number) {
+		__u64 id = bpf_get_current_pid_tgid();
+
+		if (id >> 32 == vmm_tgid && type == MMIO_WRITE)
+			on_stray(id, gpa, len, val);
+		return 0;
+	}
+	vcpu = *number;
+	v = bpf_map_lookup_elem(&vcpus, &vcpu);
+	if (!v)
+		return 0;
+	if (type == MMIO_WRITE)
+		on_store(v, vcpu, gpa, len, val);
+	else if (type == MMIO_READ_UNSATISFIED)
+		load_left(v, gpa);
+	else
+		load_answered(v, vcpu);
+	return 0;
+}

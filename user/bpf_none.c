@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * In the place of bpf.c where the library is built without it: there is no program, so
+ * nothing but the first call is ever made.
+ */
+#include "bpf.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **b, char *why, size_t len)
+{
+	snprintf(why, len, "built without libbpf, clang or bpftool");
+	return -ENOTSUP;
+}
+
+void rmio_bpf_free(struct rmio_bpf *b)
+{
+}
+
+struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
+{
+	return NULL;
+}
+
+int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pidfd)
+{
+	return -ENOTSUP;
+}
+
+void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
+{
+}
+
+bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, struct rmio_bpf_stray *s)
+{
+	return false;
+}
+
+int rmio_bpf_dev_new(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct rmio_bpf_dev *d)
+{
+	return -ENOTSUP;
+}
+
+void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d)
+{
+}
+
+int rmio_bpf_shadow_new(uint64_t size)
+{
+	return -ENOTSUP;
+}
+
+int rmio_bpf_dev_shadow(struct rmio_bpf *b, struct rmio_bpf_dev *d, int fd)
+{
+	return -ENOTSUP;
+}
+
+int rmio_bpf_reg_set(struct rmio_bpf *b, uint64_t gpa, uint32_t len, const struct rmio_bpf_reg *to)
+{
+	return -ENOTSUP;
+}
+
+void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
+{
+}
+
+int rmio_bpf_zone_set(struct rmio_bpf *b, uint64_t page, const struct rmio_bpf_zone *z)
+{
+	return -ENOTSUP;
+}
+
+void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
+{
+}
+
+int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot)
+{
+	return -ENOTSUP;
+}
+
+void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page)
+{
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The vCPU's side of the BPF program (bpf/mmio_filter.bpf.c), after each KVM_RUN:
+ * which thread is the vCPU, whether an exit's store has been delivered already, and
+ * what the program could not do itself.  First step of each exit on the bpf back end.
+ */
+#include "kvm.h"
+#include "vm.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <unistd.h>
+
+/*
+ * The vCPU that the calling thread is bound to.  A new thread begins with NULL, even
+ * where its number, stack and handle are those of a thread that ended.
+ */
+static __thread const struct rmio_vcpu *bound;
+
+static void unbind(struct rmio_vcpu *v)
+{
+	rmio_bpf_thread_unbind(v->vm->bpf, v->tid, v->pidfd);
+	v->bound_at = NULL;
+	v->pidfd = -1;
+}
+
+void rmio_capture_unbind(struct rmio_vcpu *v)
+{
+	if (v->capture && v->bound_at)
+		unbind(v);
+}
+
+static bool is_this_store(const struct kvm_run *run, const struct rmio_bpf_stray *s)
+{
+	return run && run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
+	       run->mmio.phys_addr == s->gpa && run->mmio.len == s->len;
+}
+
+/*
+ * Another thread than before runs this vCPU.  What it has stored in the meantime was
+ * captured by nobody: one store at most, since the program has signalled the thread.
+ */
+static void bind(struct rmio_vcpu *v, const struct kvm_run *exit)
+{
+	struct rmio_bpf_stray s;
+
+	if (v->bound_at)
+		unbind(v);
+	/* Whatever is noted there, another thread stored it. */
+	v->capture->last_len = 0;
+	v->capture->last_taken = 0;
+	v->capture->load_at = 0;
+	/*
+	 * Without it the thread's stores go on as strays, each with a signal: slow, and
+	 * nothing is lost.
+	 */
+	if (!rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd)) {
+		v->bound_at = &bound;
+		bound = v;
+	}
+	if (rmio_bpf_stray(v->vm->bpf, v->tid, &s) && !is_this_store(exit, &s))
+		v->stray = (struct access){
+			.store = true,
+			.bus = RMIO_BUS_MEM,
+			.addr = s.gpa,
+			.len = s.len,
+			.data = s.data,
+		};
+}
+
+/* Device slot @dev asked for us: its lane is full, or it sleeps. */
+static int attend(struct rmio_vcpu *v, uint32_t dev)
+{
+	struct rmio_master *m;
+	int err = 0;
+
+	pthread_mutex_lock(&v->lock);
+	m = v->vm->captured[dev];
+	if (m)
+		err = rmio_access_room(v, m);
+	pthread_mutex_unlock(&v->lock);
+	return err == -EINTR ? err : 0;
+}
+
+static int attend_all(struct rmio_vcpu *v)
+{
+	volatile uint64_t *attention = (volatile uint64_t *)v->capture->attention;
+	uint32_t w, bit;
+	int err;
+
+	for (w = 0; w < RMIO_BPF_DEVS / 64; w++)
+		while (attention[w]) {
+			bit = (uint32_t)__builtin_ctzll(attention[w]);
+			err = attend(v, w * 64 + bit);
+			if (err)
+				return err;
+			attention[w] &= ~(1ull << bit);
+		}
+	return 0;
+}
+
+int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run, bool exit)
+{
+	int err;
+
+	if (bound != v || v->bound_at != &bound)
+		bind(v, exit ? run : NULL);
+	rmio_kvm_drain(v->vm, run);
+	err = attend_all(v);
+	if (err || !v->stray.len)
+		return err;
+	err = rmio_access_piece(v, &v->stray);
+	if (err == -EINTR)
+		return err;
+	v->stray.len = 0;
+	return 0;
+}
+
+bool rmio_capture_took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len)
+{
+	const volatile struct rmio_bpf_vcpu *c = v->capture;
+	uint64_t in = addr - c->last_gpa;
+
+	/* KVM cuts a wide store into pieces: those that the program took come first. */
+	return in < c->last_taken && len <= c->last_taken - in;
+}
