@@ -185,7 +185,7 @@ static int take_places(struct work *w)
 			return -EINVAL;
 	SORT(w, p, w->nr_places, cmp_place_id);
 	for (size_t i = 1; i < w->nr_places; i++)
-		if (0)
+		if (p[i].r.id == p[i - 1].r.id)
 			return -EINVAL;
 	return 0;
 }
@@ -493,7 +493,7 @@ static void find_zones(struct work *w)
 		if (r->p->r.bus != RMIO_BUS_MEM || r->run == NONE ||
 		    !zone_run(w, r->p, &w->runs[r->run]))
 			continue;
-		if (!z || z->p != r->p || z->run != r->run || r->offset >= z->end) {
+		if (!z || z->p != r->p || r->offset >= z->end) {
 			z = &w->zones[w->nr_zones++];
 			*z = zone_at(w, r->p, r->run, r->offset);
 		}
