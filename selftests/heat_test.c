@@ -138,7 +138,7 @@ static void exact_with_room(void)
 		T_EQ(heat.count[i], WINDOW / REGS / 2 + WINDOW / REGS / 4 + WINDOW / REGS / 8 +
 					    WINDOW / REGS / 16);
 	}
-	/* all became hot in the first window, one after the other: one plan, and one for the rest */
+	/* all became hot in the first window, in one round: one plan, and one for the rest */
 	T_EQ(asked, 2);
 }
 

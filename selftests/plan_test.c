@@ -946,7 +946,7 @@ static void diff(void)
 	rmio_plan_free(a);
 }
 
-/* -- random maps, byte by byte -------------------------------------------------------------------- */
+/* -- random maps, byte by byte ---------------------------------------------------------- */
 
 #define SPAN	(3 * PAGE)
 

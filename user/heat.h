@@ -34,7 +34,7 @@
 
 #define RMIO_HEAT_REGS		256u
 #define RMIO_HEAT_WINDOW	65536u
-/* Counts add up to less than two windows and the rounding; the smallest is no more than their mean. */
+/* Counts add up to two windows and the rounding at most; the smallest is at most their mean. */
 #define RMIO_HEAT_LOST		(2 * RMIO_HEAT_WINDOW / RMIO_HEAT_REGS + 1)
 
 /* Stores between two plans asked for: doubled by each, halved by each window. */
