@@ -7,6 +7,8 @@
 #define NULL ((void *)0)
 #endif
 
+typedef int __kernel_pid_t;
+typedef __kernel_pid_t pid_t;
 typedef signed char __s8;
 typedef unsigned char __u8;
 typedef short int __s16;
@@ -33,11 +35,18 @@ enum {
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 	BPF_ANY = 0,
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1024,
 	BPF_F_INNER_MAP = 4096,
 };
 
-struct task_struct;
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct task_struct {
+	pid_t tgid;
+};
+
+#pragma clang attribute pop
 
 #endif

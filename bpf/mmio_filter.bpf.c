@@ -22,7 +22,8 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define SLOTS_A_PAGE	(RMIO_PAGE / sizeof(struct rmio_request))
 
-const volatile __u32 vmm_tgid;
+/* Whose threads may be vCPUs, as the initial PID namespace has it.  Not the VMM's to write. */
+int vmm_tgid;
 const volatile __u32 kick_signal;
 const volatile _Bool stores_in_order;	/* by the CPU: x86 */
 const volatile _Bool threads_by_id;	/* no task storage for a thread: before Linux 6.9 */
@@ -47,11 +48,18 @@ struct {
 } thread_ids SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct rmio_bpf_stray);
+} strays SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, RMIO_BPF_THREADS);
 	__type(key, __u32);
 	__type(value, struct rmio_bpf_stray);
-} strays SEC(".maps");
+} stray_ids SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -397,17 +405,28 @@ static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 
 		v->last_taken = len;
 }
 
-static __always_inline void on_stray(__u32 tid, __u64 gpa, __u32 len, const void *val)
+static __always_inline void on_stray(struct task_struct *task, __u64 gpa, __u32 len,
+				     const void *val)
 {
 	struct store s = { .gpa = gpa, .len = len };
 	struct rmio_bpf_stray stray = { .gpa = gpa, .len = len };
+	struct rmio_bpf_stray *note;
 	struct rmio_bpf_reg to;
+	__u32 tid;
 	bool zone;
 
 	if (!len || len > 8 || len & (len - 1) || !find(&s, &to, &zone))
 		return;
 	stray.data = read_value(val, len);
-	bpf_map_update_elem(&strays, &tid, &stray, BPF_ANY);
+	if (threads_by_id) {
+		tid = bpf_get_current_pid_tgid();
+		bpf_map_update_elem(&stray_ids, &tid, &stray, BPF_ANY);
+	} else {
+		note = bpf_task_storage_get(&strays, task, NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (note)
+			*note = stray;
+	}
 	bpf_send_signal_thread(kick_signal);
 }
 
@@ -462,23 +481,32 @@ static __always_inline void load_answered(struct rmio_bpf_vcpu *v, __u32 vcpu)
 	lane->load_ns[bucket & (RMIO_BPF_HIST - 1)]++;
 }
 
+/* Run once, by the process that loads: it may not know its own number. */
+SEC("raw_tp")
+int rmio_whoami(void *ctx)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
 SEC("tp_btf/kvm_mmio")
 int BPF_PROG(rmio_mmio, int type, int len, __u64 gpa, void *val)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct rmio_bpf_vcpu *v;
 	__u32 *number, vcpu, tid;
 
+	/* Other VMs' vCPUs; nor may a VMM register what is not its own. */
+	if (task->tgid != vmm_tgid)
+		return 0;
 	if (threads_by_id) {
 		tid = bpf_get_current_pid_tgid();
 		number = bpf_map_lookup_elem(&thread_ids, &tid);
 	} else {
-		number = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), NULL, 0);
+		number = bpf_task_storage_get(&threads, task, NULL, 0);
 	}
 	if (!number) {
-		__u64 id = bpf_get_current_pid_tgid();
-
-		if (id >> 32 == vmm_tgid && type == MMIO_WRITE)
-			on_stray(id, gpa, len, val);
+		if (type == MMIO_WRITE)
+			on_stray(task, gpa, len, val);
 		return 0;
 	}
 	vcpu = *number;

@@ -93,7 +93,7 @@ struct rmio_bpf_lane {
 /*
  * A store by a thread of the VMM that is no vCPU as far as the program knows, on
  * its way to where only vCPUs' stores are captured.  The thread has been signalled;
- * its library posts the store.  Map "strays", by thread id.
+ * its library posts the store.  Map "strays", or "stray_ids" by thread id.
  */
 struct rmio_bpf_stray {
 	__u64 gpa;

@@ -7,10 +7,11 @@ set -eu
 export LC_ALL=C
 
 btf=${1:-/sys/kernel/btf/vmlinux}
-typedefs="__s8 __u8 __s16 __u16 __s32 __u32 __s64 __u64 __le16 __be16 __le32 __be32 __wsum"
+typedefs="__kernel_pid_t pid_t __s8 __u8 __s16 __u16 __s32 __u32 __s64 __u64 __le16 __be16 __le32 __be32 __wsum"
 values="BPF_MAP_TYPE_HASH BPF_MAP_TYPE_ARRAY BPF_MAP_TYPE_ARRAY_OF_MAPS BPF_MAP_TYPE_TASK_STORAGE
-	BPF_ANY BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_F_INNER_MAP"
-structs="task_struct"
+	BPF_ANY BPF_LOCAL_STORAGE_GET_F_CREATE BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_F_INNER_MAP"
+# struct:member,...
+structs="task_struct:tgid"
 
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT
@@ -49,10 +50,20 @@ for f in $values; do
 	echo "$line"
 done
 echo "};"
+echo
+echo '#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)'
+# Members of the same name and type only: where they lie is found when it is loaded.
 for s in $structs; do
-	grep -q "^struct $s {" "$dump" || missing "struct $s"
+	name=${s%%:*}
+	grep -q "^struct $name {" "$dump" || missing "struct $name"
 	echo
-	echo "struct $s;"
+	echo "struct $name {"
+	for m in $(echo "${s#*:}" | tr , ' '); do
+		sed -n "/^struct $name {/,/^};/p" "$dump" | grep -m1 -E "[ *]$m;" || missing "$name.$m"
+	done
+	echo "};"
 done
+echo
+echo '#pragma clang attribute pop'
 echo
 echo "#endif"

@@ -100,7 +100,8 @@ int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 		snprintf(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(-err));
 		return err;
 	}
-	b.kick_signal = o.kick_signal;
+	b.kick_signal = (uint32_t)o.kick_signal;
+	b.broker = o.broker;
 	err = rmio_bpf_new(&b, &vm->bpf, vm->why, sizeof(vm->why));
 	if (err) {
 		free_kvm(k);

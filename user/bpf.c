@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Loads and attaches the BPF program of a VM, and keeps its tables.  Beside the data
- * path.  Nothing is pinned: program and maps go when the last descriptor does.
+ * The BPF program of a VM, from this process or from the broker, and its tables.
+ * Beside the data path.
  */
-#include "bpf.h"
+#include "broker.h"
 #include "memfd.h"
-#include "mmio_filter.skel.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,141 +20,92 @@
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL
 #endif
-#define VERIFIER_LOG	(64 * 1024)
-#define VERIFIER_LINES	4	/* of it, shown */
 
 struct rmio_bpf {
-	struct mmio_filter *skel;
-	uint32_t vcpus;
+	struct rmio_bpf_object *object;	/* loaded here; NULL: */
+	int broker;			/* by who answers there; -1 */
+	int fd[RMIO_BPF_FDS];		/* the object's, or ours */
 	bool by_id;
 	struct rmio_bpf_vcpu *state;
 	uint64_t state_size;
 	uint64_t used[RMIO_BPF_DEVS / 64];
 };
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+static int load_here(struct rmio_bpf *b, const struct rmio_bpf_opts *o, char *why, size_t len)
 {
+	struct rmio_bpf_load l = { .vcpus = o->vcpus, .kick_signal = o->kick_signal };
+	int err = rmio_bpf_object_new(&l, &b->object, why, len);
+
+	if (err)
+		return err;
+	rmio_bpf_object_fds(b->object, b->fd);
+	b->by_id = rmio_bpf_object_by_id(b->object);
 	return 0;
 }
 
-static void explain(char *why, size_t len, const char *fmt, ...)
+static int load_there(struct rmio_bpf *b, const struct rmio_bpf_opts *o, char *why, size_t len)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, len, fmt, ap);
-	va_end(ap);
-}
-
-/* The last lines of the verifier's log, on one line. */
-static void explain_refusal(char *why, size_t len, const char *log)
-{
-	const char *end = log + strlen(log), *at;
-	int lines = 0;
-	size_t n;
-	char *c;
-
-	while (end > log && end[-1] == '\n')
-		end--;
-	for (at = end; at > log; at--)
-		if (at[-1] == '\n' && ++lines == VERIFIER_LINES)
-			break;
-	explain(why, len, "the kernel's verifier refuses the BPF program: ");
-	n = strlen(why);
-	snprintf(why + n, len - n, "%.*s", (int)(end - at), at);
-	for (c = why; *c; c++)
-		if (*c == '\n')
-			*c = ' ';
-}
-
-static int thread_pidfd(pid_t tid)
-{
-	int fd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-
-	return fd < 0 ? -errno : fd;
-}
-
-static int open_skel(struct rmio_bpf *b, const struct rmio_bpf_opts *o)
-{
-	int fd;
-
-	b->skel = mmio_filter__open();
-	if (!b->skel)
-		return -errno;
-	b->vcpus = o->vcpus;
-	fd = thread_pidfd((pid_t)syscall(SYS_gettid));
-	b->by_id = fd < 0;
-	if (fd >= 0)
-		close(fd);
-	b->skel->rodata->vmm_tgid = (uint32_t)getpid();
-	b->skel->rodata->kick_signal = o->kick_signal;
-#if defined(__x86_64__) || defined(__i386__)
-	b->skel->rodata->stores_in_order = true;
-#endif
-	b->skel->rodata->threads_by_id = b->by_id;
-	bpf_map__set_max_entries(b->skel->maps.vcpus, o->vcpus);
-	return 0;
-}
-
-static int load(struct rmio_bpf *b, char *why, size_t len)
-{
-	char *log = calloc(1, VERIFIER_LOG);
+	struct rmio_broker_request r = {
+		.type = RMIO_BROKER_LOAD,
+		.a = o->vcpus,
+		.b = o->kick_signal,
+	};
+	struct rmio_broker_answer a = { .why = "" };
 	int err;
 
-	if (!log)
-		return -ENOMEM;
-	bpf_program__set_log_buf(b->skel->progs.rmio_mmio, log, VERIFIER_LOG);
-	err = mmio_filter__load(b->skel);
-	if (!err)
-		err = mmio_filter__attach(b->skel);
-	if (err == -EPERM)
-		explain(why, len, "loading BPF programs needs CAP_BPF and CAP_PERFMON");
-	else if (err == -ESRCH || err == -ENOENT)
-		explain(why, len, "this kernel has no tracepoint kvm_mmio with BTF");
-	else if (err && log[0])
-		explain_refusal(why, len, log);
-	else if (err)
-		explain(why, len, "cannot load the BPF program: %s", strerror(-err));
-	bpf_program__set_log_buf(b->skel->progs.rmio_mmio, NULL, 0);
-	free(log);
-	return err;
+	b->broker = rmio_broker_connect(o->broker);
+	if (b->broker < 0) {
+		err = b->broker;
+		snprintf(why, len, "broker %s: %s", o->broker, strerror(-err));
+		return err;
+	}
+	err = rmio_broker_ask(b->broker, &r, &a, b->fd, RMIO_BPF_FDS);
+	if (err) {
+		snprintf(why, len, "broker %s: %s", o->broker, a.why[0] ? a.why : strerror(-err));
+		close(b->broker);
+		return err;
+	}
+	b->by_id = a.by_id;
+	return 0;
+}
+
+static void unload(struct rmio_bpf *b)
+{
+	int i;
+
+	rmio_bpf_object_free(b->object);
+	if (b->object)
+		return;
+	for (i = 0; i < RMIO_BPF_FDS; i++)
+		close(b->fd[i]);
+	close(b->broker);
 }
 
 int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *why, size_t len)
 {
-	static pthread_mutex_t printing = PTHREAD_MUTEX_INITIALIZER;
 	struct rmio_bpf *b = calloc(1, sizeof(*b));
-	libbpf_print_fn_t print;
 	int err;
 
 	if (!b)
 		return -ENOMEM;
-	/* libbpf's messages are the process's; ours are in @why. */
-	pthread_mutex_lock(&printing);
-	print = libbpf_set_print(quiet);
-	err = open_skel(b, opts);
+	b->broker = -1;
+	err = opts->broker ? load_there(b, opts, why, len) : load_here(b, opts, why, len);
 	if (err)
-		explain(why, len, "cannot read the BPF object: %s", strerror(-err));
-	else
-		err = load(b, why, len);
-	libbpf_set_print(print);
-	pthread_mutex_unlock(&printing);
-	if (err)
-		goto destroy;
-
+		goto free_bpf;
 	b->state_size = rmio_pages(opts->vcpus * sizeof(struct rmio_bpf_vcpu));
 	b->state = mmap(NULL, b->state_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			bpf_map__fd(b->skel->maps.vcpus), 0);
+			b->fd[RMIO_BPF_FD_VCPUS], 0);
 	if (b->state == MAP_FAILED) {
 		err = -errno;
-		explain(why, len, "cannot map the state of vCPUs: %s", strerror(errno));
-		goto destroy;
+		snprintf(why, len, "cannot map the state of vCPUs: %s", strerror(errno));
+		goto unload;
 	}
 	*out = b;
 	return 0;
 
-destroy:
-	mmio_filter__destroy(b->skel);
+unload:
+	unload(b);
+free_bpf:
 	free(b);
 	return err;
 }
@@ -169,7 +115,7 @@ void rmio_bpf_free(struct rmio_bpf *b)
 	if (!b)
 		return;
 	munmap(b->state, b->state_size);
-	mmio_filter__destroy(b->skel);
+	unload(b);
 	free(b);
 }
 
@@ -187,12 +133,12 @@ int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pid
 	*tid = (pid_t)syscall(SYS_gettid);
 	*pidfd = -1;
 	if (b->by_id)
-		return bpf_map_update_elem(bpf_map__fd(b->skel->maps.thread_ids), tid, &vcpu,
+		return bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], tid, &vcpu,
 					   BPF_ANY);
-	*pidfd = thread_pidfd(*tid);
+	*pidfd = (int)syscall(SYS_pidfd_open, *tid, PIDFD_THREAD);
 	if (*pidfd < 0)
-		return *pidfd;
-	err = bpf_map_update_elem(bpf_map__fd(b->skel->maps.threads), pidfd, &vcpu, BPF_ANY);
+		return -errno;
+	err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREADS], pidfd, &vcpu, BPF_ANY);
 	if (err) {
 		close(*pidfd);
 		*pidfd = -1;
@@ -203,39 +149,25 @@ int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pid
 void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
 {
 	if (b->by_id) {
-		bpf_map_delete_elem(bpf_map__fd(b->skel->maps.thread_ids), &tid);
+		bpf_map_delete_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], &tid);
 		return;
 	}
-	bpf_map_delete_elem(bpf_map__fd(b->skel->maps.threads), &pidfd);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_THREADS], &pidfd);
 	close(pidfd);
 }
 
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, struct rmio_bpf_stray *s)
+bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s)
 {
-	int fd = bpf_map__fd(b->skel->maps.strays);
+	int fd = b->fd[b->by_id ? RMIO_BPF_FD_STRAY_IDS : RMIO_BPF_FD_STRAYS];
+	const void *key = b->by_id ? (const void *)&tid : (const void *)&pidfd;
 
-	if (bpf_map_lookup_elem(fd, &tid, s))
+	if (bpf_map_lookup_elem(fd, key, s))
 		return false;
-	bpf_map_delete_elem(fd, &tid);
+	bpf_map_delete_elem(fd, key);
 	return true;
 }
 
 /* -- devices ----------------------------------------------------------------------- */
-
-static int new_array(const char *name, uint32_t value_size, uint32_t n, const struct btf *btf,
-		     const char *type)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
-	int id = btf && type ? btf__find_by_name_kind(btf, type, BTF_KIND_STRUCT) : -1;
-	int key = btf ? btf__find_by_name_kind(btf, "unsigned int", BTF_KIND_INT) : -1;
-
-	if (id > 0 && key > 0) {
-		o.btf_fd = (uint32_t)btf__fd(btf);
-		o.btf_key_type_id = (uint32_t)key;
-		o.btf_value_type_id = (uint32_t)id;
-	}
-	return bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), value_size, n, &o);
-}
 
 static void *map_array(int fd, uint64_t size, bool write)
 {
@@ -256,20 +188,17 @@ static int take_slot(struct rmio_bpf *b)
 	return -ENOSPC;
 }
 
-static int put_in(const struct bpf_map *outer, uint32_t slot, int fd)
+static int put_in(int outer, uint32_t slot, int fd)
 {
-	return bpf_map_update_elem(bpf_map__fd(outer), &slot, &fd, BPF_ANY);
+	return bpf_map_update_elem(outer, &slot, &fd, BPF_ANY);
 }
 
 static void take_out(struct rmio_bpf *b, uint32_t slot)
 {
-	struct bpf_map *const outer[] = {
-		b->skel->maps.lanes, b->skel->maps.downs, b->skel->maps.ups, b->skel->maps.shadows,
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(outer) / sizeof(outer[0]); i++)
-		bpf_map_delete_elem(bpf_map__fd(outer[i]), &slot);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_LANES], &slot);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_DOWNS], &slot);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_UPS], &slot);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_SHADOWS], &slot);
 }
 
 static void unmap_dev(struct rmio_bpf_dev *d)
@@ -290,22 +219,25 @@ static void unmap_dev(struct rmio_bpf_dev *d)
 
 static int make_arrays(struct rmio_bpf *b, uint32_t lanes, struct rmio_bpf_dev *d)
 {
-	const struct btf *btf = bpf_object__btf(b->skel->obj);
+	struct rmio_broker_request r = {
+		.type = RMIO_BROKER_DEVICE,
+		.a = lanes,
+		.b = d->slots,
+	};
+	int fds[3], err;
 
+	if (b->object)
+		err = rmio_bpf_object_device(b->object, lanes, d->slots, fds);
+	else
+		err = rmio_broker_ask(b->broker, &r, NULL, fds, 3);
+	if (err)
+		return err;
+	d->down_fd = fds[0];
+	d->up_fd = fds[1];
+	d->lanes_fd = fds[2];
 	d->down_size = RMIO_PAGE * (1 + (uint64_t)lanes * d->lane_pages);
 	d->up_size = RMIO_PAGE * (1 + (uint64_t)lanes);
 	d->lanes_size = rmio_pages(lanes * sizeof(struct rmio_bpf_lane));
-	d->down_fd = new_array("rmio_down", RMIO_PAGE, (uint32_t)(d->down_size / RMIO_PAGE), NULL,
-			       NULL);
-	if (d->down_fd < 0)
-		return d->down_fd;
-	d->up_fd = new_array("rmio_up", RMIO_PAGE, 1 + lanes, NULL, NULL);
-	if (d->up_fd < 0)
-		return d->up_fd;
-	d->lanes_fd = new_array("rmio_lanes", sizeof(struct rmio_bpf_lane), lanes, btf,
-				"rmio_bpf_lane");
-	if (d->lanes_fd < 0)
-		return d->lanes_fd;
 	d->down = map_array(d->down_fd, d->down_size, true);
 	d->up = map_array(d->up_fd, d->up_size, false);
 	d->lanes = map_array(d->lanes_fd, d->lanes_size, true);
@@ -330,11 +262,11 @@ int rmio_bpf_dev_new(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct 
 	d->slot = (uint32_t)slot;
 	err = make_arrays(b, lanes, d);
 	if (!err)
-		err = put_in(b->skel->maps.downs, d->slot, d->down_fd);
+		err = put_in(b->fd[RMIO_BPF_FD_DOWNS], d->slot, d->down_fd);
 	if (!err)
-		err = put_in(b->skel->maps.ups, d->slot, d->up_fd);
+		err = put_in(b->fd[RMIO_BPF_FD_UPS], d->slot, d->up_fd);
 	if (!err)
-		err = put_in(b->skel->maps.lanes, d->slot, d->lanes_fd);
+		err = put_in(b->fd[RMIO_BPF_FD_LANES], d->slot, d->lanes_fd);
 	if (err)
 		rmio_bpf_dev_free(b, d);
 	return err;
@@ -348,18 +280,22 @@ void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d)
 	b->used[d->slot / 64] &= ~(1ull << (d->slot % 64));
 }
 
-int rmio_bpf_shadow_new(uint64_t size)
+int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size)
 {
-	if (size / RMIO_PAGE > UINT32_MAX)
-		return -E2BIG;
-	return new_array("rmio_shadow", RMIO_PAGE, (uint32_t)(size / RMIO_PAGE), NULL, NULL);
+	struct rmio_broker_request r = { .type = RMIO_BROKER_IMAGE, .size = size };
+	int fd, err;
+
+	if (b->object)
+		return rmio_bpf_object_image(size);
+	err = rmio_broker_ask(b->broker, &r, NULL, &fd, 1);
+	return err ? err : fd;
 }
 
 int rmio_bpf_dev_shadow(struct rmio_bpf *b, struct rmio_bpf_dev *d, int fd)
 {
 	if (fd >= 0)
-		return put_in(b->skel->maps.shadows, d->slot, fd);
-	bpf_map_delete_elem(bpf_map__fd(b->skel->maps.shadows), &d->slot);
+		return put_in(b->fd[RMIO_BPF_FD_SHADOWS], d->slot, fd);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_SHADOWS], &d->slot);
 	return 0;
 }
 
@@ -369,32 +305,32 @@ int rmio_bpf_reg_set(struct rmio_bpf *b, uint64_t gpa, uint32_t len, const struc
 {
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
 
-	return bpf_map_update_elem(bpf_map__fd(b->skel->maps.regs), &key, to, BPF_ANY);
+	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, to, BPF_ANY);
 }
 
 void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
 {
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
 
-	bpf_map_delete_elem(bpf_map__fd(b->skel->maps.regs), &key);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_REGS], &key);
 }
 
 int rmio_bpf_zone_set(struct rmio_bpf *b, uint64_t page, const struct rmio_bpf_zone *z)
 {
-	return bpf_map_update_elem(bpf_map__fd(b->skel->maps.zones), &page, z, BPF_ANY);
+	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, z, BPF_ANY);
 }
 
 void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
 {
-	bpf_map_delete_elem(bpf_map__fd(b->skel->maps.zones), &page);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_ZONES], &page);
 }
 
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot)
 {
-	return bpf_map_update_elem(bpf_map__fd(b->skel->maps.pages), &page, &slot, BPF_ANY);
+	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_PAGES], &page, &slot, BPF_ANY);
 }
 
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page)
 {
-	bpf_map_delete_elem(bpf_map__fd(b->skel->maps.pages), &page);
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_PAGES], &page);
 }

@@ -21,6 +21,7 @@ struct rmio_bpf;
 struct rmio_bpf_opts {
 	uint32_t vcpus;
 	uint32_t kick_signal;
+	const char *broker;	/* socket of `rmio bpfd`, which loads for us; NULL: here */
 };
 
 /*
@@ -37,8 +38,8 @@ struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu);
 /* The calling thread is @vcpu from now on; *pidfd (-1: none) belongs to the caller. */
 int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pidfd);
 void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd);
-/* Take what thread @tid stored before it was bound.  False: nothing. */
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, struct rmio_bpf_stray *s);
+/* Take what the bound thread stored before it was bound.  False: nothing. */
+bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s);
 
 /* -- one device -------------------------------------------------------------- */
 
@@ -58,7 +59,7 @@ int rmio_bpf_dev_new(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct 
 void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d);
 
 /* An image that the program can write; the descriptor belongs to the caller. */
-int rmio_bpf_shadow_new(uint64_t size);
+int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size);
 /* The program writes to this one from now on; -1: to none. */
 int rmio_bpf_dev_shadow(struct rmio_bpf *b, struct rmio_bpf_dev *d, int fd);
 

@@ -3,7 +3,7 @@
  * In the place of bpf.c where the library is built without it: there is no program, so
  * nothing but the first call is ever made.
  */
-#include "bpf.h"
+#include "broker.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
 {
 }
 
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, struct rmio_bpf_stray *s)
+bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s)
 {
 	return false;
 }
@@ -46,7 +46,7 @@ void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d)
 {
 }
 
-int rmio_bpf_shadow_new(uint64_t size)
+int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size)
 {
 	return -ENOTSUP;
 }
@@ -81,4 +81,40 @@ int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot)
 
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page)
 {
+}
+
+int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **o, char *why,
+			size_t len)
+{
+	snprintf(why, len, "built without libbpf, clang or bpftool");
+	return -ENOTSUP;
+}
+
+void rmio_bpf_object_free(struct rmio_bpf_object *o)
+{
+}
+
+void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
+{
+}
+
+bool rmio_bpf_object_by_id(const struct rmio_bpf_object *o)
+{
+	return false;
+}
+
+int rmio_bpf_object_device(const struct rmio_bpf_object *o, uint32_t lanes, uint32_t slots,
+			   int fds[3])
+{
+	return -ENOTSUP;
+}
+
+int rmio_bpf_object_image(uint64_t size)
+{
+	return -ENOTSUP;
+}
+
+uint64_t rmio_bpf_device_size(uint32_t lanes, uint32_t slots)
+{
+	return 0;
 }

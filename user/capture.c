@@ -58,7 +58,7 @@ static void bind(struct rmio_vcpu *v, const struct kvm_run *exit)
 		v->bound_at = &bound;
 		bound = v;
 	}
-	if (rmio_bpf_stray(v->vm->bpf, v->tid, &s) && !is_this_store(exit, &s))
+	if (rmio_bpf_stray(v->vm->bpf, v->tid, v->pidfd, &s) && !is_this_store(exit, &s))
 		v->stray = (struct access){
 			.store = true,
 			.bus = RMIO_BUS_MEM,

@@ -35,7 +35,7 @@ static int new_image(const struct rmio_master *m, uint64_t size, void **image, b
 
 	*array = false;
 	if (m->bpf && size <= ARRAY_MAX)
-		fd = rmio_bpf_shadow_new(size);
+		fd = rmio_bpf_shadow_new(m->vm->bpf, size);
 	if (fd >= 0) {
 		*image = rmio_memfd_map(fd, size, true, NULL);
 		*array = *image;

@@ -114,6 +114,11 @@ struct rmio_kvm_opts {
 	uint32_t nr_slots;	/* the library's; 0: none, then such loads exit */
 	uint32_t bus_devs;	/* ioeventfds and zones the library may use; 0: 512 */
 	uint32_t flags;		/* RMIO_KVM_* */
+	/*
+	 * Socket of `rmio bpfd`, for a VMM without privileges; NULL: load here.  Only during
+	 * the call.
+	 */
+	const char *broker;
 };
 
 /*

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * `rmio bpfd`: loads the BPF program for VMMs that may not.  Beside the data path: what
+ * it has handed over works without it.
+ *
+ * A connection is a VMM.  Who it is the kernel says (SO_PEERCRED, SO_PEERGROUPS); the
+ * program loaded for it looks at the threads of that process only, and the maps are its
+ * own.  When it disconnects, the broker lets go of all of it; what the VMM has copies of
+ * goes with the VMM, since nothing is pinned.
+ */
+#include "broker.h"
+#include "cmd.h"
+#include "foreign.h"
+#include "scm.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define USAGE_ERROR	2
+#define CLIENTS		128
+#define CLIENTS_OF_UID	16
+#define GROUPS_MAX	256
+
+struct client {
+	int fd;			/* -1: free */
+	struct ucred who;
+	struct rmio_bpf_object *object;
+	uint32_t devices;
+	uint64_t bytes;		/* of the arrays made for it */
+};
+
+struct bpfd {
+	const char *path;
+	const char *group_name;
+	gid_t group;
+	bool has_group;
+	uint64_t max_bytes;
+	bool quiet;
+	int listen;
+	struct client clients[CLIENTS];
+};
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int sig)
+{
+	stopped = 1;
+}
+
+static void usage(FILE *f)
+{
+	fprintf(f,
+		"usage: rmio bpfd --socket PATH [options]\n"
+		"Loads rmio's BPF program for VMMs without privileges (rmio_kvm_opts.broker).\n"
+		"Needs CAP_BPF and CAP_PERFMON.  Runs until SIGINT or SIGTERM.\n\n"
+		"  --socket PATH    where VMMs connect; removed at the end\n"
+		"  --group NAME     whose members may connect; without: root and the own user\n"
+		"  --max-mib N      memory for the lanes and images of one VMM (default 256)\n"
+		"  --quiet          say nothing about who comes and goes\n"
+		"  --help           this text\n");
+}
+
+/* -- who it is -------------------------------------------------------------------- */
+
+static bool in_group(int fd, const struct ucred *who, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+	size_t i;
+
+	if (who->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
+		return false;
+	for (i = 0; i < len / sizeof(groups[0]); i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred *who)
+{
+	int i, n = 0;
+
+	if (who->uid && who->uid != geteuid() && !(b->has_group && in_group(fd, who, b->group)))
+		return "is not in the group";
+	if (who->pid <= 0)
+		return "is in a PID namespace that is not below this one";
+	for (i = 0; i < CLIENTS; i++)
+		n += b->clients[i].fd >= 0 && b->clients[i].who.uid == who->uid;
+	if (n >= CLIENTS_OF_UID)
+		return "has too many connections";
+	return NULL;
+}
+
+static void take_client(struct bpfd *b)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+	const char *why;
+	int fd, i;
+
+	fd = accept4(b->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	for (i = 0; i < CLIENTS && b->clients[i].fd >= 0; i++)
+		;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
+		why = "cannot be told";
+	else
+		why = not_welcome(b, fd, &who);
+	if (!why && i == CLIENTS)
+		why = "is one too many";
+	if (why) {
+		if (!b->quiet)
+			fprintf(stderr, "rmio bpfd: refused: process %d of user %u %s\n",
+				(int)who.pid, who.uid, why);
+		close(fd);
+		return;
+	}
+	b->clients[i] = (struct client){ .fd = fd, .who = who };
+	if (!b->quiet)
+		fprintf(stderr, "rmio bpfd: process %d of user %u\n", (int)who.pid, who.uid);
+}
+
+static void drop_client(struct bpfd *b, struct client *c)
+{
+	if (!b->quiet)
+		fprintf(stderr, "rmio bpfd: process %d has gone, %u devices\n", (int)c->who.pid,
+			c->devices);
+	rmio_bpf_object_free(c->object);
+	close(c->fd);
+	c->fd = -1;
+	c->object = NULL;
+}
+
+/* -- what it asks for --------------------------------------------------------------- */
+
+static int load(struct client *c, const struct rmio_broker_request *r,
+		struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
+{
+	struct rmio_bpf_load l = { .vcpus = r->a, .kick_signal = r->b, .tgid = c->who.pid };
+	int err;
+
+	if (c->object)
+		return -EBUSY;
+	if (!r->a || r->a > RMIO_LANES_MAX || !r->b || (int)r->b > SIGRTMAX || r->size)
+		return -EINVAL;
+	/* No signal that its own process would not survive, nor one that stops it. */
+	if (r->b == SIGKILL || r->b == SIGSTOP)
+		return -EINVAL;
+	err = rmio_bpf_object_new(&l, &c->object, a->why, sizeof(a->why));
+	if (err)
+		return err;
+	rmio_bpf_object_fds(c->object, fds);
+	a->by_id = rmio_bpf_object_by_id(c->object);
+	*nfds = RMIO_BPF_FDS;
+	return 0;
+}
+
+static int spend(const struct bpfd *b, struct client *c, uint64_t bytes,
+		 struct rmio_broker_answer *a)
+{
+	if (bytes <= b->max_bytes - c->bytes) {
+		c->bytes += bytes;
+		return 0;
+	}
+	snprintf(a->why, sizeof(a->why), "the memory of one VMM is used up: --max-mib %llu",
+		 (unsigned long long)(b->max_bytes >> 20));
+	return -EDQUOT;
+}
+
+static int make_device(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+		       struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
+{
+	uint64_t bytes = rmio_bpf_device_size(r->a, r->b);
+	int err;
+
+	if (!c->object || !bytes || r->size)
+		return -EINVAL;
+	err = spend(b, c, bytes, a);
+	if (err)
+		return err;
+	err = rmio_bpf_object_device(c->object, r->a, r->b, fds);
+	if (err)
+		return err;
+	c->devices++;
+	*nfds = 3;
+	return 0;
+}
+
+static int make_image(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+		      struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
+{
+	int err;
+
+	if (!c->object || r->a || r->b || r->size > RMIO_SHADOW_MAX)
+		return -EINVAL;
+	err = spend(b, c, r->size, a);
+	if (err)
+		return err;
+	fds[0] = rmio_bpf_object_image(r->size);
+	if (fds[0] < 0)
+		return fds[0];
+	*nfds = 1;
+	return 0;
+}
+
+/* Memory of a device that is gone is not given back to the account: the VMM may have it. */
+static int answer(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+		  struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
+{
+	switch (r->type) {
+	case RMIO_BROKER_LOAD:
+		return load(c, r, a, fds, nfds);
+	case RMIO_BROKER_DEVICE:
+		return make_device(b, c, r, a, fds, nfds);
+	case RMIO_BROKER_IMAGE:
+		return make_image(b, c, r, a, fds, nfds);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int reply(const struct client *c, const struct rmio_broker_answer *a, const int *fds,
+		 uint32_t nfds)
+{
+	RMIO_SCM_ROOM(RMIO_BPF_FDS) control;
+	struct iovec iov = { .iov_base = (void *)a, .iov_len = sizeof(*a) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nfds)
+		rmio_scm_put(&m, &control, fds, nfds);
+	return sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Descriptors that come along are nobody's, and closing them may take its time. */
+static ssize_t receive(int fd, struct rmio_broker_request *r)
+{
+	RMIO_SCM_ROOM(RMIO_SCM_MAX) control;
+	struct iovec iov = { .iov_base = r, .iov_len = sizeof(*r) };
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	int fds[RMIO_SCM_MAX];
+	uint32_t nfds = 0, i;
+	ssize_t n;
+
+	n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0)
+		return -errno;
+	if (rmio_scm_take(&m, fds, &nfds, RMIO_SCM_MAX))
+		return 0;
+	for (i = 0; i < nfds; i++)
+		rmio_foreign_close(fds[i]);
+	return m.msg_flags & MSG_TRUNC ? 0 : n;
+}
+
+/* One request.  False: it is to be dropped. */
+static bool serve(const struct bpfd *b, struct client *c)
+{
+	struct rmio_broker_answer a = { .magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION };
+	struct rmio_broker_request r;
+	int fds[RMIO_BPF_FDS];
+	uint32_t nfds = 0, i;
+	ssize_t n;
+	int err;
+
+	n = receive(c->fd, &r);
+	if (n < 0)
+		return n == -EAGAIN || n == -EINTR;
+	if (n != sizeof(r) || r.magic != RMIO_ABI_MAGIC || r.version != RMIO_ABI_VERSION)
+		return false;
+	a.error = answer(b, c, &r, &a, fds, &nfds);
+	if (a.error && !a.why[0])
+		snprintf(a.why, sizeof(a.why), "%s", strerror(-a.error));
+	err = reply(c, &a, fds, nfds);
+	/* The program's are the object's. */
+	for (i = 0; r.type != RMIO_BROKER_LOAD && i < nfds; i++)
+		close(fds[i]);
+	return !err;
+}
+
+/* -- the loop --------------------------------------------------------------------------- */
+
+static int start(struct bpfd *b)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	mode_t mask;
+	int err;
+
+	if (strlen(b->path) >= sizeof(at.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(at.sun_path, b->path);
+	b->listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (b->listen < 0)
+		return -errno;
+	mask = umask(b->has_group ? 0117 : 0177);
+	err = bind(b->listen, (struct sockaddr *)&at, sizeof(at));
+	/* What a broker that was killed has left: nobody answers there. */
+	if (err && errno == EADDRINUSE) {
+		int fd = rmio_broker_connect(b->path);
+
+		if (fd >= 0) {
+			close(fd);
+			errno = EADDRINUSE;
+		} else if (fd == -ECONNREFUSED && !unlink(b->path)) {
+			err = bind(b->listen, (struct sockaddr *)&at, sizeof(at));
+		}
+	}
+	umask(mask);
+	if (err || (b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, 64))
+		return -errno;
+	return 0;
+}
+
+static void run(struct bpfd *b)
+{
+	struct pollfd p[CLIENTS + 1];
+	int i;
+
+	while (!stopped) {
+		p[CLIENTS] = (struct pollfd){ .fd = b->listen, .events = POLLIN };
+		for (i = 0; i < CLIENTS; i++)
+			p[i] = (struct pollfd){ .fd = b->clients[i].fd, .events = POLLIN };
+		if (poll(p, CLIENTS + 1, -1) < 0)
+			continue;
+		for (i = 0; i < CLIENTS; i++)
+			if (p[i].revents && !serve(b, &b->clients[i]))
+				drop_client(b, &b->clients[i]);
+		if (p[CLIENTS].revents)
+			take_client(b);
+	}
+}
+
+static int parse(int argc, char **argv, struct bpfd *b)
+{
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "group", required_argument, NULL, 'g' },
+		{ "max-mib", required_argument, NULL, 'm' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct group *g;
+	char *end;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			b->path = optarg;
+			break;
+		case 'g':
+			g = getgrnam(optarg);
+			if (!g) {
+				fprintf(stderr, "rmio bpfd: there is no group '%s'\n", optarg);
+				return -1;
+			}
+			b->group = g->gr_gid;
+			b->has_group = true;
+			break;
+		case 'm':
+			b->max_bytes = strtoull(optarg, &end, 10) << 20;
+			if (end == optarg || *end || !b->max_bytes || b->max_bytes >> 50) {
+				fprintf(stderr, "rmio bpfd: --max-mib: a number of MiB, not '%s'\n",
+					optarg);
+				return -1;
+			}
+			break;
+		case 'q':
+			b->quiet = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			return -1;
+		}
+	}
+	if (optind < argc || !b->path) {
+		fprintf(stderr, "rmio bpfd: %s\n",
+			b->path ? "unexpected argument" : "--socket is missing");
+		return -1;
+	}
+	return 0;
+}
+
+int cmd_bpfd(int argc, char **argv)
+{
+	static struct bpfd b = { .max_bytes = 256ull << 20 };
+	struct sigaction sa = { .sa_handler = on_signal };
+	int i, err;
+
+	if (parse(argc, argv, &b)) {
+		fprintf(stderr, "rmio bpfd --help tells more.\n");
+		return USAGE_ERROR;
+	}
+	for (i = 0; i < CLIENTS; i++)
+		b.clients[i].fd = -1;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	err = start(&b);
+	if (err) {
+		fprintf(stderr, "rmio bpfd: %s: %s\n", b.path, strerror(-err));
+		return 1;
+	}
+	if (!b.quiet)
+		fprintf(stderr, "rmio bpfd: VMMs connect at %s\n", b.path);
+	run(&b);
+	unlink(b.path);
+	for (i = 0; i < CLIENTS; i++)
+		if (b.clients[i].fd >= 0)
+			drop_client(&b, &b.clients[i]);
+	return 0;
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * Loads and attaches the BPF program, and makes the arrays that it writes: all that
+ * needs privileges, for the VMM that has them or the broker of one that has not.  Beside
+ * the data path.  Nothing is pinned: program and maps go when the last descriptor does.
+ */
+#include "broker.h"
+#include "memfd.h"
+#include "mmio_filter.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux 6.9; the value is O_EXCL's. */
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+#define PID_NS_INIT	0xeffffffcu	/* inode of the initial PID namespace */
+#define VERIFIER_LOG	(64 * 1024)
+#define VERIFIER_LINES	4	/* of it, shown */
+
+struct rmio_bpf_object {
+	struct mmio_filter *skel;
+	bool by_id;
+};
+
+static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	return 0;
+}
+
+static void explain(char *why, size_t len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, len, fmt, ap);
+	va_end(ap);
+}
+
+/* The last lines of the verifier's log, on one line. */
+static void explain_refusal(char *why, size_t len, const char *log)
+{
+	const char *end = log + strlen(log), *at;
+	int lines = 0;
+	size_t n;
+	char *c;
+
+	while (end > log && end[-1] == '\n')
+		end--;
+	for (at = end; at > log; at--)
+		if (at[-1] == '\n' && ++lines == VERIFIER_LINES)
+			break;
+	explain(why, len, "the kernel's verifier refuses the BPF program: ");
+	n = strlen(why);
+	snprintf(why + n, len - n, "%.*s", (int)(end - at), at);
+	for (c = why; *c; c++)
+		if (*c == '\n')
+			*c = ' ';
+}
+
+static bool has_thread_pidfds(void)
+{
+	int fd = (int)syscall(SYS_pidfd_open, (pid_t)syscall(SYS_gettid), PIDFD_THREAD);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static bool in_pid_namespace(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino != PID_NS_INIT;
+}
+
+static int open_skel(struct rmio_bpf_object *o, const struct rmio_bpf_load *l)
+{
+	o->skel = mmio_filter__open();
+	if (!o->skel)
+		return -errno;
+	o->by_id = !has_thread_pidfds();
+	o->skel->rodata->kick_signal = l->kick_signal;
+#if defined(__x86_64__) || defined(__i386__)
+	o->skel->rodata->stores_in_order = true;
+#endif
+	o->skel->rodata->threads_by_id = o->by_id;
+	bpf_map__set_max_entries(o->skel->maps.vcpus, l->vcpus);
+	return 0;
+}
+
+/* In a PID namespace getpid() is not what the kernel's side sees: ask there. */
+static int own_tgid(const struct rmio_bpf_object *o, int *tgid)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	int err = bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.rmio_whoami), &run);
+
+	*tgid = (int)run.retval;
+	return err;
+}
+
+static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *why, size_t len)
+{
+	char *log = calloc(1, VERIFIER_LOG);
+	int err, tgid = l->tgid;
+
+	if (!log)
+		return -ENOMEM;
+	bpf_program__set_log_buf(o->skel->progs.rmio_mmio, log, VERIFIER_LOG);
+	err = mmio_filter__load(o->skel);
+	if (!err && !tgid)
+		err = own_tgid(o, &tgid);
+	if (!err) {
+		o->skel->bss->vmm_tgid = tgid;
+		err = mmio_filter__attach(o->skel);
+	}
+	if (err == -EPERM)
+		explain(why, len, "loading BPF programs needs CAP_BPF and CAP_PERFMON");
+	else if (err == -ESRCH || err == -ENOENT)
+		explain(why, len, "this kernel has no tracepoint kvm_mmio with BTF");
+	else if (err && log[0])
+		explain_refusal(why, len, log);
+	else if (err)
+		explain(why, len, "cannot load the BPF program: %s", strerror(-err));
+	bpf_program__set_log_buf(o->skel->progs.rmio_mmio, NULL, 0);
+	free(log);
+	return err;
+}
+
+int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **out, char *why,
+			size_t len)
+{
+	static pthread_mutex_t printing = PTHREAD_MUTEX_INITIALIZER;
+	struct rmio_bpf_object *o = calloc(1, sizeof(*o));
+	libbpf_print_fn_t print;
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	/* libbpf's messages are the process's; ours are in @why. */
+	pthread_mutex_lock(&printing);
+	print = libbpf_set_print(quiet);
+	err = open_skel(o, l);
+	if (err) {
+		explain(why, len, "cannot read the BPF object: %s", strerror(-err));
+	} else if (o->by_id && in_pid_namespace()) {
+		explain(why, len, "in a PID namespace it needs Linux 6.9");
+		err = -ENOTSUP;
+	} else {
+		err = load(o, l, why, len);
+	}
+	libbpf_set_print(print);
+	pthread_mutex_unlock(&printing);
+	if (!err) {
+		*out = o;
+		return 0;
+	}
+	rmio_bpf_object_free(o);
+	return err;
+}
+
+void rmio_bpf_object_free(struct rmio_bpf_object *o)
+{
+	if (!o)
+		return;
+	mmio_filter__destroy(o->skel);
+	free(o);
+}
+
+void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
+{
+	const struct mmio_filter *s = o->skel;
+
+	fds[RMIO_BPF_FD_THREADS] = bpf_map__fd(s->maps.threads);
+	fds[RMIO_BPF_FD_THREAD_IDS] = bpf_map__fd(s->maps.thread_ids);
+	fds[RMIO_BPF_FD_STRAYS] = bpf_map__fd(s->maps.strays);
+	fds[RMIO_BPF_FD_STRAY_IDS] = bpf_map__fd(s->maps.stray_ids);
+	fds[RMIO_BPF_FD_VCPUS] = bpf_map__fd(s->maps.vcpus);
+	fds[RMIO_BPF_FD_REGS] = bpf_map__fd(s->maps.regs);
+	fds[RMIO_BPF_FD_ZONES] = bpf_map__fd(s->maps.zones);
+	fds[RMIO_BPF_FD_PAGES] = bpf_map__fd(s->maps.pages);
+	fds[RMIO_BPF_FD_DOWNS] = bpf_map__fd(s->maps.downs);
+	fds[RMIO_BPF_FD_UPS] = bpf_map__fd(s->maps.ups);
+	fds[RMIO_BPF_FD_SHADOWS] = bpf_map__fd(s->maps.shadows);
+	fds[RMIO_BPF_FD_LANES] = bpf_map__fd(s->maps.lanes);
+	fds[RMIO_BPF_FD_LINK] = bpf_link__fd(s->links.rmio_mmio);
+}
+
+bool rmio_bpf_object_by_id(const struct rmio_bpf_object *o)
+{
+	return o->by_id;
+}
+
+/* -- arrays -------------------------------------------------------------------------- */
+
+static int new_array(const char *name, uint32_t value_size, uint32_t n, const struct btf *btf,
+		     const char *type)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	int id = btf && type ? btf__find_by_name_kind(btf, type, BTF_KIND_STRUCT) : -1;
+	int key = btf ? btf__find_by_name_kind(btf, "unsigned int", BTF_KIND_INT) : -1;
+
+	if (id > 0 && key > 0) {
+		o.btf_fd = (uint32_t)btf__fd(btf);
+		o.btf_key_type_id = (uint32_t)key;
+		o.btf_value_type_id = (uint32_t)id;
+	}
+	return bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), value_size, n, &o);
+}
+
+uint64_t rmio_bpf_device_size(uint32_t lanes, uint32_t slots)
+{
+	uint64_t pages = 1 + rmio_pages(slots * sizeof(struct rmio_request)) / RMIO_PAGE;
+
+	if (!lanes || lanes > RMIO_LANES_MAX || slots < RMIO_RING_MIN || slots > RMIO_RING_MAX ||
+	    slots & (slots - 1))
+		return 0;
+	return RMIO_PAGE * (2 + lanes * (pages + 1)) +
+	       rmio_pages(lanes * sizeof(struct rmio_bpf_lane));
+}
+
+int rmio_bpf_object_device(const struct rmio_bpf_object *o, uint32_t lanes, uint32_t slots,
+			   int fds[3])
+{
+	uint32_t pages = 1 + (uint32_t)(rmio_pages(slots * sizeof(struct rmio_request)) / RMIO_PAGE);
+	int i;
+
+	if (!rmio_bpf_device_size(lanes, slots))
+		return -EINVAL;
+	fds[0] = new_array("rmio_down", RMIO_PAGE, 1 + lanes * pages, NULL, NULL);
+	fds[1] = fds[0] < 0 ? fds[0] : new_array("rmio_up", RMIO_PAGE, 1 + lanes, NULL, NULL);
+	fds[2] = fds[1] < 0 ? fds[1] :
+		 new_array("rmio_lanes", sizeof(struct rmio_bpf_lane), lanes,
+			   bpf_object__btf(o->skel->obj), "rmio_bpf_lane");
+	if (fds[2] >= 0)
+		return 0;
+	for (i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return fds[2];
+}
+
+int rmio_bpf_object_image(uint64_t size)
+{
+	if (!size || size % RMIO_PAGE || size / RMIO_PAGE > UINT32_MAX)
+		return -EINVAL;
+	return new_array("rmio_shadow", RMIO_PAGE, (uint32_t)(size / RMIO_PAGE), NULL, NULL);
+}
