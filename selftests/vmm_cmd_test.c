@@ -62,6 +62,7 @@ static void refused(void)
 		{ { "vmm", "--guest", "x", "--memory", "17179869184G" }, "--memory" },
 		{ { "vmm", "--guest", "x", "--guest-arg", "1.5" }, "--guest-arg 1.5" },
 		{ { "vmm", "--guest", "x", "--wait", "long" }, "adaptive, poll or sleep" },
+		{ { "vmm", "--guest", "x", "--backend", "kvm" }, "auto, bpf or exit" },
 		{ { "vmm", "--guest", "x", "--placement", "here" }, "any or same-cpu" },
 		{ { "vmm", "--guest", "x", "--timeout", "0" }, "--timeout 0" },
 		{ { "vmm", "--guest", "x", "--deadline", "soon" }, "--deadline soon" },

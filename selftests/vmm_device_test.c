@@ -6,15 +6,28 @@
  *
  * The scratch device is described in selftests/guest/sweep.c.
  */
+#include "need_bpf.h"
 #include "run_rmio.h"
 
 #include <json-c/json.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <rmio/device.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define RUN(r, ...) rmio_run(&(r), (const char *const []){ __VA_ARGS__, NULL })
 
 static struct rmio_run r;
+
+/* With --backend bpf the test is skipped where that cannot be had. */
+#define NEED(backend) do {							\
+	NEED_KVM();								\
+	if (!strcmp(backend, "bpf"))						\
+		NEED_BPF();							\
+} while (0)
 
 /* -- scratch device ---------------------------------------------------------- */
 
@@ -137,18 +150,18 @@ static int64_t stat_of(const char *name)
 	return n;
 }
 
-static void sweep(const char *vcpus, const char *wait, const char *more)
+static void sweep(const char *backend, const char *vcpus, const char *wait, const char *more)
 {
 	char socket[100], done[40];
 	const char *path;
 	pid_t pid;
 
-	NEED_KVM();
+	NEED(backend);
 	pid = scratch_start(&path);
 	T_REQUIRE(T_GT(pid, 0));
 	snprintf(socket, sizeof(socket), "socket=%s%s", path, more);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("sweep"), "--vcpus", vcpus, "--device", socket,
-		 "--wait", wait, "--deadline", "60000", "--json", "-"), 0);
+		 "--wait", wait, "--backend", backend, "--deadline", "60000", "--json", "-"), 0);
 	snprintf(done, sizeof(done), "sweep: done on %s vCPUs\n", vcpus);
 	T_SAYS(r.out, done);
 	T_STREQ(r.err, "");
@@ -160,32 +173,52 @@ static void sweep(const char *vcpus, const char *wait, const char *more)
 
 static void sweep_1(void)
 {
-	sweep("1", "adaptive", "");
+	sweep("exit", "1", "adaptive", "");
+}
+
+static void sweep_1_bpf(void)
+{
+	sweep("bpf", "1", "adaptive", "");
 }
 
 static void sweep_2_sleep(void)
 {
-	sweep("2", "sleep", "");
+	sweep("exit", "2", "sleep", "");
+}
+
+static void sweep_2_sleep_bpf(void)
+{
+	sweep("bpf", "2", "sleep", "");
 }
 
 static void sweep_4(void)
 {
-	sweep("4", "adaptive", "");
+	sweep("exit", "4", "adaptive", "");
+}
+
+static void sweep_4_bpf(void)
+{
+	sweep("bpf", "4", "adaptive", "");
 }
 
 /* As with a device that knows nothing of rmio. */
 static void sweep_socket(void)
 {
-	sweep("2", "adaptive", ",rings=off");
+	sweep("exit", "2", "adaptive", ",rings=off");
+}
+
+static void sweep_socket_bpf(void)
+{
+	sweep("bpf", "2", "adaptive", ",rings=off");
 }
 
 /* -- edu ---------------------------------------------------------------------- */
 
-static void edu(const char *vcpus, const char *wait)
+static void edu(const char *backend, const char *vcpus, const char *wait)
 {
-	NEED_KVM();
+	NEED(backend);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", vcpus, "--spawn", "edu",
-		 "--wait", wait, "--deadline", "60000"), 0);
+		 "--wait", wait, "--backend", backend, "--deadline", "60000"), 0);
 	T_SAYS(r.out, "identification 0x010000ed");
 	T_SAYS(r.out, "12! = 479001600");
 	T_SAYS(r.out, "edu: MSI:");
@@ -199,22 +232,42 @@ static void edu(const char *vcpus, const char *wait)
 
 static void edu_1(void)
 {
-	edu("1", "adaptive");
+	edu("exit", "1", "adaptive");
+}
+
+static void edu_1_bpf(void)
+{
+	edu("bpf", "1", "adaptive");
 }
 
 static void edu_2(void)
 {
-	edu("2", "adaptive");
+	edu("exit", "2", "adaptive");
+}
+
+static void edu_2_bpf(void)
+{
+	edu("bpf", "2", "adaptive");
 }
 
 static void edu_2_sleep(void)
 {
-	edu("2", "sleep");
+	edu("exit", "2", "sleep");
+}
+
+static void edu_2_sleep_bpf(void)
+{
+	edu("bpf", "2", "sleep");
 }
 
 static void edu_4(void)
 {
-	edu("4", "adaptive");
+	edu("exit", "4", "adaptive");
+}
+
+static void edu_4_bpf(void)
+{
+	edu("bpf", "4", "adaptive");
 }
 
 static void edu_same_cpu(void)
@@ -267,21 +320,83 @@ static void several(void)
 	json_object_put(o);
 }
 
-/* -- death --------------------------------------------------------------------- */
+/* -- back ends ----------------------------------------------------------------- */
 
-static void killed_by_guest(void)
+/* bpf(2) fails in this process and its children from here on, as without privilege. */
+static bool forbid_bpf(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = KTAP_COUNT(code), .filter = code };
+
+	return T_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0) &&
+	       T_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog), 0);
+}
+
+static void falls_back(void)
 {
 	NEED_KVM();
+	T_REQUIRE(forbid_bpf());
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
+		 "--json", "-"), 0);
+	T_SAYS(r.out, "edu: done on 1 vCPUs");
+	T_SAYS(r.out, "\"backend\":\"exit\"");
+	T_SAYS(r.err, "rmio vmm: back end exit, since there is no bpf: ");
+	/* One line, and with a reason. */
+	T_OK(strchr(r.err, '\n') == r.err + r.err_len - 1);
+	T_GT(r.err_len, strlen("rmio vmm: back end exit, since there is no bpf: \n") + 10);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--backend", "bpf"), 125);
+	T_SAYS(r.err, "--backend bpf: ");
+	T_STREQ(r.out, "");
+	/* Nothing to gain, and nothing to say. */
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello")), 0);
+	T_STREQ(r.err, "");
+}
+
+static void picked(void)
+{
+	NEED("bpf");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
+		 "--json", "-"), 0);
+	T_SAYS(r.out, "\"backend\":\"bpf\"");
+	T_STREQ(r.err, "");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
+		 "--backend", "exit", "--json", "-"), 0);
+	T_SAYS(r.out, "\"backend\":\"exit\"");
+	T_OK(!strstr(r.out, "\"backend\":\"bpf\""));
+	T_STREQ(r.err, "");
+}
+
+/* -- death --------------------------------------------------------------------- */
+
+static void killed_by_guest(const char *backend)
+{
+	NEED(backend);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--vcpus", "2", "--spawn", "edu",
-		 "--allow-kill", "--guest-arg", "1", "--deadline", "60000"), 0);
+		 "--backend", backend, "--allow-kill", "--guest-arg", "1", "--deadline", "60000"), 0);
 	T_SAYS(r.out, "edu: the device is gone: all ones");
 	T_SAYS(r.out, "edu: done on 2 vCPUs");
 	T_SAYS(r.err, "slot 1 (edu): the device is dead (closed)");
 	T_SAYS(r.err, "was killed by signal 9");
 }
 
+static void killed_by_guest_exit(void)
+{
+	killed_by_guest("exit");
+}
+
+static void killed_by_guest_bpf(void)
+{
+	killed_by_guest("bpf");
+}
+
 /* `rmio dev` with an edu device on a socket, and a VM that has come to its last act. */
-static bool start_pair(struct rmio_run *dev, char *path, size_t len, const char *timeout)
+static bool start_pair(struct rmio_run *dev, char *path, size_t len, const char *backend,
+		       const char *timeout)
 {
 	static unsigned int turn;
 	char socket[100];
@@ -291,7 +406,7 @@ static bool start_pair(struct rmio_run *dev, char *path, size_t len, const char 
 	return rmio_start(dev, (const char *const []){ "dev", "--socket", path, "edu", NULL }) &&
 	       rmio_start(&r, (const char *const []){ "vmm", "--guest", guest_file("edu"),
 			"--vcpus", "2", "--device", socket, "--guest-arg", "2",
-			"--timeout", timeout, NULL }) &&
+			"--backend", backend, "--timeout", timeout, NULL }) &&
 	       T_OK(rmio_read(&r, "BAR 0 moved"));
 }
 
@@ -303,18 +418,28 @@ static void stop_pair(struct rmio_run *dev, const char *path)
 	unlink(path);
 }
 
-static void killed_from_outside(void)
+static void killed_from_outside(const char *backend)
 {
 	struct rmio_run dev;
 	char path[64];
 
-	NEED_KVM();
-	T_REQUIRE(start_pair(&dev, path, sizeof(path), "5000"));
+	NEED(backend);
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), backend, "5000"));
 	kill(dev.pid, SIGKILL);
 	T_EQ(rmio_finish(&r), 0);
 	T_SAYS(r.out, "edu: the device is gone: all ones on 2 vCPUs");
 	T_SAYS(r.err, "the device is dead (closed)");
 	stop_pair(&dev, path);
+}
+
+static void killed_from_outside_exit(void)
+{
+	killed_from_outside("exit");
+}
+
+static void killed_from_outside_bpf(void)
+{
+	killed_from_outside("bpf");
 }
 
 static void killed_after_a_time(void)
@@ -347,13 +472,13 @@ static void kill_not_allowed(void)
 }
 
 /* Stopped, the device answers no more: the vCPUs go on after the timeout. */
-static void stopped(void)
+static void stopped(const char *backend)
 {
 	struct rmio_run dev;
 	char path[64];
 
-	NEED_KVM();
-	T_REQUIRE(start_pair(&dev, path, sizeof(path), "300"));
+	NEED(backend);
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), backend, "300"));
 	kill(dev.pid, SIGSTOP);
 	T_EQ(rmio_finish(&r), 0);
 	T_SAYS(r.out, "edu: the device is gone: all ones on 2 vCPUs");
@@ -361,19 +486,39 @@ static void stopped(void)
 	stop_pair(&dev, path);
 }
 
+static void stopped_exit(void)
+{
+	stopped("exit");
+}
+
+static void stopped_bpf(void)
+{
+	stopped("bpf");
+}
+
 /* A signal ends the VM although its vCPUs wait for a device that does not answer. */
-static void interrupted_while_waiting(void)
+static void interrupted_while_waiting(const char *backend)
 {
 	struct rmio_run dev;
 	char path[64];
 
-	NEED_KVM();
-	T_REQUIRE(start_pair(&dev, path, sizeof(path), "none"));
+	NEED(backend);
+	T_REQUIRE(start_pair(&dev, path, sizeof(path), backend, "none"));
 	kill(dev.pid, SIGSTOP);
 	usleep(200000);
 	kill(r.pid, SIGTERM);
 	T_EQ(rmio_finish(&r), 128 + SIGTERM);
 	stop_pair(&dev, path);
+}
+
+static void interrupted_while_waiting_exit(void)
+{
+	interrupted_while_waiting("exit");
+}
+
+static void interrupted_while_waiting_bpf(void)
+{
+	interrupted_while_waiting("bpf");
 }
 
 static void spawn_of_nothing(void)
@@ -384,23 +529,37 @@ static void spawn_of_nothing(void)
 }
 
 static const struct ktap_test tests[] = {
-	{ "sweep, 1 vCPU", sweep_1 },
-	{ "sweep, 2 vCPUs, sleeping", sweep_2_sleep },
-	{ "sweep, 4 vCPUs", sweep_4 },
-	{ "sweep over the socket alone", sweep_socket },
-	{ "edu, 1 vCPU", edu_1 },
-	{ "edu, 2 vCPUs", edu_2 },
-	{ "edu, 2 vCPUs, sleeping", edu_2_sleep },
-	{ "edu, 4 vCPUs", edu_4 },
+	{ "sweep, 1 vCPU, exit", sweep_1 },
+	{ "sweep, 1 vCPU, bpf", sweep_1_bpf },
+	{ "sweep, 2 vCPUs, sleeping, exit", sweep_2_sleep },
+	{ "sweep, 2 vCPUs, sleeping, bpf", sweep_2_sleep_bpf },
+	{ "sweep, 4 vCPUs, exit", sweep_4 },
+	{ "sweep, 4 vCPUs, bpf", sweep_4_bpf },
+	{ "sweep over the socket alone, exit", sweep_socket },
+	{ "sweep over the socket alone, bpf", sweep_socket_bpf },
+	{ "edu, 1 vCPU, exit", edu_1 },
+	{ "edu, 1 vCPU, bpf", edu_1_bpf },
+	{ "edu, 2 vCPUs, exit", edu_2 },
+	{ "edu, 2 vCPUs, bpf", edu_2_bpf },
+	{ "edu, 2 vCPUs, sleeping, exit", edu_2_sleep },
+	{ "edu, 2 vCPUs, sleeping, bpf", edu_2_sleep_bpf },
+	{ "edu, 4 vCPUs, exit", edu_4 },
+	{ "edu, 4 vCPUs, bpf", edu_4_bpf },
 	{ "edu, on the vCPU's CPU", edu_same_cpu },
 	{ "edu on a socket, twice", edu_socket },
 	{ "several devices", several },
-	{ "device killed by the guest", killed_by_guest },
-	{ "device killed from outside", killed_from_outside },
+	{ "back end bpf that cannot be had", falls_back },
+	{ "back end as asked for", picked },
+	{ "device killed by the guest, exit", killed_by_guest_exit },
+	{ "device killed by the guest, bpf", killed_by_guest_bpf },
+	{ "device killed from outside, exit", killed_from_outside_exit },
+	{ "device killed from outside, bpf", killed_from_outside_bpf },
 	{ "device killed after a time", killed_after_a_time },
 	{ "kill port without permission", kill_not_allowed },
-	{ "device stopped", stopped },
-	{ "VM ended while a vCPU waits", interrupted_while_waiting },
+	{ "device stopped, exit", stopped_exit },
+	{ "device stopped, bpf", stopped_bpf },
+	{ "VM ended while a vCPU waits, exit", interrupted_while_waiting_exit },
+	{ "VM ended while a vCPU waits, bpf", interrupted_while_waiting_bpf },
 	{ "spawning what does not exist", spawn_of_nothing },
 };
 

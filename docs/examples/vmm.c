@@ -86,16 +86,19 @@ int main(int argc, char **argv)
 	check("place", rmio_master_pa_range(rmio_client_master(client), &bar0));
 
 	for (;;) {
-		if (ioctl(cpu, KVM_RUN, 0) && errno != EINTR)
+		bool intr = ioctl(cpu, KVM_RUN, 0) < 0;
+
+		if (intr && errno != EINTR && errno != EAGAIN)
 			sys("KVM_RUN", -1);
-		while ((rc = rmio_vcpu_exit(vcpu, run)) == -EINTR)
+		while ((rc = intr ? rmio_vcpu_intr(vcpu, run) :
+				    rmio_vcpu_exit(vcpu, run)) == -EINTR)
 			;
 		if (rc != -EOPNOTSUPP)
 			continue;
 		if (run->exit_reason == KVM_EXIT_IO)
 			printf("the guest reads %u\n",
 			       *(uint32_t *)((char *)run + run->io.data_offset));
-		else if (run->exit_reason != KVM_EXIT_INTR)
+		else
 			break;
 	}
 	rmio_client_free(client);

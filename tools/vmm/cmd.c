@@ -3,7 +3,7 @@
  * `rmio vmm`: puts machine, bus and devices together, runs the guest, and
  * watches over it: the end, signals, deadline, deaths of devices.
  *
- * All that rmio adds to the loop of a VMM is answer_exit() below.
+ * All that rmio adds to the loop of a VMM is answer_exit() and answer_intr() below.
  */
 #include "../cmd.h"
 #include "device.h"
@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 #define STATUS_DEADLINE	124
 #define STATUS_FAILED	125
 #define PORT_KILL	0xf5
+#define DEVICE_SLOTS	512u	/* memory slots of KVM for what devices show */
 
 struct vmm {
 	struct vmm_options o;
@@ -91,6 +93,13 @@ static int answer_exit(void *arg, struct vmm_vcpu *vcpu)
 	return rc;
 }
 
+static int answer_intr(void *arg, struct vmm_vcpu *vcpu)
+{
+	struct vmm *v = arg;
+
+	return rmio_vcpu_intr(v->vcpus[vcpu->index], vcpu->run);
+}
+
 static void kill_slot(struct vmm *v, uint32_t slot)
 {
 	if (!slot || slot > v->nr_devices || v->devices[slot - 1].pidfd < 0)
@@ -113,6 +122,7 @@ static void answer_port(void *arg, uint16_t port, bool out, uint8_t *data, unsig
 
 static const struct vmm_machine_ops machine_ops = {
 	.exit = answer_exit,
+	.intr = answer_intr,
 	.port = answer_port,
 };
 
@@ -208,6 +218,36 @@ static int watch(struct vmm *v)
 
 /* -- set-up ------------------------------------------------------------------ */
 
+/* Before the first vCPU and device.  Without devices there is nothing to gain. */
+static int pick_backend(struct vmm *v, struct vmm_err *err)
+{
+	int slots = ioctl(v->vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
+	struct rmio_kvm_opts o = {
+		.sz = sizeof(o),
+		.vm_fd = v->vm->fd,
+		.kick_signal = vmm_kick_signal(),
+		.first_slot = VMM_RAM_SLOTS,
+		.flags = RMIO_KVM_ZONES,
+	};
+	const char *why;
+	int rc;
+
+	if (v->o.backend == RMIO_BACKEND_EXIT || !v->o.nr_devices)
+		return 0;
+	if (slots > (int)VMM_RAM_SLOTS)
+		o.nr_slots = (uint32_t)slots - VMM_RAM_SLOTS;
+	if (o.nr_slots > DEVICE_SLOTS)
+		o.nr_slots = DEVICE_SLOTS;
+	rc = rmio_vm_kvm(v->rmio, &o);
+	if (!rc)
+		return 0;
+	rmio_vm_backend(v->rmio, &why);
+	if (v->o.backend == RMIO_BACKEND_BPF)
+		return vmm_fail(err, rc, "--backend bpf: %s", why);
+	say("back end exit, since there is no bpf: %s", why);
+	return 0;
+}
+
 static int make_rmio(struct vmm *v, struct vmm_err *err)
 {
 	struct rmio_vm_opts o = {
@@ -220,6 +260,9 @@ static int make_rmio(struct vmm *v, struct vmm_err *err)
 
 	if (rc)
 		return vmm_fail(err, rc, "rmio: %s", strerror(-rc));
+	rc = pick_backend(v, err);
+	if (rc)
+		return rc;
 	for (unsigned int i = 0; i < v->o.vm.vcpus; i++) {
 		rc = rmio_vcpu_new(v->rmio, i, &v->o.wait, &v->vcpus[i]);
 		if (rc)

@@ -43,6 +43,8 @@
 #define VMM_MEMORY_MAX		(64ull << 30)
 #define VMM_MEMORY_DEFAULT	(64ull << 20)
 
+#define VMM_RAM_SLOTS		2u	/* memory slots from here on are not ours */
+
 #define VMM_GSI_PINS		24u	/* inputs of the I/O APIC */
 #define VMM_GSI_MSI		VMM_GSI_PINS	/* first route of a message */
 #define VMM_MSI_MAX		1024u	/* message routes of a VM */
@@ -93,7 +95,7 @@ struct vmm_vm {
 	int memfd;		/* sealed against shrinking, growing and more seals */
 	uint8_t *mem;		/* the whole memfd, read and write */
 	uint64_t memory;
-	struct vmm_ram ram[2];
+	struct vmm_ram ram[VMM_RAM_SLOTS];
 	unsigned int nr_ram;
 	unsigned int nr_vcpus;
 	struct vmm_vcpu *vcpus;

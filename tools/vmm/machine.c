@@ -133,22 +133,36 @@ static void answer_port(struct vmm_machine *m, uint16_t port, bool out, uint8_t 
 }
 
 /*
- * A device's answer.  A kick ends its wait; the access stays under way and is
+ * What may have to wait for a device.  A kick ends the wait; what is under way is
  * taken up again before KVM_RUN, or is forgotten with the VM.
  */
-static bool answer_device(struct vmm_machine *m, struct vmm_vcpu *vcpu, int *rc)
+static bool wait_device(struct vmm_machine *m, struct vmm_vcpu *vcpu,
+			int (*call)(void *arg, struct vmm_vcpu *vcpu), int *rc)
 {
 	*rc = -EOPNOTSUPP;
-	if (!m->ops || !m->ops->exit)
+	if (!call)
 		return true;
 	for (;;) {
-		*rc = m->ops->exit(m->arg, vcpu);
+		*rc = call(m->arg, vcpu);
 		if (*rc != -EINTR)
 			return true;
 		vmm_vcpu_clear_kick(vcpu);
 		if (vmm_vm_stopping(m->vm))
 			return false;
 	}
+}
+
+static bool answer_device(struct vmm_machine *m, struct vmm_vcpu *vcpu, int *rc)
+{
+	return wait_device(m, vcpu, m->ops ? m->ops->exit : NULL, rc);
+}
+
+/* KVM_RUN has returned with nothing for a device: KVM may have taken stores for one. */
+static bool settle(struct vmm_machine *m, struct vmm_vcpu *vcpu)
+{
+	int rc;
+
+	return wait_device(m, vcpu, m->ops ? m->ops->intr : NULL, &rc);
 }
 
 bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
@@ -168,6 +182,8 @@ bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 	case KVM_EXIT_IO:
 		data = (uint8_t *)run + run->io.data_offset;
 		if (run->io.port < VMM_PORT_DEVICES) {
+			if (!settle(m, vcpu))
+				return false;
 			for (uint32_t i = 0; i < run->io.count; i++)
 				answer_port(m, run->io.port, run->io.direction == KVM_EXIT_IO_OUT,
 					    data + i * run->io.size, run->io.size);
@@ -180,7 +196,7 @@ bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 		break;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		return true;
+		return settle(m, vcpu);
 	default:
 		vmm_vcpu_describe_exit(vcpu, what, sizeof(what));
 		vmm_machine_fail(m, "%s", what);
@@ -203,12 +219,15 @@ static void *vcpu_thread(void *arg)
 	int rc;
 
 	vmm_vcpu_enter(s->vcpu);
+	settle(s->machine, s->vcpu);
 	while (!vmm_vm_stopping(s->machine->vm)) {
 		/* Only a kick is a reason to look at the flag again. */
 		do {
 			rc = vmm_vcpu_run(s->vcpu);
 		} while (!rc && vmm_machine_answer(s->machine, s->vcpu));
-		if (rc && rc != -EINTR)
+		if (rc == -EINTR)
+			settle(s->machine, s->vcpu);
+		else if (rc)
 			vmm_machine_fail(s->machine, "vCPU %u: KVM_RUN: %s", s->vcpu->index,
 					 strerror(-rc));
 	}

@@ -28,6 +28,11 @@ struct vmm_machine_ops {
 	 */
 	int (*exit)(void *arg, struct vmm_vcpu *vcpu);
 	/*
+	 * Before the first KVM_RUN, and after each return of it that is not offered to
+	 * exit().  0, or -EINTR as above.  May be NULL.
+	 */
+	int (*intr)(void *arg, struct vmm_vcpu *vcpu);
+	/*
 	 * A port of the VMM itself: size bytes at data, which hold all ones when
 	 * the guest reads.  May be NULL.
 	 */

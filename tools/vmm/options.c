@@ -26,6 +26,8 @@ static void help(void)
 	       "  --vcpus N            1 to %u, default 1\n"
 	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
 	       "  --guest-arg N        a number for the guest, in RDX; default 0\n"
+	       "  --backend WHICH      auto (default), bpf or exit: whether KVM answers loads and\n"
+	       "                       takes stores in the kernel; auto: if this can be had\n"
 	       "  --wait HOW           adaptive (default), poll or sleep: how a vCPU waits for\n"
 	       "                       a device, and a spawned device for requests\n"
 	       "  --placement WHERE    any (default) or same-cpu: where the device's thread runs\n"
@@ -151,6 +153,19 @@ static int placement(struct vmm_options *o, const char *s, struct vmm_err *err)
 	return 0;
 }
 
+static int backend(struct vmm_options *o, const char *s, struct vmm_err *err)
+{
+	if (!strcmp(s, "auto"))
+		o->backend = RMIO_BACKEND_AUTO;
+	else if (!strcmp(s, "bpf"))
+		o->backend = RMIO_BACKEND_BPF;
+	else if (!strcmp(s, "exit"))
+		o->backend = RMIO_BACKEND_EXIT;
+	else
+		return vmm_fail(err, -EINVAL, "--backend %s: auto, bpf or exit", s);
+	return 0;
+}
+
 static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *err)
 {
 	unsigned int ms = 0;
@@ -182,6 +197,8 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 			return vmm_fail(err, -EINVAL, "--guest-arg %s: a number of 64 bits", arg);
 		o->vm.guest_arg = v;
 		return 0;
+	case 'b':
+		return backend(o, arg, err);
 	case 'w':
 		return wait_policy(o, arg, err);
 	case 'p':
@@ -228,6 +245,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "vcpus", required_argument, NULL, 'v' },
 		{ "memory", required_argument, NULL, 'm' },
 		{ "guest-arg", required_argument, NULL, 'a' },
+		{ "backend", required_argument, NULL, 'b' },
 		{ "wait", required_argument, NULL, 'w' },
 		{ "placement", required_argument, NULL, 'p' },
 		{ "timeout", required_argument, NULL, 't' },

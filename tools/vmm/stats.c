@@ -27,6 +27,11 @@ const char *vmm_state_name(enum rmio_state state)
 	return "unknown";
 }
 
+const char *vmm_backend_name(enum rmio_backend backend)
+{
+	return backend == RMIO_BACKEND_BPF ? "bpf" : "exit";
+}
+
 static struct json_object *counters(const struct rmio_master *m, int vcpu)
 {
 	struct json_object *o;
@@ -69,6 +74,11 @@ static struct json_object *device(const struct vmm_device *d, unsigned int vcpus
 		o, "state",
 		!d->master ? NULL
 			   : json_object_new_string(vmm_state_name(rmio_master_state(d->master))));
+	json_object_object_add(
+		o, "backend",
+		!d->master ? NULL
+			   : json_object_new_string(
+				     vmm_backend_name(rmio_master_backend(d->master))));
 	json_object_object_add(o, "counters", d->master ? counters(d->master, -1) : NULL);
 	json_object_object_add(o, "vcpus", per_vcpu);
 	return o;
@@ -88,6 +98,8 @@ int vmm_stats_write(const char *path, const struct vmm_machine *m, struct rmio_v
 	json_object_object_add(o, "status", json_object_new_int(status));
 	json_object_object_add(o, "vcpus", json_object_new_int((int)m->vm->nr_vcpus));
 	json_object_object_add(o, "memory", json_object_new_int64((int64_t)m->vm->memory));
+	json_object_object_add(
+		o, "backend", json_object_new_string(vmm_backend_name(rmio_vm_backend(vm, NULL))));
 	json_object_object_add(o, "straddled",
 			       json_object_new_int64((int64_t)rmio_vm_straddled(vm)));
 	for (unsigned int i = 0; i < n; i++)

@@ -7,6 +7,7 @@
 #include "machine.h"
 
 const char *vmm_state_name(enum rmio_state state);
+const char *vmm_backend_name(enum rmio_backend backend);
 
 /* After all vCPUs have ended, before devices are freed.  path "-": stdout. */
 int vmm_stats_write(const char *path, const struct vmm_machine *m, struct rmio_vm *vm,
