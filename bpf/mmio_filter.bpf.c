@@ -5,8 +5,8 @@
  * into the vCPU's lane with their data.  Everything else it leaves to the exit.
  *
  * It cannot make KVM refuse a store.  So a ring must never be full when a store
- * comes: the store that fills it signals the vCPU, which leaves KVM_RUN before its
- * next instruction, and the library waits for room.
+ * comes: the store that leaves less than the reserve free signals the vCPU, which
+ * leaves KVM_RUN before its next instruction, and the library waits for room.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -218,6 +218,7 @@ static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to,
 
 	r = bpf_map_lookup_elem(&regs, &key);
 	if (r) {
+		r->hits++;
 		*to = *r;
 		*zone = false;
 		return true;
@@ -225,6 +226,7 @@ static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to,
 	z = bpf_map_lookup_elem(&zones, &page);
 	if (!z || in < z->from || in + s->len > z->end)
 		return false;
+	z->to.hits++;
 	*to = z->to;
 	to->offset += in;
 	to->shadow += in;
@@ -233,17 +235,17 @@ static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to,
 }
 
 /*
- * How far the device has got: looked at only when the ring may be full, since the line
- * is the device's.  False: there is no room.
+ * One slot and the reserve?  How far the device has got is looked at only when it may
+ * matter, since the line is the device's.
  */
-static __always_inline bool has_room(struct rmio_bpf_vcpu *v, const struct rmio_bpf_reg *to,
-				     struct rmio_bpf_lane *lane, __u32 vcpu, __u64 tail)
+static __always_inline bool has_room(const struct rmio_bpf_reg *to, struct rmio_bpf_lane *lane,
+				     __u32 vcpu, __u64 tail, __u32 reserve)
 {
 	struct rmio_up_lane *ul;
 	__u32 index = 1 + vcpu;
-	__u64 done;
+	__u64 done, most = to->slot_mask - reserve;
 
-	if (tail - lane->done <= to->slot_mask)
+	if (tail - lane->done <= most)
 		return true;
 	ul = (struct rmio_up_lane *)page_of(&ups, to->dev, index);
 	if (!ul)
@@ -254,7 +256,7 @@ static __always_inline bool has_room(struct rmio_bpf_vcpu *v, const struct rmio_
 		lane->bad++;
 	else
 		lane->done = done;
-	return tail - lane->done <= to->slot_mask;
+	return tail - lane->done <= most;
 }
 
 /*
@@ -324,7 +326,7 @@ static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
 		lane->discarded++;
 		return true;
 	}
-	if (!has_room(v, &to, lane, s->vcpu, tail)) {
+	if (!has_room(&to, lane, s->vcpu, tail, 0)) {
 		lane->lost++;
 		kick(v, dev);
 		return true;
@@ -349,7 +351,7 @@ static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
 	lane->tail = tail;
 	lane->posted++;
 	lane->zone += zone;
-	if (!has_room(v, &to, lane, s->vcpu, tail)) {
+	if (!has_room(&to, lane, s->vcpu, tail, RMIO_BPF_RESERVE - 1)) {
 		lane->full++;
 		kick(v, dev);
 	}
@@ -364,60 +366,98 @@ static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
 	return true;
 }
 
+/*
+ * What a page boundary has left of a store, 3, 5, 6 or 7 bytes: a zone takes it as one,
+ * the device gets it in natural pieces, as after an exit.
+ */
+static __noinline bool odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
+				 const void *val)
+{
+	struct rmio_bpf_reg to;
+	__u64 gpa = s->gpa;
+	__u32 i, n, at = 0;
+	bool zone;
+
+	s->len = len;
+	if (!find(s, &to, &zone))
+		return false;
+	for (i = 0; i < 4 && at < len; i++) {
+		n = 4;
+		if (n > len - at || (gpa + at) & 3)
+			n = 2;
+		if (n > len - at || (gpa + at) & 1)
+			n = 1;
+		s->gpa = gpa + at;
+		s->len = n;
+		s->data = read_value(val + at, n);
+		post(v, s);
+		at += n;
+	}
+	return true;
+}
+
+static __always_inline bool any_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
+				      const void *val)
+{
+	if (len & (len - 1))
+		return odd_store(v, s, len, val);
+	s->len = len;
+	s->data = read_value(val, len);
+	return post(v, s);
+}
+
 /* KVM offers a store of more than 8 bytes in pieces, up to the first that nobody takes. */
 static __noinline void wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
-				       const void *val)
+				  const void *val)
 {
 	__u64 gpa = s->gpa;
-	__u32 i;
+	__u32 i, n;
 
-	for (i = 0; i < RMIO_BPF_CHUNKS; i++) {
-		__u32 left = len - i * 8;
-
-		if (i * 8 >= len)
-			break;
+	for (i = 0; i < RMIO_BPF_CHUNKS && i * 8 < len; i++) {
+		n = len - i * 8;
+		if (n > 8)
+			n = 8;
 		s->gpa = gpa + i * 8;
-		s->len = left < 8 ? left : 8;
-		s->data = read_value(val + i * 8, s->len);
-		if (s->len & (s->len - 1) || !post(v, s))
+		if (!any_store(v, s, n, val + i * 8))
 			break;
-		v->last_taken += s->len;
+		v->last_taken += n;
 	}
 }
 
 static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 gpa, __u32 len,
 				     const void *val)
 {
-	struct store s = { .gpa = gpa, .len = len, .vcpu = vcpu };
+	struct store s = { .gpa = gpa, .vcpu = vcpu };
 
 	v->seen++;
 	v->last_gpa = gpa;
 	v->last_len = len;
 	v->last_taken = 0;
-	if (len > 8) {
+	if (len > 8)
 		wide_store(v, &s, len, val);
-		return;
-	}
-	if (!len || len & (len - 1))
-		return;
-	s.data = read_value(val, len);
-	if (post(v, &s))
+	else if (len && any_store(v, &s, len, val))
 		v->last_taken = len;
 }
 
-static __always_inline void on_stray(struct task_struct *task, __u64 gpa, __u32 len,
-				     const void *val)
+static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, const void *val)
 {
-	struct store s = { .gpa = gpa, .len = len };
-	struct rmio_bpf_stray stray = { .gpa = gpa, .len = len };
-	struct rmio_bpf_stray *note;
+	struct rmio_bpf_stray *note, stray = { .gpa = gpa };
+	struct store s = { .gpa = gpa };
 	struct rmio_bpf_reg to;
-	__u32 tid;
+	__u32 i, n, tid;
 	bool zone;
 
-	if (!len || len > 8 || len & (len - 1) || !find(&s, &to, &zone))
+	for (i = 0; i < RMIO_BPF_CHUNKS && i * 8 < len; i++) {
+		n = len - i * 8;
+		s.gpa = gpa + i * 8;
+		s.len = n < 8 ? n : 8;
+		if (!find(&s, &to, &zone))
+			break;
+		stray.len += s.len;
+	}
+	if (!stray.len || stray.len > sizeof(stray.data))
 		return;
-	stray.data = read_value(val, len);
+	bpf_probe_read_kernel(stray.data, stray.len, val);
 	if (threads_by_id) {
 		tid = bpf_get_current_pid_tgid();
 		bpf_map_update_elem(&stray_ids, &tid, &stray, BPF_ANY);

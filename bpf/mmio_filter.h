@@ -20,6 +20,13 @@
 #define RMIO_BPF_THREADS	2048u	/* threads that can be known at a time */
 #define RMIO_BPF_HIST		32u	/* powers of two of nanoseconds */
 #define RMIO_BPF_CHUNKS		8u	/* of 8 bytes: KVM takes a wider store in such pieces */
+/*
+ * Slots that are free whenever the guest runs.  A signal is noticed between two
+ * instructions at the earliest, and KVM emulates up to 1024 rounds of one with a REP
+ * prefix before it looks; the last one may be a wide store, in pieces.
+ */
+#define RMIO_BPF_RESERVE	1056u
+#define RMIO_BPF_RING_MIN	2048u	/* smaller rings capture nothing */
 
 /* -- which stores: maps "regs" and "zones", written by the library ---------- */
 
@@ -42,6 +49,7 @@ struct rmio_bpf_reg {
 	__u32 lane_pages;	/* pages of a lane in "down" */
 	__u16 range_id;
 	__u16 flags;
+	__u64 hits;		/* stores captured; roughly, with several vCPUs */
 };
 
 /* A page in a coalesced zone; key: guest page number. */
@@ -82,7 +90,7 @@ struct rmio_bpf_lane {
 	__u64 posted;		/* stores put into the ring in the kernel */
 	__u64 zone;		/* of them, taken by a coalesced zone */
 	__u64 through;		/* of them, written to the shadow image */
-	__u64 full;		/* stores that filled the ring */
+	__u64 full;		/* stores after which the reserve was not free */
 	__u64 bad;		/* times that the device's index was impossible */
 	__u64 discarded;	/* for want of a device */
 	__u64 lost;		/* came although the ring was full: the VMM ran on */
@@ -97,16 +105,16 @@ struct rmio_bpf_lane {
  */
 struct rmio_bpf_stray {
 	__u64 gpa;
-	__u64 data;
-	__u32 len;
+	__u32 len;		/* bytes that KVM takes */
 	__u32 reserved;
+	__u8  data[RMIO_BPF_CHUNKS * 8];
 };
 
 RMIO_ASSERT_SIZE(rmio_bpf_reg_key, 16);
-RMIO_ASSERT_SIZE(rmio_bpf_reg, 32);
-RMIO_ASSERT_SIZE(rmio_bpf_zone, 40);
+RMIO_ASSERT_SIZE(rmio_bpf_reg, 40);
+RMIO_ASSERT_SIZE(rmio_bpf_zone, 48);
 RMIO_ASSERT_SIZE(rmio_bpf_vcpu, 128);
 RMIO_ASSERT_SIZE(rmio_bpf_lane, 384);
-RMIO_ASSERT_SIZE(rmio_bpf_stray, 24);
+RMIO_ASSERT_SIZE(rmio_bpf_stray, 80);
 
 #endif

@@ -77,7 +77,10 @@ static void *device(void *arg)
 		if (!T_GT(n, 0))
 			break;
 		for (i = 0; i < n; i++) {
-			replies[i] = (struct rmio_reply){ .seq = reqs[i].seq, .vcpu = reqs[i].vcpu };
+			replies[i] = (struct rmio_reply){
+				.seq = reqs[i].seq,
+				.vcpu = reqs[i].vcpu,
+			};
 			T_EQ(reqs[i].data, expect);
 			T_EQ(reqs[i].len, 4);
 			T_EQ(reqs[i].offset, 0);
@@ -110,7 +113,11 @@ static int use_broker(struct setup *s)
 
 static bool set_up(struct setup *s, bool privileged)
 {
-	struct vmm_vm_opts machine = { .sz = sizeof(machine), .memory = VMM_MEMORY_MIN, .vcpus = 1 };
+	struct vmm_vm_opts machine = {
+		.sz = sizeof(machine),
+		.memory = VMM_MEMORY_MIN,
+		.vcpus = 1,
+	};
 	struct rmio_master_opts o = { .sz = sizeof(o), .backend = RMIO_BACKEND_BPF };
 	struct rmio_vm_opts vm = { .sz = sizeof(vm), .max_vcpus = 1 };
 	struct rmio_pa_range range = { .addr = DEVICE, .len = 4096 };
@@ -151,8 +158,8 @@ static unsigned int run_guest(struct setup *s)
 			rc = rmio_vcpu_intr(s->vcpu, run);
 		else if (!T_EQ(rc, 0) || run->exit_reason != KVM_EXIT_MMIO)
 			break;
-		else
-			rc = exits++, rmio_vcpu_exit(s->vcpu, run);
+		else if (exits++ <= STORES)
+			rc = rmio_vcpu_exit(s->vcpu, run);
 		if (!T_OK(!rc || rc == -EINTR))
 			break;
 	}
@@ -222,8 +229,8 @@ static bool settles_at(int n)
 {
 	int i;
 
-	for (i = 0; i < 5000 && count_objects() != n; i++)
-		usleep(1000);
+	for (i = 0; i < 500 && count_objects() != n; i++)
+		usleep(20000);
 	return T_EQ(count_objects(), n);
 }
 

@@ -92,9 +92,10 @@ static int await_done(struct rmio_vcpu *v, struct rmio_master *m, uint64_t left,
 static int make_room(struct rmio_vcpu *v, struct rmio_master *m)
 {
 	struct rmio_prod *lane = &m->lanes[v->index];
+	uint32_t most = lane->slots_nr - m->reserve;
 	int err;
 
-	if (rmio_prod_outstanding(lane) < lane->slots_nr)
+	if (rmio_prod_outstanding(lane) < most)
 		return 0;
 	if (rmio_prod_update(lane)) {
 		enter(v, m);
@@ -102,14 +103,14 @@ static int make_room(struct rmio_vcpu *v, struct rmio_master *m)
 		leave(v);
 		return -ENODEV;
 	}
-	if (rmio_prod_outstanding(lane) < lane->slots_nr)
+	if (rmio_prod_outstanding(lane) < most)
 		return 0;
 	rmio_count(&lane->down->counters.full, 1);
 	/*
 	 * Half of it: a vCPU woken for each slot would sleep for each store.  But a
 	 * device that has made any room in time is slow, not dead.
 	 */
-	err = await_done(v, m, lane->slots_nr / 2, lane->slots_nr - 1);
+	err = await_done(v, m, most / 2, most - 1);
 	return err ? err : 1;
 }
 

@@ -325,6 +325,34 @@ void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
 	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_ZONES], &page);
 }
 
+/* The program's own count goes on from 0: what it adds in between is lost to nobody's harm. */
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
+{
+	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
+	struct rmio_bpf_reg to;
+	uint64_t hits;
+
+	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to))
+		return 0;
+	hits = to.hits;
+	to.hits = 0;
+	bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to, BPF_EXIST);
+	return hits;
+}
+
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page)
+{
+	struct rmio_bpf_zone z;
+	uint64_t hits;
+
+	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z))
+		return 0;
+	hits = z.to.hits;
+	z.to.hits = 0;
+	bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z, BPF_EXIST);
+	return hits;
+}
+
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot)
 {
 	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_PAGES], &page, &slot, BPF_ANY);

@@ -69,6 +69,9 @@ int rmio_bpf_reg_set(struct rmio_bpf *b, uint64_t gpa, uint32_t len, const struc
 void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len);
 int rmio_bpf_zone_set(struct rmio_bpf *b, uint64_t page, const struct rmio_bpf_zone *z);
 void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page);
+/* Stores captured since this was asked last; roughly. */
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len);
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page);
 /* Loads of this page are timed for that device. */
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot);
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page);

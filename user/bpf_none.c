@@ -74,6 +74,16 @@ void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
 {
 }
 
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
+{
+	return 0;
+}
+
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page)
+{
+	return 0;
+}
+
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot)
 {
 	return -ENOTSUP;

@@ -8,8 +8,7 @@
 #include "vm.h"
 
 #include <errno.h>
-#include <linux/kvm.h>
-#include <unistd.h>
+#include <string.h>
 
 /*
  * The vCPU that the calling thread is bound to.  A new thread begins with NULL, even
@@ -30,20 +29,12 @@ void rmio_capture_unbind(struct rmio_vcpu *v)
 		unbind(v);
 }
 
-static bool is_this_store(const struct kvm_run *run, const struct rmio_bpf_stray *s)
-{
-	return run && run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
-	       run->mmio.phys_addr == s->gpa && run->mmio.len == s->len;
-}
-
 /*
  * Another thread than before runs this vCPU.  What it has stored in the meantime was
  * captured by nobody: one store at most, since the program has signalled the thread.
  */
-static void bind(struct rmio_vcpu *v, const struct kvm_run *exit)
+static void bind(struct rmio_vcpu *v)
 {
-	struct rmio_bpf_stray s;
-
 	if (v->bound_at)
 		unbind(v);
 	/* Whatever is noted there, another thread stored it. */
@@ -52,20 +43,48 @@ static void bind(struct rmio_vcpu *v, const struct kvm_run *exit)
 	v->capture->load_at = 0;
 	/*
 	 * Without it the thread's stores go on as strays, each with a signal: slow, and
-	 * nothing is lost.
+	 * taken up once it can be bound.
 	 */
-	if (!rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd)) {
-		v->bound_at = &bound;
-		bound = v;
+	if (rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd))
+		return;
+	v->bound_at = &bound;
+	bound = v;
+	v->stray_done = 0;
+	if (!rmio_bpf_stray(v->vm->bpf, v->tid, v->pidfd, &v->stray) ||
+	    v->stray.len > sizeof(v->stray.data)) {
+		v->stray.len = 0;
+		return;
 	}
-	if (rmio_bpf_stray(v->vm->bpf, v->tid, v->pidfd, &s) && !is_this_store(exit, &s))
-		v->stray = (struct access){
+	/* From here on it is ours to deliver, also if it should exit. */
+	v->capture->last_gpa = v->stray.gpa;
+	v->capture->last_len = v->stray.len;
+	v->capture->last_taken = v->stray.len;
+}
+
+/* In natural pieces. */
+static int post_stray(struct rmio_vcpu *v)
+{
+	struct rmio_bpf_stray *s = &v->stray;
+	int err;
+
+	while (v->stray_done < s->len) {
+		struct access a = {
 			.store = true,
 			.bus = RMIO_BUS_MEM,
-			.addr = s.gpa,
-			.len = s.len,
-			.data = s.data,
+			.addr = s->gpa + v->stray_done,
+			.len = 8,
 		};
+
+		while (a.len > s->len - v->stray_done || a.addr & (a.len - 1))
+			a.len /= 2;
+		memcpy(&a.data, s->data + v->stray_done, a.len);
+		err = rmio_access_piece(v, &a);
+		if (err == -EINTR)
+			return err;
+		v->stray_done += a.len;
+	}
+	s->len = 0;
+	return 0;
 }
 
 /* Device slot @dev asked for us: its lane is full, or it sleeps. */
@@ -99,21 +118,15 @@ static int attend_all(struct rmio_vcpu *v)
 	return 0;
 }
 
-int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run, bool exit)
+int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
 {
 	int err;
 
 	if (bound != v || v->bound_at != &bound)
-		bind(v, exit ? run : NULL);
+		bind(v);
 	rmio_kvm_drain(v->vm, run);
 	err = attend_all(v);
-	if (err || !v->stray.len)
-		return err;
-	err = rmio_access_piece(v, &v->stray);
-	if (err == -EINTR)
-		return err;
-	v->stray.len = 0;
-	return 0;
+	return err ? err : post_stray(v);
 }
 
 bool rmio_capture_took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len)

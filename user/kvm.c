@@ -205,6 +205,17 @@ static void remove_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 	rmio_word_write(&k->zones, k->zones - 1);
 }
 
+uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it)
+{
+	uint64_t page, hits = 0;
+
+	if (it->mech == RMIO_MECH_EVENTFD)
+		return rmio_bpf_reg_hits(m->vm->bpf, it->gpa, it->len);
+	for (page = first_page(it); it->mech == RMIO_MECH_ZONE && page <= last_page(it); page++)
+		hits += rmio_bpf_zone_hits(m->vm->bpf, page);
+	return hits;
+}
+
 void rmio_kvm_drain(struct rmio_vm *vm, struct kvm_run *run)
 {
 	struct rmio_kvm *k = vm->kvm;

@@ -65,6 +65,8 @@ void rmio_kvm_replan(struct rmio_vm *vm);
 /* kvm.c: one item in force, or back.  With kvm->lock held. */
 void rmio_kvm_install(struct rmio_master *m, struct rmio_plan_item *it, int *slot);
 void rmio_kvm_uninstall(struct rmio_master *m, struct rmio_plan_item *it, int slot);
+/* Stores captured since this was asked last. */
+uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it);
 
 /* Throw away what KVM noted for its zones: the program has delivered it. */
 void rmio_kvm_drain(struct rmio_vm *vm, struct kvm_run *run);

@@ -234,7 +234,8 @@ uint64_t rmio_bpf_device_size(uint32_t lanes, uint32_t slots)
 int rmio_bpf_object_device(const struct rmio_bpf_object *o, uint32_t lanes, uint32_t slots,
 			   int fds[3])
 {
-	uint32_t pages = 1 + (uint32_t)(rmio_pages(slots * sizeof(struct rmio_request)) / RMIO_PAGE);
+	uint64_t ring = slots * sizeof(struct rmio_request);
+	uint32_t pages = 1 + (uint32_t)(rmio_pages(ring) / RMIO_PAGE);
 	int i;
 
 	if (!rmio_bpf_device_size(lanes, slots))

@@ -129,6 +129,7 @@ static int new_arrays(struct rmio_master *m, uint32_t slots)
 		goto free_arrays;
 	}
 	m->bpf = d;
+	m->reserve = slots < RMIO_BPF_RING_MIN ? 0 : RMIO_BPF_RESERVE;
 	m->down = d->down;
 	m->down_size = d->down_size;
 	m->down_fd = d->down_fd;
@@ -204,9 +205,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		return err;
 	if (o.backend > RMIO_BACKEND_BPF || (o.backend == RMIO_BACKEND_BPF && !vm->bpf))
 		return -ENOTSUP;
-	if (!o.ring_slots)
-		o.ring_slots = RING_SLOTS;
-	if (!rmio_lane_stride(o.ring_slots))
+	if (o.ring_slots && !rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
 	m = rmio_vm_alloc(sizeof(*m) + vm->max_vcpus * sizeof(m->lanes[0]));
 	if (!m)
@@ -222,10 +221,10 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		goto free_master;
 	err = -ENOTSUP;
 	if (vm->bpf && o.backend != RMIO_BACKEND_EXIT)
-		err = new_lanes(m, o.ring_slots, true);
+		err = new_lanes(m, o.ring_slots ? o.ring_slots : RMIO_BPF_RING_MIN, true);
 	/* Such as a VMM that has given up its privileges since. */
 	if (err && o.backend != RMIO_BACKEND_BPF)
-		err = new_lanes(m, o.ring_slots, false);
+		err = new_lanes(m, o.ring_slots ? o.ring_slots : RING_SLOTS, false);
 	if (err)
 		goto free_name;
 	pthread_mutex_lock(&vm->control);

@@ -188,7 +188,8 @@ static size_t heat_of(struct rmio_master *m, struct rmio_heat_reg *out, size_t r
 			continue;
 		out[n++] = (struct rmio_heat_reg){
 			.offset = it->offset,
-			.count = it->count,
+			/* What was known then counts for half of what has come since. */
+			.count = it->count / 2 + rmio_kvm_hits(m, it),
 			.range_id = it->range_id,
 			.len = it->len,
 			.planned = true,
@@ -211,7 +212,7 @@ static struct rmio_plan *make(struct rmio_master *m)
 		.hot = RMIO_HEAT_HOT,
 		/* What this device has already is its own to spend again. */
 		.max_slots = k->nr_slots - k->slots_used,
-		.max_bus_devs = k->bus_devs - k->bus_devs_used,
+		.max_bus_devs = m->reserve ? k->bus_devs - k->bus_devs_used : 0,
 		.max_zone_pages = k->ring_page ? RMIO_BPF_ZONE_PAGES - k->zone_pages_used : 0,
 	};
 	struct rmio_heat_reg *heat;

@@ -187,7 +187,7 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	int err;
 
 	vcpu->immediate_exit = &run->immediate_exit;
-	err = vcpu->capture ? rmio_capture_settle(vcpu, run, true) : 0;
+	err = vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
 	if (err)
 		;
 	else if (run->exit_reason == KVM_EXIT_MMIO)
@@ -207,7 +207,7 @@ int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	if (!vcpu->capture)
 		return 0;
 	vcpu->immediate_exit = &run->immediate_exit;
-	err = rmio_capture_settle(vcpu, run, false);
+	err = rmio_capture_settle(vcpu, run);
 	vcpu->immediate_exit = NULL;
 	return err;
 }

@@ -82,7 +82,8 @@ struct rmio_vcpu {
 	const void *bound_at;		/* by the thread whose mark is there */
 	pid_t tid;
 	int pidfd;
-	struct access stray;		/* stored before it was bound, to be posted; len 0: none */
+	struct rmio_bpf_stray stray;	/* stored before it was bound, to be posted */
+	uint32_t stray_done;		/* bytes of it that were */
 };
 
 struct rmio_vm {
@@ -125,6 +126,7 @@ struct rmio_master {
 	const struct rmio_up_words *up_words;
 	int down_words_fd, up_words_fd;
 	struct rmio_kvm_plan *plan;	/* with the bpf back end */
+	uint32_t reserve;		/* slots of a lane that stay free for the program */
 	bool array;			/* the image is one that the BPF program can write */
 
 	/* Changed with the VM frozen, read under any vCPU's lock. */
@@ -201,10 +203,10 @@ int rmio_access_room(struct rmio_vcpu *v, struct rmio_master *m);
 
 /* capture.c */
 /*
- * After each KVM_RUN: what the program asks for, such as waiting for room.  @exit: the
- * exit in *run has not been answered.  0 or -EINTR (again, later).
+ * After each KVM_RUN: what the program asks for, such as waiting for room.  0 or -EINTR
+ * (again, later).
  */
-int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run, bool exit);
+int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run);
 /* Was the store of this exit delivered by the program already? */
 bool rmio_capture_took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len);
 void rmio_capture_unbind(struct rmio_vcpu *v);

@@ -228,7 +228,12 @@ void rmio_vcpu_kick(struct rmio_vcpu *vcpu);
 struct rmio_master_opts {
 	size_t sz;
 	uint32_t backend;	/* enum rmio_backend */
-	uint32_t ring_slots;	/* a lane's requests, power of two 2..65536; 0: 256 */
+	/*
+	 * A lane's requests, power of two 2..65536; 0: 256, on the bpf back end 2048, which
+	 * with fewer takes no stores in the kernel (half of them stay free for what a REP
+	 * prefix can store before a signal is noticed).
+	 */
+	uint32_t ring_slots;
 	uint64_t timeout_ns;	/* RMIO_TIMEOUT_* or ns */
 	const char *name;	/* for log lines; copied; may be NULL */
 	void *arg;		/* rmio_master_arg */
