@@ -253,12 +253,14 @@ static const struct rmio_dev_range bar0 = { .id = 0, .bus = RMIO_BUS_MEM, .len =
 /*
  * Four bytes each, so that the shadow answers exactly the four-byte loads of a
  * register: the other half of an address register reads all ones, and eight
- * bytes come from the device.
+ * bytes come from the device.  Stores are posted, also to the two that cannot be read:
+ * an area of one register tells the planner that KVM may take its stores.
  */
 #define REG(reg) { .offset = (reg), .length = 4, .shadow_offset = SHADOW(reg), \
 		   .sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW }
 static const struct rmio_area areas[] = {
 	REG(EDU_ID), REG(EDU_LIVE), REG(EDU_FACTORIAL), REG(EDU_STATUS), REG(EDU_IRQ_STATUS),
+	{ .offset = EDU_IRQ_RAISE, .length = 4 }, { .offset = EDU_IRQ_ACK, .length = 4 },
 	REG(EDU_DMA_SRC), REG(EDU_DMA_DST), REG(EDU_DMA_COUNT), REG(EDU_DMA_CMD),
 };
 

@@ -119,6 +119,31 @@ void rmio_bpf_free(struct rmio_bpf *b)
 	free(b);
 }
 
+int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uint64_t *ns)
+{
+	struct bpf_link_info link = { 0 };
+	struct bpf_prog_info prog = { 0 };
+	uint32_t len = sizeof(link);
+	int err = bpf_obj_get_info_by_fd(b->fd[RMIO_BPF_FD_LINK], &link, &len);
+	int fd;
+
+	if (err)
+		return err;
+	*id = link.prog_id;
+	*runs = *ns = 0;
+	/* What the broker has loaded may not be looked at without privileges. */
+	fd = b->object ? dup(rmio_bpf_object_prog(b->object)) : bpf_prog_get_fd_by_id(*id);
+	if (fd < 0)
+		return 0;
+	len = sizeof(prog);
+	if (!bpf_obj_get_info_by_fd(fd, &prog, &len)) {
+		*runs = prog.run_cnt;
+		*ns = prog.run_time_ns;
+	}
+	close(fd);
+	return 0;
+}
+
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
 {
 	return &b->state[vcpu];

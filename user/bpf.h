@@ -32,6 +32,9 @@ struct rmio_bpf_opts {
 int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **b, char *why, size_t len);
 void rmio_bpf_free(struct rmio_bpf *b);
 
+/* The kernel's account of the program: runs and ns are 0 unless it keeps one.  0, -errno. */
+int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uint64_t *ns);
+
 /* The private state of a vCPU. */
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu);
 

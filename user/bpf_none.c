@@ -18,6 +18,11 @@ void rmio_bpf_free(struct rmio_bpf *b)
 {
 }
 
+int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uint64_t *ns)
+{
+	return -ENOTSUP;
+}
+
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
 {
 	return NULL;

@@ -68,6 +68,8 @@ int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **
 void rmio_bpf_object_free(struct rmio_bpf_object *o);
 /* They stay the object's. */
 void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS]);
+/* The program's descriptor, the object's too. */
+int rmio_bpf_object_prog(const struct rmio_bpf_object *o);
 bool rmio_bpf_object_by_id(const struct rmio_bpf_object *o);
 
 /* down, up, lanes: the caller's.  0 or -errno, then none. */

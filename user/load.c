@@ -198,6 +198,11 @@ void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
 	fds[RMIO_BPF_FD_LINK] = bpf_link__fd(s->links.rmio_mmio);
 }
 
+int rmio_bpf_object_prog(const struct rmio_bpf_object *o)
+{
+	return bpf_program__fd(o->skel->progs.rmio_mmio);
+}
+
 bool rmio_bpf_object_by_id(const struct rmio_bpf_object *o)
 {
 	return o->by_id;

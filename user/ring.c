@@ -144,6 +144,16 @@ void rmio_prod_sync(struct rmio_prod *p)
 		p->tail = load_relaxed(p->tail_at);
 }
 
+uint32_t rmio_prod_depth(const struct rmio_prod *p)
+{
+	/* The device's first: what comes in between makes the lane look deeper, not negative. */
+	uint64_t done = load_acquire(&p->up->done);
+	uint64_t tail = p->tail_at ? load_relaxed(p->tail_at) : load_relaxed(&p->down->tail);
+	uint64_t depth = tail - done;
+
+	return depth < p->slots_nr ? (uint32_t)depth : p->slots_nr;
+}
+
 int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r)
 {
 	return rmio_prod_push_n(p, r, 1);

@@ -80,6 +80,9 @@ static inline uint64_t rmio_prod_outstanding(const struct rmio_prod *p)
 /* How many posted stores are in the ring and not complete, by the last update. */
 uint64_t rmio_prod_stores(const struct rmio_prod *p);
 
+/* The same of all requests as anybody may ask it, for display: 0 .. slots_nr. */
+uint32_t rmio_prod_depth(const struct rmio_prod *p);
+
 /* The answer to request @seq: true and *data when it has arrived. */
 bool rmio_prod_reply(const struct rmio_prod *p, uint64_t seq, uint64_t *data);
 

@@ -303,6 +303,75 @@ int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_coun
 /* Accesses that began inside one range and ended outside of it, whole VM. */
 uint64_t rmio_vm_straddled(const struct rmio_vm *vm);
 
+/* -- what goes on, for display -------------------------------------------- */
+
+/* One thing that KVM takes in the kernel on the bpf back end, or why it does not. */
+struct rmio_plan_entry {
+	size_t sz;		/* of this struct as the library knows it: it may grow */
+	uint64_t offset;	/* in the range */
+	uint64_t length;	/* bytes */
+	uint64_t addr;		/* guest-physical, 0 when the range is nowhere */
+	uint64_t count;		/* stores seen when it was planned; 0 for loads */
+	const char *mechanism;	/* "memslot", "ioeventfd", "zone" or "exit"; lasts */
+	const char *why;	/* a line for people; lasts as long as the library */
+	uint32_t range_id;
+	uint32_t len;		/* of the stores that an ioeventfd takes; else 0 */
+	bool store;		/* about stores, or about loads */
+	bool through;		/* stores are written to the shadow image too */
+};
+
+/**
+ * rmio_master_plan - the plan in force, in the order of ranges and offsets
+ * @entry: called for each entry of a copy, with no lock held; non-zero ends it
+ *
+ * Returns 0, what @entry returned, -ENOTSUP (not the bpf back end), -ENOMEM.
+ */
+int rmio_master_plan(struct rmio_master *m,
+		     int (*entry)(void *arg, const struct rmio_plan_entry *e), void *arg);
+
+#define RMIO_LATENCY_BUCKETS	32
+
+struct rmio_lane_stats {
+	size_t sz;		/* set by the caller: the size that it knows */
+	uint64_t slots;		/* requests that the lane holds */
+	uint64_t depth;		/* of them, in use just now */
+	/* What the BPF program did, all of it 0 on the exit back end. */
+	uint64_t posted;	/* stores taken in the kernel; counted in rmio_counters too */
+	uint64_t zone;		/* of them, by coalesced zones */
+	uint64_t through;	/* of them, written to the shadow image */
+	uint64_t full;		/* of them, after which too little of it was free */
+	uint64_t bad;		/* times the device's index was impossible */
+	uint64_t discarded;	/* stores for a dead device */
+	uint64_t lost;		/* stores that came although the lane was full */
+	uint64_t load_ns[RMIO_LATENCY_BUCKETS];	/* loads that left KVM until they were */
+				/* answered: 2^i .. 2^(i+1) - 1 ns; the last: and more */
+	uint64_t vcpu_stores;	/* stores to any MMIO that KVM emulated for the vCPU */
+	uint64_t vcpu_kicks;	/* times the vCPU was made to leave KVM_RUN */
+};
+
+/**
+ * rmio_master_lane_stats - of the lane of one vCPU, or (vcpu -1) the sum
+ *
+ * Loads that a memory slot answers are seen by nobody, and counted nowhere.
+ * Returns 0, -ERANGE, -EINVAL (sz).
+ */
+int rmio_master_lane_stats(const struct rmio_master *m, int vcpu, struct rmio_lane_stats *s);
+
+struct rmio_program_stats {
+	size_t sz;		/* set by the caller */
+	uint32_t id;		/* of the BPF program, as bpftool shows it */
+	uint32_t reserved;
+	uint64_t runs;		/* both 0 unless sysctl kernel.bpf_stats_enabled is 1 and */
+	uint64_t run_ns;	/* the program was loaded by this process, or it is privileged */
+};
+
+/**
+ * rmio_vm_program - the BPF program of this VM
+ *
+ * Returns 0, -ENOTSUP (not the bpf back end), -EINVAL (sz), what bpf(2) returns.
+ */
+int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
+
 /* -- client: a device process on a vfio-user socket (design 7) ------------ */
 
 struct rmio_client_opts {
