@@ -86,6 +86,19 @@ static bool in_pid_namespace(void)
 	return !stat("/proc/self/ns/pid", &st) && st.st_ino != PID_NS_INIT;
 }
 
+/* There a probe can be preempted, and the program does not run for the next vCPU on the CPU. */
+static bool is_realtime(void)
+{
+	char c = '0';
+	FILE *f = fopen("/sys/kernel/realtime", "re");
+
+	if (f) {
+		c = (char)getc(f);
+		fclose(f);
+	}
+	return c == '1';
+}
+
 static int open_skel(struct rmio_bpf_object *o, const struct rmio_bpf_load *l)
 {
 	o->skel = mmio_filter__open();
@@ -155,6 +168,9 @@ int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **
 	err = open_skel(o, l);
 	if (err) {
 		explain(why, len, "cannot read the BPF object: %s", strerror(-err));
+	} else if (is_realtime()) {
+		explain(why, len, "this kernel is PREEMPT_RT, where BPF programs miss events");
+		err = -ENOTSUP;
 	} else if (o->by_id && in_pid_namespace()) {
 		explain(why, len, "in a PID namespace it needs Linux 6.9");
 		err = -ENOTSUP;
