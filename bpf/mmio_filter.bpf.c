@@ -430,6 +430,8 @@ static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 
 	struct store s = { .gpa = gpa, .vcpu = vcpu };
 
 	v->seen++;
+	v->prev_gpa = v->last_gpa;
+	v->prev_taken = v->last_taken;
 	v->last_gpa = gpa;
 	v->last_len = len;
 	v->last_taken = 0;

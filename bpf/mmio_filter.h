@@ -77,7 +77,10 @@ struct rmio_bpf_vcpu {
 	__u32 reserved;
 	/* Devices whose lane needs the library: full, nonsense, or asleep.  One bit each. */
 	__u64 attention[RMIO_BPF_DEVS / 64];
-	__u8 pad[128 - 80];
+	/* The store seen before that: the first part of one that crosses a page. */
+	__u64 prev_gpa;
+	__u32 prev_taken;
+	__u8 pad[128 - 92];
 };
 
 /* Maps in "lanes", one a device, by vCPU. */

@@ -40,6 +40,7 @@ static void bind(struct rmio_vcpu *v)
 	/* Whatever is noted there, another thread stored it. */
 	v->capture->last_len = 0;
 	v->capture->last_taken = 0;
+	v->capture->prev_taken = 0;
 	v->capture->load_at = 0;
 	/*
 	 * Without it the thread's stores go on as strays, each with a signal: slow, and
@@ -129,11 +130,34 @@ int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
 	return err ? err : post_stray(v);
 }
 
-bool rmio_capture_took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len)
+/*
+ * The plan has changed between program and KVM: KVM has woken nobody.  Which device it
+ * was is not noted, so all are looked at.
+ */
+static void ring_all(struct rmio_vcpu *v)
+{
+	uint32_t i;
+
+	pthread_mutex_lock(&v->lock);
+	for (i = 0; i < RMIO_BPF_DEVS; i++)
+		if (v->vm->captured[i])
+			rmio_bell_ring(&v->vm->captured[i]->bell);
+	pthread_mutex_unlock(&v->lock);
+}
+
+bool rmio_capture_took(struct rmio_vcpu *v, uint64_t addr, uint32_t len)
 {
 	const volatile struct rmio_bpf_vcpu *c = v->capture;
-	uint64_t in = addr - c->last_gpa;
+	uint64_t in = addr - c->last_gpa, taken = c->last_taken;
 
+	/* KVM shows both parts of a store that crosses a page before the first one exits. */
+	if (in >= c->last_len) {
+		in = addr - c->prev_gpa;
+		taken = c->prev_taken;
+	}
 	/* KVM cuts a wide store into pieces: those that the program took come first. */
-	return in < c->last_taken && len <= c->last_taken - in;
+	if (in >= taken || len > taken - in)
+		return false;
+	ring_all(v);
+	return true;
 }
