@@ -194,7 +194,9 @@ static int interrupted(struct bench_run *run, struct kvm_run *exit)
 {
 	struct rmio_case *c = run->priv;
 
-	return rmio_vcpu_intr(c->vcpu, exit);
+	while (rmio_vcpu_intr(c->vcpu, exit) == -EINTR)
+		;
+	return 0;
 }
 
 static int use_bpf(struct rmio_case *c, const struct guest_code *code)
@@ -338,9 +340,8 @@ static int answer(struct bench_run *run, struct kvm_run *exit)
 	struct rmio_case *c = run->priv;
 	int err;
 
-	do
-		err = rmio_vcpu_exit(c->vcpu, exit);
-	while (err == -EINTR);
+	while ((err = rmio_vcpu_exit(c->vcpu, exit)) == -EINTR)
+		vmm_vcpu_clear_kick(c->guest.vcpu);
 	return err;
 }
 

@@ -186,11 +186,11 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
 	int err;
 
-	vcpu->immediate_exit = &run->immediate_exit;
 	err = vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
 	if (err)
-		;
-	else if (run->exit_reason == KVM_EXIT_MMIO)
+		return err;
+	vcpu->immediate_exit = &run->immediate_exit;
+	if (run->exit_reason == KVM_EXIT_MMIO)
 		err = exit_mmio(vcpu, run);
 	else if (run->exit_reason == KVM_EXIT_IO)
 		err = exit_io(vcpu, run);
@@ -200,16 +200,13 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	return err == -EINVAL ? -EOPNOTSUPP : err;
 }
 
+/*
+ * Not ended by immediate_exit: it may be the trace of the program's own signal, and
+ * KVM_RUN heeds it next anyway.
+ */
 int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	int err;
-
-	if (!vcpu->capture)
-		return 0;
-	vcpu->immediate_exit = &run->immediate_exit;
-	err = rmio_capture_settle(vcpu, run);
-	vcpu->immediate_exit = NULL;
-	return err;
+	return vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
 }
 
 /* -- making and interrupting ------------------------------------------------------- */
