@@ -292,8 +292,12 @@ static __always_inline void publish(struct rmio_request *slot, __u64 seq, bool f
 		*(volatile __u64 *)&slot->seq = seq;
 }
 
-/* Put it into the lane.  True: delivered, or nobody wants it any more. */
-static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
+/*
+ * Put it into the lane.  True: delivered, or nobody wants it any more.  Not static, like
+ * the other two below: the verifier looks at each once, instead of at each way through
+ * all of them, which took it a second.
+ */
+__noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 {
 	struct rmio_bpf_lane *lane;
 	struct rmio_request *slot;
@@ -305,6 +309,8 @@ static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
 	__u64 tail;
 	bool zone;
 
+	if (!v || !s)
+		return false;
 	if (!find(s, &to, &zone))
 		return false;
 	dev = to.dev;
@@ -370,14 +376,16 @@ static __always_inline bool post(struct rmio_bpf_vcpu *v, const struct store *s)
  * What a page boundary has left of a store, 3, 5, 6 or 7 bytes: a zone takes it as one,
  * the device gets it in natural pieces, as after an exit.
  */
-static __noinline bool odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
-				 const void *val)
+__noinline int odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, __u64 val)
 {
 	struct rmio_bpf_reg to;
-	__u64 gpa = s->gpa;
+	__u64 gpa;
 	__u32 i, n, at = 0;
 	bool zone;
 
+	if (!v || !s)
+		return false;
+	gpa = s->gpa;
 	s->len = len;
 	if (!find(s, &to, &zone))
 		return false;
@@ -389,7 +397,7 @@ static __noinline bool odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32
 			n = 1;
 		s->gpa = gpa + at;
 		s->len = n;
-		s->data = read_value(val + at, n);
+		s->data = read_value((const void *)(val + at), n);
 		post(v, s);
 		at += n;
 	}
@@ -397,22 +405,24 @@ static __noinline bool odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32
 }
 
 static __always_inline bool any_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
-				      const void *val)
+				      __u64 val)
 {
 	if (len & (len - 1))
 		return odd_store(v, s, len, val);
 	s->len = len;
-	s->data = read_value(val, len);
+	s->data = read_value((const void *)val, len);
 	return post(v, s);
 }
 
 /* KVM offers a store of more than 8 bytes in pieces, up to the first that nobody takes. */
-static __noinline void wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len,
-				  const void *val)
+__noinline int wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, __u64 val)
 {
-	__u64 gpa = s->gpa;
 	__u32 i, n;
+	__u64 gpa;
 
+	if (!v || !s)
+		return 0;
+	gpa = s->gpa;
 	for (i = 0; i < RMIO_BPF_CHUNKS && i * 8 < len; i++) {
 		n = len - i * 8;
 		if (n > 8)
@@ -422,6 +432,7 @@ static __noinline void wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u3
 			break;
 		v->last_taken += n;
 	}
+	return 0;
 }
 
 static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 gpa, __u32 len,
@@ -436,8 +447,8 @@ static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 
 	v->last_len = len;
 	v->last_taken = 0;
 	if (len > 8)
-		wide_store(v, &s, len, val);
-	else if (len && any_store(v, &s, len, val))
+		wide_store(v, &s, len, (__u64)val);
+	else if (len && any_store(v, &s, len, (__u64)val))
 		v->last_taken = len;
 }
 

@@ -292,7 +292,7 @@ static void vmm_dies(void)
 	NEEDS_ROOT_AND_KVM();
 	before = count_objects();
 	T_REQUIRE(broker_up(&broker, "--quiet", NULL));
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < ktap_pick(3, 8, 40); i++) {
 		pid = fork();
 		if (!pid) {
 			if (set_up(&s, true))
@@ -390,7 +390,7 @@ static void bad_requests(void)
 static const struct ktap_test tests[] = {
 	{ "a VMM without privileges", without_privileges },
 	{ "the broker dies", broker_dies },
-	{ "VMMs die", vmm_dies },
+	{ "VMMs die", vmm_dies, 300 },
 	{ "strangers are refused", strangers },
 	{ "bad requests", bad_requests },
 };
