@@ -175,9 +175,9 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu);
  *   -EOPNOTSUPP  not an access to a range of this VM: the VMM answers it
  *   -EINTR       a signal, rmio_vcpu_kick or run->immediate_exit ended the wait;
  *                the access is still under way: clear immediate_exit and call this
- *                again with the same run, before KVM_RUN.  A kick is never missed; a signal only counts
- *                while the vCPU sleeps, not while it spins or just before, so a
- *                handler should kick
+ *                again with the same run, before KVM_RUN.  A kick is never missed; a
+ *                signal only counts while the vCPU sleeps, not while it spins or
+ *                just before, so a handler should kick
  * A dead device answers all ones and takes stores; the return value is 0.
  * An access partly inside and partly outside of a range is answered all ones
  * or discarded, and counted.  Design 3.
