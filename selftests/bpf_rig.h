@@ -48,7 +48,7 @@ struct rig_vcpu {
 	/* After each load that exited. */
 	void (*loaded)(struct rig_vcpu *c, uint64_t addr, uint32_t len, uint64_t data);
 	/* being emitted */
-	uint8_t *code, *at, *wrong, *body;
+	uint8_t *code, *at, *wrong, *mark, *body;
 };
 
 struct rig {
@@ -135,16 +135,19 @@ static inline void emit_begin(struct rig_vcpu *c)
 	emit32(c, RIG_DEVICE);
 	EMIT(c, 0x48, 0xb9);		/* mov $,%rcx */
 	emit(c, &first, sizeof(first));
-	EMIT(c, 0xeb, 4);		/* jmp over */
+	EMIT(c, 0xeb, 8);		/* jmp body */
 	c->wrong = c->at;
 	EMIT(c, 0xe6, RIG_WRONG, 0xeb, 0xfe);
+	/* Before the body, which the test may write anew between rounds. */
+	c->mark = c->at;
+	EMIT(c, 0xe6, RIG_MARK, 0xeb, 0);
 	c->body = c->at;
 }
 
 static inline void emit_end(struct rig_vcpu *c)
 {
-	EMIT(c, 0xe6, RIG_MARK, 0xe9);
-	emit_jump(c, c->body);
+	EMIT(c, 0xe9);
+	emit_jump(c, c->mark);
 	T_LE((size_t)(c->at - c->code), RIG_CODE_SIZE);
 }
 
