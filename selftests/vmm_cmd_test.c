@@ -4,6 +4,7 @@
  * refuses and in which words, exit statuses, signals, the deadline; and that
  * `rmio doctor` agrees with this machine.
  */
+#include "need_bpf.h"
 #include "run_rmio.h"
 
 #include <json-c/json.h>
@@ -181,7 +182,7 @@ static void doctor(void)
 	static const char *const mechanisms[] = {
 		"/dev/kvm", "in-kernel irqchip", "irqfd", "irqfd resample", "ioeventfd",
 		"read-only memslot", "coalesced MMIO", "io_uring", "futex wait and wake",
-		"memfd seals", "privilege", "tracepoint kvm_mmio",
+		"memfd seals", "privilege", "task storage", "tracepoint kvm_mmio",
 	};
 	static const char *const backends[] = { "kvm", "bpf", "exit" };
 	struct json_object *o, *list, *e, *v;
@@ -200,6 +201,12 @@ static void doctor(void)
 		e = json_object_array_get_idx(list, i);
 		T_REQUIRE(T_OK(json_object_object_get_ex(e, "name", &v)));
 		T_STREQ(json_object_get_string(v), backends[i]);
+		/* What it says of bpf is what a VMM of this process would find. */
+		T_REQUIRE(T_OK(json_object_object_get_ex(e, "there", &v)));
+		if (i == 1)
+			T_EQ(json_object_get_boolean(v), !bpf_lacks());
+		if (i == 0)
+			T_EQ(json_object_get_boolean(v), false);
 	}
 	T_REQUIRE(T_OK(json_object_object_get_ex(o, "mechanisms", &list)));
 	for (int i = 0; i < KTAP_COUNT(mechanisms); i++) {
@@ -226,6 +233,9 @@ static void doctor(void)
 	json_object_put(o);
 	RUN(r, "doctor");
 	T_SAYS(r.out, "back ends");
+	T_SAYS(r.out, "no KVM device in this kernel");
+	if (!bpf_lacks())
+		T_SAYS(r.out, "loaded and attached as program ");
 }
 
 static const struct ktap_test tests[] = {

@@ -6,11 +6,17 @@
 #include "cmd.h"
 #include "doctor.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <linux/kvm.h>
+#include <rmio/vmm.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -65,32 +71,61 @@ static const char *missing(const struct doctor *d, const char *const (*needs)[2]
 	return NULL;
 }
 
-#define NOT_BUILT	"not built into this version of the library"
 #define EXIT_INSTEAD	"nothing: the exit back end is used instead"
 
-static void backends(struct doctor *d)
+/* Loads the program and attaches it to KVM's tracepoint, as a VMM would. */
+static void try_bpf(const struct doctor *d, struct finding *f)
 {
-	static const char *const bpf_needs[][2] = {
+	static const char *const needs[][2] = {
 		{ "kvm", "/dev/kvm" },
-		{ "kvm", "ioeventfd" },
-		{ "kvm", "read-only memslot" },
 		{ "bpf", "privilege" },
 		{ "bpf", "mmapable array" },
+		{ "bpf", "kernel BTF" },
 		{ "bpf", "tracepoint kvm_mmio" },
 		{ NULL, NULL },
 	};
-	const char *lacks = missing(d, bpf_needs);
+	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGRTMIN };
+	struct rmio_program_stats p = { .sz = sizeof(p) };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	const char *lacks = missing(d, needs), *why = "";
+	struct rmio_vm *vm = NULL;
+	int rc;
+
+	o.vm_fd = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+	rc = o.vm_fd < 0 ? -ENODEV : rmio_vm_new(NULL, &vm);
+	if (!rc)
+		rc = rmio_vm_kvm(vm, &o);
+	if (vm && rc)
+		rmio_vm_backend(vm, &why);
+	if (!rc && !rmio_vm_program(vm, &p))
+		doctor_note(f, "loaded and attached as program %u; threads by %s", p.id,
+			    doctor_has(d, "bpf", "task storage") ? "task storage" :
+			    "a hash of their numbers");
+	else if (rc == -EPERM)
+		doctor_not(f, "run as root, or with CAP_BPF and CAP_PERFMON, or start `rmio bpfd` "
+			   "as root and give --broker; until then the exit back end is used",
+			   "%s", why);
+	else if (lacks)
+		doctor_not(f, EXIT_INSTEAD, "%s%sthis machine lacks: %s", why, *why ? "; " : "",
+			   lacks);
+	else if (rc)
+		doctor_not(f, EXIT_INSTEAD, "%s", *why ? why : strerror(-rc));
+	if (vm)
+		rmio_vm_free(vm);
+	if (o.vm_fd >= 0)
+		close(o.vm_fd);
+	if (kvm >= 0)
+		close(kvm);
+}
+
+static void backends(struct doctor *d)
+{
 	struct finding *f;
 
 	f = doctor_add(d, "backend", "kvm", "loads and stores answered in the kernel");
-	doctor_not(f, EXIT_INSTEAD,
-		   NOT_BUILT
-		   "; it needs a KVM with the remote device, which no released kernel has");
+	doctor_not(f, "nothing: bpf or exit is used instead", "no KVM device in this kernel");
 	f = doctor_add(d, "backend", "bpf", "loads without an exit, stores taken in the kernel");
-	if (lacks)
-		doctor_not(f, EXIT_INSTEAD, NOT_BUILT "; this machine lacks: %s", lacks);
-	else
-		doctor_not(f, EXIT_INSTEAD, NOT_BUILT "; this machine has all it needs");
+	try_bpf(d, f);
 	f = doctor_add(d, "backend", "exit",
 		       "every access exits to the VMM, then goes through the ring");
 	if (!doctor_has(d, "memory", "memfd seals"))

@@ -16,7 +16,7 @@ struct finding {
 	const char *name;
 	const char *use;	/* what it is good for here */
 	bool there;
-	char why[160];		/* why not, or how much of it */
+	char why[400];		/* why not, or how much of it */
 	char todo[200];		/* what the user can do; empty: nothing */
 };
 

@@ -24,6 +24,11 @@
 #define OP_FUTEX_WAKE	52
 #define NR_FUTEX_WAKE	454
 
+/* Linux 6.9; the value is O_EXCL's. */
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
 static long read_number(const char *path, long otherwise)
 {
 	FILE *f = fopen(path, "re");
@@ -192,6 +197,7 @@ void doctor_bpf(struct doctor *d)
 	unsigned long long caps = effective_caps();
 	const unsigned long long admin = 1ull << 21, perfmon = 1ull << 38, bpf = 1ull << 39;
 	struct finding *f = doctor_add(d, "bpf", "privilege", "loading tracing programs");
+	int fd;
 
 	if (!(caps & admin) && !((caps & bpf) && (caps & perfmon)))
 		doctor_not(f, "run as root, or with CAP_BPF and CAP_PERFMON",
@@ -201,6 +207,13 @@ void doctor_bpf(struct doctor *d)
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		doctor_not(f, "use a kernel with CONFIG_DEBUG_INFO_BTF",
 			   "/sys/kernel/btf/vmlinux: %s", strerror(errno));
+	f = doctor_add(d, "bpf", "task storage", "knowing a vCPU's thread in one step");
+	fd = (int)syscall(SYS_pidfd_open, getpid(), PIDFD_THREAD);
+	if (fd < 0)
+		doctor_not(f, "use Linux 6.9 or later; a hash of thread numbers does until then",
+			   "a descriptor of a thread: %s", strerror(errno));
+	else
+		close(fd);
 	f = doctor_add(d, "bpf", "tracepoint kvm_mmio",
 		       "seeing each store of a guest in the kernel");
 	if (!file_has("/sys/kernel/btf/vmlinux", "btf_trace_kvm_mmio") &&

@@ -228,6 +228,7 @@ static int pick_backend(struct vmm *v, struct vmm_err *err)
 		.kick_signal = vmm_kick_signal(),
 		.first_slot = VMM_RAM_SLOTS,
 		.flags = RMIO_KVM_ZONES,
+		.broker = v->o.broker,
 	};
 	const char *why;
 	int rc;

@@ -28,6 +28,8 @@ static void help(void)
 	       "  --guest-arg N        a number for the guest, in RDX; default 0\n"
 	       "  --backend WHICH      auto (default), bpf or exit: whether KVM answers loads and\n"
 	       "                       takes stores in the kernel; auto: if this can be had\n"
+	       "  --broker PATH        the socket of `rmio bpfd`, which loads the BPF program for a\n"
+	       "                       VMM without privileges\n"
 	       "  --wait HOW           adaptive (default), poll or sleep: how a vCPU waits for\n"
 	       "                       a device, and a spawned device for requests\n"
 	       "  --placement WHERE    any (default) or same-cpu: where the device's thread runs\n"
@@ -199,6 +201,9 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 		return 0;
 	case 'b':
 		return backend(o, arg, err);
+	case 'B':
+		o->broker = arg;
+		return 0;
 	case 'w':
 		return wait_policy(o, arg, err);
 	case 'p':
@@ -246,6 +251,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "memory", required_argument, NULL, 'm' },
 		{ "guest-arg", required_argument, NULL, 'a' },
 		{ "backend", required_argument, NULL, 'b' },
+		{ "broker", required_argument, NULL, 'B' },
 		{ "wait", required_argument, NULL, 'w' },
 		{ "placement", required_argument, NULL, 'p' },
 		{ "timeout", required_argument, NULL, 't' },

@@ -22,6 +22,7 @@ struct vmm_options {
 	struct vmm_vm_opts vm;
 	const char *guest;
 	enum rmio_backend backend;
+	const char *broker;	/* socket of `rmio bpfd`, or NULL */
 	const char *json;	/* where statistics go; "-": stdout */
 	struct rmio_wait_opts wait;
 	const char *wait_name, *placement_name;	/* NULL: not given */
