@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "dev", cmd_dev, "run devices in this process" },
 	{ "vmm", cmd_vmm, "run a flat 64-bit guest with devices in other processes" },
 	{ "bpfd", cmd_bpfd, "load BPF programs for VMMs that may not" },
+	{ "stat", cmd_stat, "show what running VMs do with their devices" },
 	{ "doctor", cmd_doctor, "say what this machine offers, what not, and why" },
 };
 

@@ -11,6 +11,7 @@
 #include "options.h"
 #include "pci.h"
 #include "stats.h"
+#include "statsock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,7 @@ struct vmm {
 	struct vmm_device devices[VMM_DEVICES_MAX];
 	unsigned int nr_devices;
 	bool socket_only;	/* a device does not offer rmio */
+	struct vmm_statsock *statsock;	/* NULL: none */
 	int signal_fd, deadline_fd, kill_fd;
 	pthread_mutex_t lock;	/* ending */
 	bool ending;		/* devices are being closed: their ends are no news */
@@ -166,7 +168,7 @@ static void reap(struct vmm_device *d)
 /* Until the VM has ended; returns its exit status. */
 static int watch(struct vmm *v)
 {
-	struct pollfd p[4 + VMM_DEVICES_MAX];
+	struct pollfd p[5 + VMM_DEVICES_MAX], *stats = &p[4 + v->nr_devices];
 	struct signalfd_siginfo si;
 	int status = STATUS_FAILED;
 
@@ -176,8 +178,12 @@ static int watch(struct vmm *v)
 	p[3] = (struct pollfd){ .fd = v->kill_fd, .events = POLLIN };
 	for (unsigned int i = 0; i < v->nr_devices; i++)
 		p[4 + i] = (struct pollfd){ .fd = v->devices[i].pidfd, .events = POLLIN };
+	*stats = (struct pollfd){
+		.fd = v->statsock ? vmm_statsock_fd(v->statsock) : -1,
+		.events = POLLIN,
+	};
 	while (!p[0].revents) {
-		if (poll(p, 4 + v->nr_devices, -1) < 0) {
+		if (poll(p, 5 + v->nr_devices, -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			vmm_machine_fail(&v->machine, "poll: %s", strerror(errno));
@@ -206,6 +212,8 @@ static int watch(struct vmm *v)
 				p[4 + i].fd = -1;
 			}
 		}
+		if (stats->revents)
+			vmm_statsock_serve(v->statsock);
 	}
 	vmm_machine_join(&v->machine);
 	if (v->machine.failed) {
@@ -304,6 +312,13 @@ static int json_writable(const char *path, struct vmm_err *err)
 	return 0;
 }
 
+static char *stats_line(void *arg)
+{
+	struct vmm *v = arg;
+
+	return vmm_stats_line(v->vm, v->rmio, v->devices, v->nr_devices);
+}
+
 static int set_up(struct vmm *v, struct vmm_err *err)
 {
 	sigset_t set;
@@ -332,7 +347,13 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 	if (rc)
 		return vmm_fail(err, rc, "%s", strerror(-rc));
 	rc = make_rmio(v, err);
-	return rc ? rc : make_devices(v, err);
+	if (!rc)
+		rc = make_devices(v, err);
+	if (rc || !v->o.stats_socket)
+		return rc;
+	rc = vmm_statsock_new(v->o.stats_socket, stats_line, v, &v->statsock);
+	return rc ? vmm_fail(err, rc, "--stats-socket %s: %s", v->o.stats_socket, strerror(-rc)) :
+		    0;
 }
 
 static int run(struct vmm *v, struct vmm_err *err)
@@ -362,6 +383,7 @@ static int run(struct vmm *v, struct vmm_err *err)
 
 static void tear_down(struct vmm *v)
 {
+	vmm_statsock_free(v->statsock);
 	pthread_mutex_lock(&v->lock);
 	v->ending = true;
 	pthread_mutex_unlock(&v->lock);

@@ -72,6 +72,17 @@ struct vmm_ram {
 	uint64_t offset;	/* in the memfd */
 };
 
+/* Why KVM_RUN returned. */
+enum vmm_exit {
+	VMM_EXIT_LOAD,		/* MMIO */
+	VMM_EXIT_STORE,
+	VMM_EXIT_IN,		/* ports */
+	VMM_EXIT_OUT,
+	VMM_EXIT_INTR,		/* a kick, a signal, or a lane that was full */
+	VMM_EXIT_OTHER,
+	VMM_EXITS,
+};
+
 struct vmm_vcpu {
 	struct vmm_vm *vm;
 	unsigned int index;
@@ -80,6 +91,7 @@ struct vmm_vcpu {
 	size_t run_size;
 	pthread_t thread;	/* valid between vmm_vcpu_enter() and vmm_vcpu_leave() */
 	bool entered;
+	volatile uint64_t exits[VMM_EXITS];	/* written by its thread; for display */
 };
 
 struct vmm_route {

@@ -39,6 +39,7 @@ static void help(void)
 	       "  --allow-kill         a guest may kill the spawned device in a slot by writing\n"
 	       "                       the slot's number to port 0xf5\n"
 	       "  --kill-after MS      kill the first spawned device by SIGKILL after that time\n"
+	       "  --stats-socket PATH  tell `rmio stat` what the VM is doing, on this socket\n"
 	       "  --json FILE          write statistics when the VM has ended; -: to stdout\n"
 	       "\n"
 	       "The guest's console (port 0xe9) is stdout.  The exit status is what the guest\n"
@@ -224,6 +225,9 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 	case 'k':
 		o->allow_kill = true;
 		return 0;
+	case 'S':
+		o->stats_socket = arg;
+		return 0;
 	case 'j':
 		o->json = arg;
 		return 0;
@@ -258,6 +262,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "deadline", required_argument, NULL, 'D' },
 		{ "kill-after", required_argument, NULL, 'K' },
 		{ "allow-kill", no_argument, NULL, 'k' },
+		{ "stats-socket", required_argument, NULL, 'S' },
 		{ "json", required_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },

@@ -23,6 +23,7 @@ struct vmm_options {
 	const char *guest;
 	enum rmio_backend backend;
 	const char *broker;	/* socket of `rmio bpfd`, or NULL */
+	const char *stats_socket;	/* where `rmio stat` connects, or NULL */
 	const char *json;	/* where statistics go; "-": stdout */
 	struct rmio_wait_opts wait;
 	const char *wait_name, *placement_name;	/* NULL: not given */

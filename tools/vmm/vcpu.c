@@ -134,10 +134,25 @@ void vmm_vcpu_leave(struct vmm_vcpu *vcpu)
 	this_run = NULL;
 }
 
+static enum vmm_exit reason(const struct kvm_run *run)
+{
+	switch (run->exit_reason) {
+	case KVM_EXIT_MMIO:
+		return run->mmio.is_write ? VMM_EXIT_STORE : VMM_EXIT_LOAD;
+	case KVM_EXIT_IO:
+		return run->io.direction == KVM_EXIT_IO_OUT ? VMM_EXIT_OUT : VMM_EXIT_IN;
+	default:
+		return VMM_EXIT_OTHER;
+	}
+}
+
 int vmm_vcpu_run(struct vmm_vcpu *vcpu)
 {
-	if (!ioctl(vcpu->fd, KVM_RUN, 0))
+	if (!ioctl(vcpu->fd, KVM_RUN, 0)) {
+		vcpu->exits[reason(vcpu->run)]++;
 		return 0;
+	}
+	vcpu->exits[VMM_EXIT_INTR]++;
 	if (errno != EINTR && errno != EAGAIN)
 		return -errno;
 	vmm_vcpu_clear_kick(vcpu);

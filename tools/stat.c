@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * `rmio stat`: asks running VMs (`rmio vmm --stats-socket`) what they do with their
+ * devices, once or every second.  Beside the data path.
+ */
+#include "stat.h"
+#include "cmd.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOURCES		32u
+#define REPLY_MAX	(16u << 20)
+#define PATIENCE_MS	5000
+
+struct source {
+	char path[PATH_MAX];
+	int fd;			/* -1: gone */
+	char *line;		/* the last reply */
+	struct json_object *now, *before;
+};
+
+struct view {
+	struct source *sources[SOURCES];
+	unsigned int n;
+	bool watch, json, terminal;
+	int signals;		/* -1, or readable when it is to end */
+};
+
+static void help(FILE *f)
+{
+	fputs("usage: rmio stat [--watch] [--json] [SOCKET|PID...]\n"
+	      "\n"
+	      "Shows what running VMs do with their devices: loads, stores, exits, lanes,\n"
+	      "latencies, and the plan: which accesses KVM takes, by what, and why.\n"
+	      "A VM is a socket, as given to `rmio vmm --stats-socket`, or the number of such a\n"
+	      "process; without any, all that can be found.\n"
+	      "\n"
+	      "  --watch    every second, with rates, until interrupted or the VMs have ended\n"
+	      "  --json     pass on what the VMs say, one object a line\n"
+	      "\n"
+	      "Loads answered by a memory slot do not leave the guest, so nothing counts them.\n"
+	      "The BPF program's time is kept while sysctl kernel.bpf_stats_enabled is 1.\n"
+	      "\n"
+	      "Exit status: 0, 1 if a VM is not there or does not answer, 2 for a wrong option.\n",
+	      f);
+}
+
+static int complain(const char *path, const char *what)
+{
+	fprintf(stderr, "rmio stat: %s: %s\n", path, what);
+	return -1;
+}
+
+/* -- finding ---------------------------------------------------------------------- */
+
+/* The socket in a command line of `rmio vmm`, which may be relative to its directory. */
+static bool socket_of(long pid, char *path)
+{
+	static const char option[] = "--stats-socket";
+	char name[64], cwd[PATH_MAX], args[65536];
+	const char *value = NULL;
+	ssize_t n, len;
+	bool vmm = false;
+	int fd;
+
+	snprintf(name, sizeof(name), "/proc/%ld/cmdline", pid);
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, args, sizeof(args) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	args[n] = 0;
+	for (char *a = args; a < args + n; a += strlen(a) + 1) {
+		char *next = a + strlen(a) + 1;
+
+		vmm |= !strcmp(a, "vmm");
+		if (!strcmp(a, option) && next < args + n)
+			value = next;
+		else if (!strncmp(a, option, strlen(option)) && a[strlen(option)] == '=')
+			value = a + strlen(option) + 1;
+	}
+	if (!vmm || !value)
+		return false;
+	if (*value == '/')
+		return snprintf(path, PATH_MAX, "%s", value) < PATH_MAX;
+	snprintf(name, sizeof(name), "/proc/%ld/cwd", pid);
+	len = readlink(name, cwd, sizeof(cwd) - 1);
+	if (len < 0)
+		return false;
+	cwd[len] = 0;
+	return snprintf(path, PATH_MAX, "%s/%s", cwd, value) < PATH_MAX;
+}
+
+static struct source *add(struct view *v)
+{
+	struct source *s = v->n < SOURCES ? calloc(1, sizeof(*s)) : NULL;
+
+	if (!s) {
+		complain("too many VMs", "32 at most");
+		return NULL;
+	}
+	s->fd = -1;
+	v->sources[v->n++] = s;
+	return s;
+}
+
+static bool is_pid(const char *s)
+{
+	const char *c = s;
+
+	while (isdigit((unsigned char)*c))
+		c++;
+	return *s && !*c && c - s < 10;
+}
+
+static int add_arg(struct view *v, const char *arg)
+{
+	struct source *s = add(v);
+
+	if (!s)
+		return -1;
+	if (!is_pid(arg))
+		snprintf(s->path, sizeof(s->path), "%s", arg);
+	else if (!socket_of(atol(arg), s->path))
+		return complain(arg, "no such `rmio vmm`, or one without --stats-socket");
+	return 0;
+}
+
+static int add_all(struct view *v)
+{
+	DIR *proc = opendir("/proc");
+	char path[PATH_MAX];
+	struct dirent *e;
+
+	while (proc && (e = readdir(proc)) && v->n < SOURCES) {
+		if (!is_pid(e->d_name) || !socket_of(atol(e->d_name), path) || access(path, W_OK))
+			continue;
+		snprintf(add(v)->path, PATH_MAX, "%s", path);
+	}
+	if (proc)
+		closedir(proc);
+	return v->n ? 0 : complain("no VM found", "give --stats-socket to `rmio vmm`");
+}
+
+/* -- asking -------------------------------------------------------------------------- */
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Until fd can be read, or the time has come.  1, 0, or -EINTR: it is to end. */
+static int wait_for(const struct view *v, int fd, int64_t until)
+{
+	struct pollfd p[2] = {
+		{ .fd = v->signals, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
+	};
+	int64_t left = until - now_ms();
+	int n;
+
+	do {
+		n = poll(p, 2, left > 0 ? (int)left : 0);
+	} while (n < 0 && errno == EINTR);
+	return p[0].revents ? -EINTR : n > 0;
+}
+
+static int connect_to(struct source *s)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+	if (strlen(s->path) >= sizeof(at.sun_path))
+		return complain(s->path, "the path is too long for a socket");
+	strcpy(at.sun_path, s->path);
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->fd < 0 || connect(s->fd, (struct sockaddr *)&at, sizeof(at)))
+		return complain(s->path, strerror(errno));
+	return 0;
+}
+
+static void gone(struct source *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+/* One line in s->line.  0, -EINTR, or a complaint. */
+static int receive(const struct view *v, struct source *s)
+{
+	int64_t until = now_ms() + PATIENCE_MS;
+	size_t len = 0, room = 0;
+	int rc;
+
+	free(s->line);
+	s->line = NULL;
+	for (;;) {
+		ssize_t n;
+
+		if (len + 1 >= room) {
+			char *more = room < REPLY_MAX ? realloc(s->line, room ? room *= 2 :
+								(room = 65536)) : NULL;
+
+			if (!more)
+				return complain(s->path, "the reply is too long");
+			s->line = more;
+		}
+		rc = wait_for(v, s->fd, until);
+		if (rc == -EINTR)
+			return rc;
+		if (!rc)
+			return complain(s->path, "does not answer");
+		n = recv(s->fd, s->line + len, room - len - 1, MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (n <= 0)
+			return complain(s->path, "the VM has ended");
+		len += (size_t)n;
+		s->line[len] = 0;
+		if (memchr(s->line + len - n, '\n', (size_t)n))
+			return 0;
+	}
+}
+
+static int understand(struct source *s)
+{
+	struct json_object *schema, *o;
+	size_t len = strcspn(s->line, "\n");
+
+	s->line[len] = 0;
+	o = json_tokener_parse(s->line);
+	if (!json_object_is_type(o, json_type_object) ||
+	    !json_object_object_get_ex(o, "schema", &schema) || json_object_get_int(schema) != 1) {
+		json_object_put(o);
+		return complain(s->path, "does not speak as `rmio vmm` does");
+	}
+	json_object_put(s->before);
+	s->before = s->now;
+	s->now = o;
+	return 0;
+}
+
+/* 0, -EINTR, or it is gone and has been complained about. */
+static int ask(const struct view *v, struct source *s)
+{
+	int rc = s->fd < 0 ? connect_to(s) : 0;
+
+	if (!rc && send(s->fd, "\n", 1, MSG_NOSIGNAL) != 1)
+		rc = complain(s->path, "the VM has ended");
+	if (!rc)
+		rc = receive(v, s);
+	if (!rc)
+		rc = understand(s);
+	if (rc && rc != -EINTR)
+		gone(s);
+	return rc;
+}
+
+/* -- showing ---------------------------------------------------------------------------- */
+
+/* As much of a page as the terminal has room for, so that nothing scrolls. */
+static void put_page(const char *page)
+{
+	struct winsize w = { 0 };
+	unsigned int rows, columns;
+
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
+	rows = w.ws_row > 1 ? w.ws_row : 24;
+	columns = w.ws_col ? w.ws_col : 80;
+	fputs("\033[H", stdout);
+	for (unsigned int row = 1; *page && row < rows; row++) {
+		size_t len = strcspn(page, "\n");
+
+		printf("%.*s\033[K\n", (int)(len < columns ? len : columns - 1), page);
+		page += len + (page[len] == '\n');
+	}
+	fputs(*page ? "...\033[K" : "", stdout);
+	fputs("\033[J", stdout);
+}
+
+static void show(const struct view *v)
+{
+	char *page = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&page, &len);
+
+	if (!f)
+		return;
+	for (unsigned int i = 0; i < v->n; i++) {
+		struct source *s = v->sources[i];
+
+		if (s->fd < 0)
+			continue;
+		if (v->json)
+			fprintf(f, "%s\n", s->line);
+		else
+			stat_view(f, s->now, s->before);
+		if (!v->json && (i + 1 < v->n || (v->watch && !v->terminal)))
+			fputc('\n', f);
+	}
+	fclose(f);
+	if (v->terminal && v->watch && !v->json)
+		put_page(page);
+	else
+		fputs(page, stdout);
+	fflush(stdout);
+	free(page);
+}
+
+/* All that are there.  How many; -EINTR. */
+static int ask_all(const struct view *v, int *failed)
+{
+	int there = 0;
+
+	for (unsigned int i = 0; i < v->n; i++) {
+		struct source *s = v->sources[i];
+		int rc;
+
+		if (s->fd < 0 && s->now)
+			continue;	/* has been there */
+		rc = ask(v, s);
+		if (rc == -EINTR)
+			return rc;
+		*failed |= rc && !s->now;
+		there += !rc;
+	}
+	return there;
+}
+
+static int run(struct view *v)
+{
+	int failed = 0, there = ask_all(v, &failed);
+	int64_t next = now_ms();
+	bool clear = v->watch && v->terminal && !v->json;
+
+	if (failed || there < 0)
+		return there == -EINTR ? 0 : 1;
+	if (clear)
+		fputs("\033[2J\033[?25l", stdout);
+	for (;;) {
+		show(v);
+		if (!v->watch || ferror(stdout))
+			break;
+		next += 1000;
+		if (wait_for(v, -1, next) == -EINTR)
+			break;
+		there = ask_all(v, &failed);
+		if (there <= 0)
+			break;
+	}
+	if (clear)
+		fputs("\033[?25h\n", stdout);
+	return fflush(stdout) || ferror(stdout);
+}
+
+static int catch_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+int cmd_stat(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "watch", no_argument, NULL, 'w' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct view v = { .signals = -1, .terminal = isatty(STDOUT_FILENO) };
+	int c, rc = 0;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'w':
+			v.watch = true;
+			break;
+		case 'j':
+			v.json = true;
+			break;
+		case 'h':
+			help(stdout);
+			return 0;
+		default:
+			help(stderr);
+			return 2;
+		}
+	}
+	for (; optind < argc && !rc; optind++)
+		rc = add_arg(&v, argv[optind]);
+	if (!rc && !v.n)
+		rc = add_all(&v);
+	v.signals = catch_signals();
+	rc = rc ? 1 : run(&v);
+	for (unsigned int i = 0; i < v.n; i++) {
+		gone(v.sources[i]);
+		json_object_put(v.sources[i]->now);
+		json_object_put(v.sources[i]->before);
+		free(v.sources[i]->line);
+		free(v.sources[i]);
+	}
+	if (v.signals >= 0)
+		close(v.signals);
+	return rc;
+}

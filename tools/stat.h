@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * `rmio stat`: stat.c finds VMs and asks them, stat_view.c makes text of what they say.
+ */
+#ifndef RMIO_TOOLS_STAT_H
+#define RMIO_TOOLS_STAT_H
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+/*
+ * One VM.  @before: what it said last, for rates; NULL: totals.  Nothing in it is
+ * trusted: what is missing reads as 0, what would move a terminal's cursor as '?'.
+ */
+void stat_view(FILE *f, struct json_object *now, struct json_object *before);
+
+#endif
