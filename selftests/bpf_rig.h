@@ -56,6 +56,7 @@ struct rig {
 	struct rmio_vm *vm;
 	uint32_t vcpus;
 	atomic_bool stop;
+	atomic_bool finish;	/* no more rounds */
 	struct rig_vcpu vcpu[RIG_VCPUS];
 };
 
@@ -264,7 +265,7 @@ static inline void *rig_thread(void *arg)
 	uint64_t i;
 
 	vmm_vcpu_enter(c->kvm);
-	for (i = 0; i < c->rounds && !ktap_failed(); i++)
+	for (i = 0; i < c->rounds && !atomic_load(&c->rig->finish) && !ktap_failed(); i++)
 		if (rig_round(c))
 			break;
 	vmm_vcpu_leave(c->kvm);
@@ -289,6 +290,13 @@ static inline void rig_join(struct rig *r)
 
 	for (i = 0; i < r->vcpus; i++)
 		pthread_join(r->vcpu[i].thread, NULL);
+}
+
+/* After the rounds that are under way. */
+static inline void rig_finish(struct rig *r)
+{
+	atomic_store(&r->finish, true);
+	rig_join(r);
 }
 
 /* -- making ---------------------------------------------------------------------------------- */
