@@ -264,7 +264,7 @@ static void sweep_mode(uint32_t pass, uint32_t mode)
 	T_MEMEQ((uint8_t *)s.m->image + mode * LEN, s.image + mode * LEN, LEN);
 }
 
-/* -- what KVM takes ------------------------------------------------------------------------------ */
+/* -- what KVM takes -------------------------------------------------------------------- */
 
 static uint32_t planned(uint32_t mech)
 {

@@ -210,16 +210,15 @@ static void stop(struct world *w)
 /* Another CPU before each round. */
 static void *wandering(void *arg)
 {
+	uint64_t cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN), i;
 	struct rig_vcpu *c = arg;
-	uint64_t i;
 
 	vmm_vcpu_enter(c->kvm);
 	for (i = 0; i < c->rounds; i++) {
 		cpu_set_t set;
 
 		CPU_ZERO(&set);
-		CPU_SET((c->index + i + rig_rnd(&c->seed)) % (uint64_t)sysconf(_SC_NPROCESSORS_ONLN),
-			&set);
+		CPU_SET((c->index + i + rig_rnd(&c->seed)) % cpus, &set);
 		sched_setaffinity(0, sizeof(set), &set);
 		if (rig_round(c))
 			break;
