@@ -475,6 +475,7 @@ static void bpftool(void)
 		snprintf(word, sizeof(word), "\"%s\": ", lane[i]);
 		T_SAYS(output("bpftool map dump id %d", inner), word);
 	}
+	json_object_put(p);
 	stop_vm();
 	/* Nothing stays behind, once the kernel has come to it. */
 	for (int i = 0; i < 1000; i++) {
