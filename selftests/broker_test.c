@@ -29,15 +29,20 @@ static char path[64];
 static bool broker_up(struct rmio_run *r, const char *a, const char *b)
 {
 	const char *args[] = { "bpfd", "--socket", path, a, b, NULL };
-	struct stat st;
-	int i;
+	int i, fd = -1;
 
 	snprintf(path, sizeof(path), "/tmp/rmio-bpfd-%d", getpid());
 	if (!rmio_start(r, args))
 		return false;
-	for (i = 0; i < 10000 && stat(path, &st); i++)
-		usleep(1000);
-	return T_OK(i < 10000);
+	for (i = 0; i < 10000 && fd < 0; i++) {
+		fd = rmio_broker_connect(path);
+		if (fd < 0)
+			usleep(1000);
+	}
+	if (!T_GE(fd, 0))
+		return false;
+	close(fd);
+	return true;
 }
 
 /* This process has nothing that root had but what it has open. */
