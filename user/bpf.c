@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct rmio_bpf {
 	bool by_id;
 	struct rmio_bpf_vcpu *state;
 	uint64_t state_size;
+	pthread_mutex_t lock;		/* of what follows, and of the broker's connection */
 	uint64_t used[RMIO_BPF_DEVS / 64];
 };
 
@@ -89,6 +91,7 @@ int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *
 	if (!b)
 		return -ENOMEM;
 	b->broker = -1;
+	pthread_mutex_init(&b->lock, NULL);
 	err = opts->broker ? load_there(b, opts, why, len) : load_here(b, opts, why, len);
 	if (err)
 		goto free_bpf;
@@ -106,6 +109,7 @@ int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *
 unload:
 	unload(b);
 free_bpf:
+	pthread_mutex_destroy(&b->lock);
 	free(b);
 	return err;
 }
@@ -116,6 +120,7 @@ void rmio_bpf_free(struct rmio_bpf *b)
 		return;
 	munmap(b->state, b->state_size);
 	unload(b);
+	pthread_mutex_destroy(&b->lock);
 	free(b);
 }
 
@@ -205,12 +210,14 @@ static int take_slot(struct rmio_bpf *b)
 {
 	uint32_t i;
 
+	pthread_mutex_lock(&b->lock);
 	for (i = 0; i < RMIO_BPF_DEVS; i++)
 		if (!(b->used[i / 64] >> (i % 64) & 1)) {
 			b->used[i / 64] |= 1ull << (i % 64);
-			return (int)i;
+			break;
 		}
-	return -ENOSPC;
+	pthread_mutex_unlock(&b->lock);
+	return i < RMIO_BPF_DEVS ? (int)i : -ENOSPC;
 }
 
 static int put_in(int outer, uint32_t slot, int fd)
@@ -242,6 +249,16 @@ static void unmap_dev(struct rmio_bpf_dev *d)
 		close(d->lanes_fd);
 }
 
+static int ask(struct rmio_bpf *b, const struct rmio_broker_request *r, int *fds, uint32_t nfds)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = rmio_broker_ask(b->broker, r, NULL, fds, nfds);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 static int make_arrays(struct rmio_bpf *b, uint32_t lanes, struct rmio_bpf_dev *d)
 {
 	struct rmio_broker_request r = {
@@ -254,7 +271,7 @@ static int make_arrays(struct rmio_bpf *b, uint32_t lanes, struct rmio_bpf_dev *
 	if (b->object)
 		err = rmio_bpf_object_device(b->object, lanes, d->slots, fds);
 	else
-		err = rmio_broker_ask(b->broker, &r, NULL, fds, 3);
+		err = ask(b, &r, fds, 3);
 	if (err)
 		return err;
 	d->down_fd = fds[0];
@@ -302,7 +319,9 @@ void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d)
 	/* Each deletion returns when no program uses the map any more. */
 	take_out(b, d->slot);
 	unmap_dev(d);
+	pthread_mutex_lock(&b->lock);
 	b->used[d->slot / 64] &= ~(1ull << (d->slot % 64));
+	pthread_mutex_unlock(&b->lock);
 }
 
 int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size)
@@ -312,7 +331,7 @@ int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size)
 
 	if (b->object)
 		return rmio_bpf_object_image(size);
-	err = rmio_broker_ask(b->broker, &r, NULL, &fd, 1);
+	err = ask(b, &r, &fd, 1);
 	return err ? err : fd;
 }
 

@@ -4,8 +4,9 @@
  * threads are vCPUs, which stores KVM takes, and where each device's lanes are.
  * Beside the data path; what the program does in it is described there.
  *
- * Who may call what: the table calls (_reg_, _zone_, _page_, _dev_) from one thread
- * at a time, the others from the thread that they are about.
+ * Who may call what: _reg_, _zone_, _page_ and _dev_shadow from one thread at a time;
+ * _dev_new, _dev_free and _shadow_new from any; the others from the thread that they are
+ * about.
  */
 #ifndef RMIO_USER_BPF_H
 #define RMIO_USER_BPF_H
