@@ -106,8 +106,8 @@ struct lanes_of_device {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct rmio_bpf_lane));
+	__type(key, __u32);
+	__type(value, struct rmio_bpf_lane);
 };
 
 /* For the BTF alone: the library makes these maps, and bpftool is to name their fields. */
@@ -468,9 +468,14 @@ static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, 
 			break;
 		stray.len += s.len;
 	}
-	if (!stray.len || stray.len > sizeof(stray.data))
+	if (!stray.len)
 		return;
-	bpf_probe_read_kernel(stray.data, stray.len, val);
+	/* In two comparisons that stay two: Linux 6.1 does not see the bound in one. */
+	n = stray.len;
+	asm volatile("" : "+r"(n));
+	if (n > sizeof(stray.data))
+		return;
+	bpf_probe_read_kernel(stray.data, n, val);
 	if (threads_by_id) {
 		tid = bpf_get_current_pid_tgid();
 		bpf_map_update_elem(&stray_ids, &tid, &stray, BPF_ANY);

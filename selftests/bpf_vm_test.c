@@ -301,7 +301,7 @@ static void two_vms(void)
 /* All but the first come and go while the guest stores to them. */
 static void hot_plug(void)
 {
-	long n = ktap_pick(20, 120, 2000), k;
+	long n = ktap_pick(20, 40, 2000), k;
 	static struct world w;
 	const char *why = start(&w, 2, DEVICES, 20000);
 	uint32_t i;
@@ -459,12 +459,12 @@ static void hostile(void)
 }
 
 static const struct ktap_test tests[] = {
-	{ "new threads run the vCPUs", new_threads, 120 },
-	{ "two VMs of a process", two_vms, 120 },
-	{ "devices come and go", hot_plug, 120 },
-	{ "a device is killed", killed },
-	{ "a device is stopped", stopped },
-	{ "a device writes nonsense wherever it may", hostile },
+	{ "new threads run the vCPUs", new_threads, 600 },
+	{ "two VMs of a process", two_vms, 600 },
+	{ "devices come and go", hot_plug, 600 },
+	{ "a device is killed", killed, 300 },
+	{ "a device is stopped", stopped, 300 },
+	{ "a device writes nonsense wherever it may", hostile, 300 },
 };
 
 int main(int argc, char **argv)
