@@ -354,7 +354,9 @@ static void run(uint32_t vcpus, uint32_t slots, uint32_t policy, uint32_t placem
 		slots, (unsigned long)stores, (unsigned long long)c.loads,
 		(unsigned long long)c.shadow, (unsigned long long)c.ordered,
 		(unsigned long long)c.full, (unsigned long long)c.slept);
-	T_GT(c.ordered, 0);
+	/* One vCPU beside one device may find every store already done: chance, not a fault. */
+	if (vcpus > 1)
+		T_GT(c.ordered, 0);
 	atomic_store(&w->stop, true);
 	pthread_join(dev, NULL);
 	for (i = 0; i < vcpus; i++)
