@@ -220,44 +220,30 @@ void rmio_plan_free(struct rmio_plan *plan)
 	free(plan);
 }
 
-/* -- what changes ------------------------------------------------------------------------- */
-
 static bool same(const struct rmio_plan_item *a, const struct rmio_plan_item *b)
 {
 	return a->gpa == b->gpa && a->shadow_offset == b->shadow_offset && a->len == b->len &&
 	       a->through == b->through;
 }
 
-/* Calls @change for what is in @a and not in @b. */
-static int without(const struct rmio_plan *a, const struct rmio_plan *b, bool add,
-		   int (*change)(void *arg, const struct rmio_plan_item *item, bool add),
-		   void *arg)
+const struct rmio_plan_item *rmio_plan_find(const struct rmio_plan *plan,
+					    const struct rmio_plan_item *item)
 {
-	size_t nr = a ? a->nr : 0, nr_b = b ? b->nr : 0, k = 0;
+	size_t lo = 0, hi = plan->nr;
 
-	for (size_t i = 0; i < nr; i++) {
-		const struct rmio_plan_item *item = &a->items[i];
-		int rc;
+	if (item->mech == RMIO_MECH_EXIT)
+		return NULL;
+	/* of one key there is only one, but for EXIT */
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
 
-		if (item->mech == RMIO_MECH_EXIT)
-			continue;
-		/* of one key there is only one, but for EXIT */
-		while (k < nr_b && rmio_plan_order(&b->items[k], item) < 0)
-			k++;
-		if (k < nr_b && !rmio_plan_order(&b->items[k], item) && same(&b->items[k], item))
-			continue;
-		rc = change(arg, item, add);
-		if (rc)
-			return rc;
+		if (rmio_plan_order(&plan->items[mid], item) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
 	}
-	return 0;
-}
-
-int rmio_plan_diff(const struct rmio_plan *old_plan, const struct rmio_plan *new_plan,
-		   int (*change)(void *arg, const struct rmio_plan_item *item, bool add),
-		   void *arg)
-{
-	int rc = without(old_plan, new_plan, false, change, arg);
-
-	return rc ? rc : without(new_plan, old_plan, true, change, arg);
+	if (lo == plan->nr || rmio_plan_order(&plan->items[lo], item) ||
+	    !same(&plan->items[lo], item))
+		return NULL;
+	return &plan->items[lo];
 }

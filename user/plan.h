@@ -100,14 +100,10 @@ int rmio_plan_make(const struct rmio_plan_in *in, struct rmio_plan **out);
 void rmio_plan_free(struct rmio_plan *plan);
 
 /*
- * Calls @change for every item but EXIT that only the old plan has (add false), then for
- * each that only the new one has (add true); never for those that are in both and differ
- * in no more than count and why.  Removals first, so that neither limits nor addresses
- * are used twice.  Ends at the first non-zero that @change returns, and returns it.
- * Either plan may be NULL: empty.
+ * The item of the plan that differs from @item, of another plan, in no more than count and why:
+ * what takes it may go on.  NULL when there is none, and always for EXIT.
  */
-int rmio_plan_diff(const struct rmio_plan *old_plan, const struct rmio_plan *new_plan,
-		   int (*change)(void *arg, const struct rmio_plan_item *item, bool add),
-		   void *arg);
+const struct rmio_plan_item *rmio_plan_find(const struct rmio_plan *plan,
+					    const struct rmio_plan_item *item);
 
 #endif

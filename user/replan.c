@@ -240,40 +240,23 @@ static struct rmio_plan *make(struct rmio_master *m)
 	return err ? NULL : plan;
 }
 
-static bool same(const struct rmio_plan_item *a, const struct rmio_plan_item *b)
-{
-	return a->mech == b->mech && a->mech != RMIO_MECH_EXIT && a->range_id == b->range_id &&
-	       a->gpa == b->gpa && a->offset == b->offset && a->length == b->length &&
-	       a->len == b->len && a->shadow_offset == b->shadow_offset &&
-	       a->through == b->through;
-}
-
-static bool before(const struct rmio_plan_item *a, const struct rmio_plan_item *b)
-{
-	return a->range_id != b->range_id ? a->range_id < b->range_id : a->offset < b->offset;
-}
-
-/* Both are sorted by range and offset.  What is in both keeps its memory slot. */
+/* What is in both goes on, in its memory slot. */
 static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slots)
 {
 	struct rmio_kvm_plan *p = m->plan;
-	size_t i, k, from = 0;
+	size_t i;
 
 	for (i = 0; i < next->nr; i++)
 		slots[i] = NOT_YET;
 	/* First what goes: neither limits nor addresses are to be used twice. */
-	for (k = 0; p->plan && k < p->plan->nr; k++) {
-		struct rmio_plan_item *old = &p->plan->items[k];
+	for (i = 0; p->plan && i < p->plan->nr; i++) {
+		struct rmio_plan_item *old = &p->plan->items[i];
+		const struct rmio_plan_item *kept = rmio_plan_find(next, old);
 
-		while (from < next->nr && before(&next->items[from], old))
-			from++;
-		for (i = from; i < next->nr && !before(old, &next->items[i]); i++)
-			if (same(old, &next->items[i]))
-				break;
-		if (i < next->nr && same(old, &next->items[i]))
-			slots[i] = p->slots[k];
+		if (kept)
+			slots[kept - next->items] = p->slots[i];
 		else
-			rmio_kvm_uninstall(m, old, p->slots[k]);
+			rmio_kvm_uninstall(m, old, p->slots[i]);
 	}
 	for (i = 0; i < next->nr; i++)
 		if (slots[i] == NOT_YET)
