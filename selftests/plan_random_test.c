@@ -553,7 +553,8 @@ static void random_maps(void)
 		rmio_plan_free(p);
 	}
 	ktap_diag("exit %ld slot %ld eventfd %ld (through %ld) zone %ld (through %ld), starved %ld, kept %ld",
-		  seen[0], seen[1], seen[2], seen_through[2], seen[3], seen_through[3], starved, kept);
+		  seen[0], seen[1], seen[2], seen_through[2], seen[3], seen_through[3], starved,
+		  kept);
 	/* a generator that makes none tries nothing */
 	for (int i = 0; i < 4; i++)
 		T_GE(seen[i], rounds / 10);

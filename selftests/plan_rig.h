@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
-/* A plan to ask for: one range, 16 pages, unless the test says more; and what came of it, as text. */
+/* A plan to ask for: one range, 16 pages, unless the test says more; what came of it, as text. */
 #ifndef RMIO_SELFTESTS_PLAN_RIG_H
 #define RMIO_SELFTESTS_PLAN_RIG_H
 
@@ -54,7 +54,8 @@ static inline struct rmio_area *relaxed(struct rig *r, uint64_t offset, uint64_t
 	return a;
 }
 
-static inline struct rmio_heat_reg *heat(struct rig *r, uint64_t offset, uint8_t len, uint64_t count)
+static inline struct rmio_heat_reg *heat(struct rig *r, uint64_t offset, uint8_t len,
+					 uint64_t count)
 {
 	struct rmio_heat_reg *h = &r->heat[r->in.nr_heat++];
 
@@ -135,7 +136,7 @@ static inline bool item_eq(const struct rmio_plan_item *a, const struct rmio_pla
 	       a->len == b->len && a->store == b->store && a->through == b->through;
 }
 
-/* What the old plan has and the new one too is found in it, and nothing else; how many those are. */
+/* What both plans have is found in the new one, and nothing else; how many items those are. */
 static inline bool found_right(const struct rmio_plan *old, const struct rmio_plan *new, size_t *n)
 {
 	bool ok = true;
