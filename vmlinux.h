@@ -22,6 +22,7 @@ typedef __u16 __be16;
 typedef __u32 __le32;
 typedef __u32 __be32;
 typedef __u32 __wsum;
+typedef __s64 time64_t;
 typedef _Bool bool;
 
 enum {
@@ -45,6 +46,10 @@ enum {
 
 struct task_struct {
 	pid_t tgid;
+};
+
+struct timespec64 {
+	time64_t tv_sec;
 };
 
 #pragma clang attribute pop

@@ -10,6 +10,7 @@
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "mmio_filter.h"
 
@@ -25,7 +26,7 @@ char LICENSE[] SEC("license") = "GPL";
 /* Whose threads may be vCPUs, as the initial PID namespace has it.  Not the VMM's to write. */
 int vmm_tgid;
 const volatile __u32 kick_signal;
-const volatile _Bool stores_in_order;	/* by the CPU: x86 */
+const volatile _Bool stores_in_order;	/* by the CPU, and loads: x86 */
 const volatile _Bool threads_by_id;	/* no task storage for a thread: before Linux 6.9 */
 
 struct page {
@@ -136,9 +137,29 @@ static __always_inline struct page *page_of(void *outer, __u32 dev, __u32 index)
 	return inner ? bpf_map_lookup_elem(inner, &index) : NULL;
 }
 
+/* Linux 6.2 */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
 static __always_inline __u64 read_value(const void *val, __u32 len)
 {
 	__u64 data = 0;
+	const void *p;
+
+	/* Plain loads instead of a call.  Any type with 8 bytes of number in front will do. */
+	if (!threads_by_id) {
+		p = bpf_rdonly_cast(val, bpf_core_type_id_kernel(struct timespec64));
+		switch (len) {
+		case 1:
+			return *(volatile const __u8 *)p;
+		case 2:
+			return *(volatile const __u16 *)p;
+		case 4:
+			return *(volatile const __u32 *)p;
+		case 8:
+			return *(volatile const __u64 *)p;
+		}
+		return 0;
+	}
 
 	switch (len) {
 	case 1:
@@ -208,7 +229,7 @@ struct store {
 };
 
 /* Where this store goes, if KVM takes it.  False: it exits. */
-static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to, bool *zone)
+static __always_inline bool look_up(const struct store *s, struct rmio_bpf_reg *to, bool *zone)
 {
 	struct rmio_bpf_reg_key key = { .gpa = s->gpa, .len = s->len };
 	__u32 in = s->gpa & (RMIO_PAGE - 1);
@@ -232,6 +253,55 @@ static __always_inline bool find(const struct store *s, struct rmio_bpf_reg *to,
 	to->shadow += in;
 	*zone = true;
 	return true;
+}
+
+/* Its place is wanted by another: what it has counted goes to where it came from. */
+static __always_inline void evict(struct rmio_bpf_hit *h)
+{
+	struct rmio_bpf_reg_key key = { .gpa = h->gpa, .len = h->len };
+	__u64 page = h->gpa / RMIO_PAGE;
+	struct rmio_bpf_zone *z;
+	struct rmio_bpf_reg *r;
+
+	if (!h->to.hits)
+		return;
+	if (h->zone) {
+		z = bpf_map_lookup_elem(&zones, &page);
+		if (z)
+			z->to.hits += h->to.hits;
+	} else {
+		r = bpf_map_lookup_elem(&regs, &key);
+		if (r)
+			r->hits += h->to.hits;
+	}
+	h->to.hits = 0;
+}
+
+/* The same from what this vCPU has looked up before. */
+static __always_inline struct rmio_bpf_hit *find(struct rmio_bpf_vcpu *v, const struct store *s)
+{
+	/* Before the tables: a change in between leaves the result void. */
+	__u32 generation = *(volatile __u32 *)&v->generation;
+	struct rmio_bpf_hit *h;
+	bool zone;
+
+	h = &v->hit[(s->gpa / 4 ^ s->gpa / 64 ^ s->gpa / RMIO_PAGE) & (RMIO_BPF_HITS - 1)];
+	if (h->gpa == s->gpa && h->len == s->len && h->generation == generation) {
+		h->to.hits++;
+		return h;
+	}
+	evict(h);
+	h->generation = 0;
+	if (!look_up(s, &h->to, &zone))
+		return NULL;
+	h->to.hits = 0;
+	h->zone = zone;
+	h->gpa = s->gpa;
+	h->len = s->len;
+	/* Elsewhere the tables may have been read before the number. */
+	if (stores_in_order)
+		h->generation = generation;
+	return h;
 }
 
 /*
@@ -299,21 +369,23 @@ static __always_inline void publish(struct rmio_request *slot, __u64 seq, bool f
  */
 __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 {
+	const struct rmio_bpf_reg *to;
 	struct rmio_bpf_lane *lane;
 	struct rmio_request *slot;
 	struct rmio_down_lane *dl;
-	struct rmio_bpf_reg to;
+	struct rmio_bpf_hit *h;
 	void *down, *inner;
 	struct page *p;
 	__u32 index, dev, first;
 	__u64 tail;
-	bool zone;
 
 	if (!v || !s)
 		return false;
-	if (!find(s, &to, &zone))
+	h = find(v, s);
+	if (!h)
 		return false;
-	dev = to.dev;
+	to = &h->to;
+	dev = to->dev;
 	inner = bpf_map_lookup_elem(&lanes, &dev);
 	down = bpf_map_lookup_elem(&downs, &dev);
 	if (!inner || !down)
@@ -323,8 +395,8 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 	if (!lane)
 		return false;
 	tail = lane->tail;
-	first = 1 + s->vcpu * to.lane_pages;
-	index = first + 1 + ((__u32)tail & to.slot_mask) / SLOTS_A_PAGE;
+	first = 1 + s->vcpu * to->lane_pages;
+	index = first + 1 + ((__u32)tail & to->slot_mask) / SLOTS_A_PAGE;
 	p = bpf_map_lookup_elem(down, &index);
 	if (!p)
 		return false;
@@ -332,43 +404,43 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 		lane->discarded++;
 		return true;
 	}
-	if (!has_room(&to, lane, s->vcpu, tail, 0)) {
+	if (!has_room(to, lane, s->vcpu, tail, 0)) {
 		lane->lost++;
 		kick(v, dev);
 		return true;
 	}
 
 	/* Before the slot: what the device makes of the register must not be overwritten. */
-	if (to.flags & RMIO_BPF_THROUGH) {
-		write_shadow(&to, to.shadow, s->len, s->data);
+	if (to->flags & RMIO_BPF_THROUGH) {
+		write_shadow(to, to->shadow, s->len, s->data);
 		lane->through++;
 	}
 	slot = (void *)(p->bytes + ((__u32)tail & (SLOTS_A_PAGE - 1)) * sizeof(*slot));
-	slot->offset = to.offset;
+	slot->offset = to->offset;
 	slot->data = s->data;
-	slot->range_id = to.range_id;
+	slot->range_id = to->range_id;
 	slot->vcpu = s->vcpu;
 	slot->op = RMIO_OP_STORE;
 	slot->len = s->len;
 	slot->flags = 0;
 	slot->reserved = 0;
 	tail++;
-	publish(slot, tail, to.flags & RMIO_BPF_WAKE);
+	publish(slot, tail, to->flags & RMIO_BPF_WAKE);
 	lane->tail = tail;
 	lane->posted++;
-	lane->zone += zone;
-	if (!has_room(&to, lane, s->vcpu, tail, RMIO_BPF_RESERVE - 1)) {
+	lane->zone += h->zone;
+	if (!has_room(to, lane, s->vcpu, tail, RMIO_BPF_RESERVE - 1)) {
 		lane->full++;
 		kick(v, dev);
 	}
 	/* For a successor, which takes any value that is not a ring away. */
-	if (!((__u32)tail & (to.slot_mask >> 1))) {
+	if (!((__u32)tail & (to->slot_mask >> 1))) {
 		dl = bpf_map_lookup_elem(down, &first);
 		if (dl)
 			dl->tail = tail;
 	}
-	if (to.flags & RMIO_BPF_WAKE)
-		wake(v, &to, lane);
+	if (to->flags & RMIO_BPF_WAKE)
+		wake(v, to, lane);
 	return true;
 }
 
@@ -378,16 +450,14 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
  */
 __noinline int odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, __u64 val)
 {
-	struct rmio_bpf_reg to;
 	__u64 gpa;
 	__u32 i, n, at = 0;
-	bool zone;
 
 	if (!v || !s)
 		return false;
 	gpa = s->gpa;
 	s->len = len;
-	if (!find(s, &to, &zone))
+	if (!find(v, s))
 		return false;
 	for (i = 0; i < 4 && at < len; i++) {
 		n = 4;
@@ -464,7 +534,7 @@ static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, 
 		n = len - i * 8;
 		s.gpa = gpa + i * 8;
 		s.len = n < 8 ? n : 8;
-		if (!find(&s, &to, &zone))
+		if (!look_up(&s, &to, &zone))
 			break;
 		stray.len += s.len;
 	}

@@ -6,8 +6,8 @@
  * maps read-only), "up" and the shadow image, as in every back end; it never sees
  * the maps that this header describes.
  *
- * One writer each: the program writes in the vCPU's thread while that is inside
- * KVM_RUN, the library in the same thread while it is outside.
+ * One writer each, unless said otherwise: the program writes in the vCPU's thread
+ * while that is inside KVM_RUN, the library in the same thread while it is outside.
  */
 #ifndef RMIO_BPF_MMIO_FILTER_H
 #define RMIO_BPF_MMIO_FILTER_H
@@ -19,6 +19,7 @@
 #define RMIO_BPF_ZONE_PAGES	4096u	/* pages in coalesced zones, of a VM */
 #define RMIO_BPF_THREADS	2048u	/* threads that can be known at a time */
 #define RMIO_BPF_HIST		32u	/* powers of two of nanoseconds */
+#define RMIO_BPF_HITS		8u	/* places that a vCPU stored to last */
 #define RMIO_BPF_CHUNKS		8u	/* of 8 bytes: KVM takes a wider store in such pieces */
 /*
  * Slots that are free whenever the guest runs.  A signal is noticed between two
@@ -60,6 +61,16 @@ struct rmio_bpf_zone {
 
 /* -- private state, mapped by the library ------------------------------------ */
 
+/* What the tables said of a store, so that the next one like it need not ask them. */
+struct rmio_bpf_hit {
+	__u64 gpa;
+	__u32 len;
+	__u32 generation;	/* of the tables; another one than now: void */
+	struct rmio_bpf_reg to;	/* with the offset of just this store; its hits so far */
+	__u32 zone;
+	__u32 reserved;
+};
+
 /* Map "vcpus", by vCPU. */
 struct rmio_bpf_vcpu {
 	/*
@@ -80,7 +91,10 @@ struct rmio_bpf_vcpu {
 	/* The store seen before that: the first part of one that crosses a page. */
 	__u64 prev_gpa;
 	__u32 prev_taken;
-	__u8 pad[128 - 92];
+	/* Counts the changes of "regs" and "zones", from 1.  The library writes it, any thread. */
+	__u32 generation;
+	__u64 pad[4];
+	struct rmio_bpf_hit hit[RMIO_BPF_HITS];
 };
 
 /* Maps in "lanes", one a device, by vCPU. */
@@ -116,7 +130,8 @@ struct rmio_bpf_stray {
 RMIO_ASSERT_SIZE(rmio_bpf_reg_key, 16);
 RMIO_ASSERT_SIZE(rmio_bpf_reg, 40);
 RMIO_ASSERT_SIZE(rmio_bpf_zone, 48);
-RMIO_ASSERT_SIZE(rmio_bpf_vcpu, 128);
+RMIO_ASSERT_SIZE(rmio_bpf_hit, 64);
+RMIO_ASSERT_SIZE(rmio_bpf_vcpu, 640);
 RMIO_ASSERT_SIZE(rmio_bpf_lane, 384);
 RMIO_ASSERT_SIZE(rmio_bpf_stray, 80);
 

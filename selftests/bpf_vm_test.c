@@ -325,6 +325,47 @@ static void hot_plug(void)
 	stop(&w);
 }
 
+static bool place(struct world *w, uint32_t d, uint32_t where)
+{
+	struct rmio_pa_range r = { .addr = RIG_DEVICE + where * LEN, .len = LEN };
+
+	return T_EQ(rmio_master_pa_range(w->m[d], &r), 0);
+}
+
+/* Two devices change places between two rounds: the vCPU may not remember the old owner. */
+static void change_hands(void)
+{
+	long n = ktap_pick(20, 200, 2000), k;
+	uint64_t due[2] = { 0 }, got;
+	static struct world w;
+	const char *why = start(&w, 1, 2, 20000);
+	struct rig_vcpu *c = &w.rig.vcpu[0];
+	uint32_t d;
+
+	if (why)
+		T_SKIP(why, RIG_ENABLE);
+	program(&w, 1, false);
+	vmm_vcpu_enter(c->kvm);
+	for (k = 0; k < n && !ktap_failed(); k++) {
+		d = k & 1;
+		if (k && (!place(&w, !d, 2) || !place(&w, d, 0) || !place(&w, !d, 1)))
+			break;
+		if (!wait_for_plan(&w, d) || rig_round(c))
+			break;
+		due[d] += STORES;
+		T_EQ(rmio_vcpu_load(c->v, RMIO_BUS_MEM, RIG_DEVICE + COUNT, 8, &got), 0);
+		T_EQ(got, due[d]);
+	}
+	vmm_vcpu_leave(c->kvm);
+	T_EQ(k, n);
+	for (d = 0; d < 2; d++) {
+		T_EQ(w.seen[d].vcpu[0].arrived, due[d]);
+		T_EQ(w.seen[d].vcpu[0].wrong, 0);
+		T_GT(rig_captured(w.m[d]).posted, 0);
+	}
+	stop(&w);
+}
+
 static bool wait_dead(struct rmio_master *m, uint32_t why)
 {
 	long long end = ktap_now_ms() + 10000;
@@ -462,6 +503,7 @@ static const struct ktap_test tests[] = {
 	{ "new threads run the vCPUs", new_threads, 600 },
 	{ "two VMs of a process", two_vms, 600 },
 	{ "devices come and go", hot_plug, 600 },
+	{ "devices change places", change_hands, 300 },
 	{ "a device is killed", killed, 300 },
 	{ "a device is stopped", stopped, 300 },
 	{ "a device writes nonsense wherever it may", hostile, 300 },

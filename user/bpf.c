@@ -29,6 +29,8 @@ struct rmio_bpf {
 	bool by_id;
 	struct rmio_bpf_vcpu *state;
 	uint64_t state_size;
+	uint32_t vcpus;
+	uint32_t generation;		/* of the tables of stores */
 	pthread_mutex_t lock;		/* of what follows, and of the broker's connection */
 	uint64_t used[RMIO_BPF_DEVS / 64];
 };
@@ -83,6 +85,17 @@ static void unload(struct rmio_bpf *b)
 	close(b->broker);
 }
 
+/* The tables of stores have changed: what vCPUs remember of them is void. */
+static void new_tables(struct rmio_bpf *b)
+{
+	uint32_t i;
+
+	if (!++b->generation)
+		b->generation = 1;
+	for (i = 0; i < b->vcpus; i++)
+		__atomic_store_n(&b->state[i].generation, b->generation, __ATOMIC_RELEASE);
+}
+
 int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *why, size_t len)
 {
 	struct rmio_bpf *b = calloc(1, sizeof(*b));
@@ -103,6 +116,8 @@ int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *
 		snprintf(why, len, "cannot map the state of vCPUs: %s", strerror(errno));
 		goto unload;
 	}
+	b->vcpus = opts->vcpus;
+	new_tables(b);
 	*out = b;
 	return 0;
 
@@ -348,8 +363,10 @@ int rmio_bpf_dev_shadow(struct rmio_bpf *b, struct rmio_bpf_dev *d, int fd)
 int rmio_bpf_reg_set(struct rmio_bpf *b, uint64_t gpa, uint32_t len, const struct rmio_bpf_reg *to)
 {
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
+	int err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, to, BPF_ANY);
 
-	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, to, BPF_ANY);
+	new_tables(b);
+	return err;
 }
 
 void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
@@ -357,19 +374,45 @@ void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
 
 	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_REGS], &key);
+	new_tables(b);
 }
 
 int rmio_bpf_zone_set(struct rmio_bpf *b, uint64_t page, const struct rmio_bpf_zone *z)
 {
-	return bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, z, BPF_ANY);
+	int err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, z, BPF_ANY);
+
+	new_tables(b);
+	return err;
 }
 
 void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
 {
 	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_ZONES], &page);
+	new_tables(b);
 }
 
-/* The program's own count goes on from 0: what it adds in between is lost to nobody's harm. */
+/*
+ * What vCPUs have counted themselves.  The program's counts, there and in the tables, go
+ * on from 0: what it adds in between is lost to nobody's harm.
+ */
+static uint64_t remembered(struct rmio_bpf *b, bool zone, uint64_t from, uint64_t end, uint32_t len)
+{
+	struct rmio_bpf_hit *h;
+	uint64_t hits = 0;
+	uint32_t i, j;
+
+	for (i = 0; i < b->vcpus; i++)
+		for (j = 0; j < RMIO_BPF_HITS; j++) {
+			h = &b->state[i].hit[j];
+			if (!h->zone != !zone || h->gpa < from || h->gpa >= end ||
+			    (len && h->len != len))
+				continue;
+			hits += h->to.hits;
+			h->to.hits = 0;
+		}
+	return hits;
+}
+
 uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
 {
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
@@ -378,7 +421,7 @@ uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
 
 	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to))
 		return 0;
-	hits = to.hits;
+	hits = to.hits + remembered(b, false, gpa, gpa + 1, len);
 	to.hits = 0;
 	bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to, BPF_EXIST);
 	return hits;
@@ -391,7 +434,7 @@ uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page)
 
 	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z))
 		return 0;
-	hits = z.to.hits;
+	hits = z.to.hits + remembered(b, true, page * RMIO_PAGE, (page + 1) * RMIO_PAGE, 0);
 	z.to.hits = 0;
 	bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z, BPF_EXIST);
 	return hits;
