@@ -93,6 +93,7 @@ int bench_peer_start(struct bench_run *run, int (*fn)(void *arg), void *arg);
 void bench_peer_stop(struct bench_run *run);
 int bench_pin(int cpu);
 void *bench_shared(size_t len);	/* zeroed pages that a fork shares, NULL: no memory */
+void bench_unshare(void *p, size_t len);
 
 /* Notes why a case cannot run or failed; returns @status for the caller to return. */
 int bench_why(struct bench_run *run, int status, const char *fmt, ...)
@@ -153,6 +154,7 @@ extern const struct bench_case bench_limits_cases[];
 extern const struct bench_case bench_ring_cases[];
 extern const struct bench_case bench_kvm_cases[];
 extern const struct bench_case bench_rmio_cases[];
+extern const struct bench_case bench_bpf_cases[];
 
 /* What the run took place on. */
 struct bench_machine {

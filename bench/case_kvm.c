@@ -127,28 +127,19 @@ static int ram_setup(struct bench_run *run)
 
 static int ioeventfd_setup(struct bench_run *run)
 {
-	struct kvm_ioeventfd io = { .addr = GUEST_DEVICE, .len = sizeof(uint32_t) };
 	struct kvm_case *k;
 	int err = kvm_new(run, &k);
 
+	if (!err)
+		err = kvm_guest(run, GUEST_DEVICE, true);
 	if (err)
 		return err;
-	k->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	k->fd = guest_ioeventfd(run, &k->guest, GUEST_DEVICE);
 	if (k->fd < 0) {
-		err = -errno;
-		kvm_free(run);
-		return err;
-	}
-	err = kvm_guest(run, GUEST_DEVICE, true);
-	if (err)
-		return err;
-	io.fd = k->fd;
-	if (ioctl(k->guest.vm->fd, KVM_IOEVENTFD, &io)) {
-		err = bench_why(run, -errno, "KVM_IOEVENTFD: %s", strerror(errno));
+		err = k->fd;
 		kvm_teardown(run);
-		return err;
 	}
-	return 0;
+	return err;
 }
 
 /* Exit, then a request and its answer over a socket: a device process without rmio. */

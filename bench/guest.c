@@ -6,6 +6,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "guest.h"
 
@@ -115,4 +118,19 @@ void guest_free(struct guest *g)
 {
 	vmm_vcpu_leave(g->vcpu);
 	vmm_vm_free(g->vm);
+}
+
+int guest_ioeventfd(struct bench_run *run, struct guest *g, uint64_t addr)
+{
+	struct kvm_ioeventfd io = { .addr = addr, .len = sizeof(uint32_t) };
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
+
+	if (fd < 0)
+		return bench_why(run, -errno, "eventfd: %s", strerror(errno));
+	io.fd = fd;
+	if (!ioctl(g->vm->fd, KVM_IOEVENTFD, &io))
+		return fd;
+	err = bench_why(run, -errno, "KVM_IOEVENTFD: %s", strerror(errno));
+	close(fd);
+	return err;
 }

@@ -41,6 +41,9 @@ struct guest_code {
 int guest_new(struct bench_run *run, const struct guest_code *code, struct guest *g);
 void guest_free(struct guest *g);
 
+/* The kernel takes 4-byte stores to @addr, without their value; nobody reads.  The eventfd. */
+int guest_ioeventfd(struct bench_run *run, struct guest *g, uint64_t addr);
+
 /*
  * Runs one batch.  @answer is called for every exit but the marker, which it
  * counts; it returns 0 or -errno.

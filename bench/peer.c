@@ -35,6 +35,11 @@ void *bench_shared(size_t len)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+void bench_unshare(void *p, size_t len)
+{
+	munmap(p, len);
+}
+
 int bench_peer_start(struct bench_run *run, int (*fn)(void *arg), void *arg)
 {
 	pid_t parent = getpid();

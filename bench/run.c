@@ -43,6 +43,7 @@ static const struct bench_case *const families[] = {
 	bench_ring_cases,
 	bench_kvm_cases,
 	bench_rmio_cases,
+	bench_bpf_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];

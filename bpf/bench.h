@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR LGPL-2.1-or-later OR BSD-2-Clause */
+/* What bpf/bench.bpf.c and rmio-bench share. */
+#ifndef RMIO_BPF_BENCH_H
+#define RMIO_BPF_BENCH_H
+
+#define BENCH_STAMPS	4096u
+
+struct bench_stamps {
+	unsigned long long nr;			/* stores seen; the program writes it */
+	unsigned long long ns[BENCH_STAMPS];	/* CLOCK_MONOTONIC, of each, by number */
+};
+
+#endif
