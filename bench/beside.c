@@ -22,6 +22,8 @@ struct beside {
 	struct bpf_link *link;
 	uint32_t id;
 	struct bench_stamps *stamps;
+	uint64_t *consumer;		/* of the ring buffer: how far it is read */
+	const uint64_t *producer;
 };
 
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -35,10 +37,32 @@ static int cannot(struct bench_run *run, int err, const char *what)
 			 err == -EPERM ? "; run it as root" : "");
 }
 
+/* The ring buffer's two indices have a page each, its own way to be mapped (bpf(2)). */
+static int map_all(struct beside *b)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	int ring = bpf_map__fd(b->skel->maps.ring);
+
+	b->stamps = mmap(NULL, sizeof(*b->stamps), PROT_READ, MAP_SHARED,
+			 bpf_map__fd(b->skel->maps.stamps), 0);
+	b->consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0);
+	b->producer = mmap(NULL, page, PROT_READ, MAP_SHARED, ring, (off_t)page);
+	return b->stamps == MAP_FAILED || b->consumer == MAP_FAILED || b->producer == MAP_FAILED ?
+	       -ENOMEM : 0;
+}
+
+static void unmap(const void *p, size_t len)
+{
+	if (p && p != MAP_FAILED)
+		munmap((void *)p, len);
+}
+
 static int attach(struct beside *b, enum beside_what what)
 {
-	struct bpf_program *p = what == BESIDE_NONE ? b->skel->progs.rmio_bench_none :
-						      b->skel->progs.rmio_bench_stamp;
+	struct bpf_program *p = what == BESIDE_NONE  ? b->skel->progs.rmio_bench_none :
+				what == BESIDE_STAMP ? b->skel->progs.rmio_bench_stamp :
+				what == BESIDE_ARRAY ? b->skel->progs.rmio_bench_array :
+						       b->skel->progs.rmio_bench_ring;
 	struct bpf_prog_info info = { 0 };
 	uint32_t len = sizeof(info);
 	int err;
@@ -67,9 +91,9 @@ int beside_new(struct bench_run *run, enum beside_what what, uint64_t reg, struc
 	err = bench__load(b->skel);
 	if (err)
 		goto out;
-	b->stamps = mmap(NULL, sizeof(*b->stamps), PROT_READ, MAP_SHARED,
-			 bpf_map__fd(b->skel->maps.stamps), 0);
-	err = b->stamps == MAP_FAILED ? -errno : attach(b, what);
+	err = map_all(b);
+	if (!err)
+		err = attach(b, what);
 out:
 	libbpf_set_print(print);
 	if (err) {
@@ -85,8 +109,9 @@ void beside_free(struct beside *b)
 	if (!b)
 		return;
 	bpf_link__destroy(b->link);
-	if (b->stamps && b->stamps != MAP_FAILED)
-		munmap(b->stamps, sizeof(*b->stamps));
+	unmap(b->stamps, sizeof(*b->stamps));
+	unmap(b->consumer, (size_t)sysconf(_SC_PAGESIZE));
+	unmap(b->producer, (size_t)sysconf(_SC_PAGESIZE));
 	bench__destroy(b->skel);
 	free(b);
 }
@@ -94,6 +119,13 @@ void beside_free(struct beside *b)
 uint32_t beside_program(const struct beside *b)
 {
 	return b->id;
+}
+
+int beside_take(struct beside *b)
+{
+	__atomic_store_n(b->consumer, __atomic_load_n(b->producer, __ATOMIC_ACQUIRE),
+			 __ATOMIC_RELEASE);
+	return b->skel->bss->lost || !b->skel->bss->sent ? -EIO : 0;
 }
 
 const volatile struct bench_stamps *beside_stamps(const struct beside *b)

@@ -12,6 +12,8 @@
 enum beside_what {
 	BESIDE_NONE,		/* a program that does nothing */
 	BESIDE_STAMP,		/* notes when each store to a register of this process came */
+	BESIDE_ARRAY,		/* hands them on by an array that is mapped, to nobody */
+	BESIDE_RING,		/* hands them on by a BPF ring buffer, to nobody */
 };
 
 struct beside;
@@ -20,6 +22,8 @@ struct beside;
 int beside_new(struct bench_run *run, enum beside_what what, uint64_t reg, struct beside **out);
 void beside_free(struct beside *b);
 uint32_t beside_program(const struct beside *b);		/* its id */
+/* Those handed on are taken.  0, -EIO: some were lost. */
+int beside_take(struct beside *b);
 const volatile struct bench_stamps *beside_stamps(const struct beside *b);
 
 /*

@@ -256,8 +256,8 @@ static int others_start(struct bench_run *run, struct others *o, unsigned int de
 			       o->run.why[0] ? o->run.why : strerror(-err)) : 0;
 }
 
-/* @devices 0: a program that does nothing instead of theirs. */
-static int others_new(struct bench_run *run, unsigned int devices)
+/* @devices 0: @what instead of them. */
+static int others_new(struct bench_run *run, unsigned int devices, enum beside_what what)
 {
 	struct guest_code code = { .addr = GUEST_DEVICE, .registers = 1, .store = true };
 	struct others *o = bench_shared(sizeof(*o));
@@ -268,7 +268,7 @@ static int others_new(struct bench_run *run, unsigned int devices)
 	run->priv = o;
 	o->fd = -1;
 	err = devices ? others_start(run, o, devices) :
-			beside_new(run, BESIDE_NONE, 0, &o->beside);
+			beside_new(run, what, GUEST_DEVICE, &o->beside);
 	if (!err && !devices)
 		o->program = beside_program(o->beside);
 	if (!err)
@@ -285,22 +285,32 @@ static int others_new(struct bench_run *run, unsigned int devices)
 
 static int none_setup(struct bench_run *run)
 {
-	return others_new(run, 0);
+	return others_new(run, 0, BESIDE_NONE);
+}
+
+static int array_setup(struct bench_run *run)
+{
+	return others_new(run, 0, BESIDE_ARRAY);
+}
+
+static int ring_setup(struct bench_run *run)
+{
+	return others_new(run, 0, BESIDE_RING);
 }
 
 static int one_setup(struct bench_run *run)
 {
-	return others_new(run, 1);
+	return others_new(run, 1, BESIDE_NONE);
 }
 
 static int some_setup(struct bench_run *run)
 {
-	return others_new(run, 16);
+	return others_new(run, 16, BESIDE_NONE);
 }
 
 static int many_setup(struct bench_run *run)
 {
-	return others_new(run, OTHERS_MAX);
+	return others_new(run, OTHERS_MAX, BESIDE_NONE);
 }
 
 static int no_exit(struct bench_run *run, struct kvm_run *exit)
@@ -318,6 +328,21 @@ static int others_op(struct bench_run *run)
 static int others_slice(struct bench_run *run, uint64_t ns)
 {
 	return bench_loop(run, ns, GUEST_BATCH, others_op);
+}
+
+static int handed_op(struct bench_run *run)
+{
+	struct others *o = run->priv;
+	int err = others_op(run);
+
+	if (!err && beside_take(o->beside))
+		err = bench_why(run, -EIO, "stores were lost");
+	return err;
+}
+
+static int handed_slice(struct bench_run *run, uint64_t ns)
+{
+	return beside_slice(run, ns, ((struct others *)run->priv)->program, handed_op);
 }
 
 static int foreign_slice(struct bench_run *run, uint64_t ns)
@@ -401,6 +426,22 @@ const struct bench_case bench_bpf_cases[] = {
 		.flags = BENCH_KVM,
 		.setup = one_setup,
 		.slice = foreign_slice,
+		.teardown = others_teardown,
+	}, {
+		.name = "bpf.run.array",
+		.what = "a run that does no more than write a slot of a mapped array",
+		.rivals = { "bpf.run.empty" },
+		.flags = BENCH_KVM,
+		.setup = array_setup,
+		.slice = handed_slice,
+		.teardown = others_teardown,
+	}, {
+		.name = "bpf.run.ringbuf",
+		.what = "the same with a record of a BPF ring buffer",
+		.rivals = { "bpf.run.empty", "bpf.run.array" },
+		.flags = BENCH_KVM,
+		.setup = ring_setup,
+		.slice = handed_slice,
 		.teardown = others_teardown,
 	}, {
 		.name = "bpf.run.captured",

@@ -3,7 +3,10 @@
 #ifndef RMIO_BPF_BENCH_H
 #define RMIO_BPF_BENCH_H
 
+#include <rmio/abi.h>
+
 #define BENCH_STAMPS	4096u
+#define BENCH_RING	65536u	/* bytes of requests */
 
 struct bench_stamps {
 	unsigned long long nr;			/* stores seen; the program writes it */
