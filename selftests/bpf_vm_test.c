@@ -5,6 +5,7 @@
  * they may.  No store of a device that lives is lost or comes twice, no vCPU hangs.
  */
 #include "bpf_rig.h"
+#include "loop.h"
 
 #define LEN		0x1000u
 #define COUNT		0x800u
@@ -49,6 +50,10 @@ static void dev_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uin
 	c->vcpu[v].last = RIG_NR(value);
 }
 
+/* How their loops sleep. */
+static uint32_t policy = RMIO_WAIT_ADAPTIVE;
+static bool no_futex;			/* as before Linux 6.7 */
+
 struct slot {
 	struct counted *seen;
 	int fd;
@@ -63,7 +68,7 @@ static void *device_thread(void *arg)
 		.sz = sizeof(d), .name = "counter", .ops = &ops, .ranges = &range,
 		.nr_ranges = 1, .areas = areas, .nr_areas = RIG_VCPUS,
 	};
-	struct rmio_loop_opts lo = { .sz = sizeof(lo) };
+	struct rmio_loop_opts lo = { .sz = sizeof(lo), .wait.policy = policy };
 	struct slot *s = arg;
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
@@ -73,6 +78,8 @@ static void *device_thread(void *arg)
 		areas[i] = (struct rmio_area){ .offset = i * 8, .length = 8 };
 	if (T_EQ(rmio_loop_new(&lo, &loop), 0) &&
 	    T_EQ(rmio_dev_new(loop, &d, s->seen, &dev), 0)) {
+		if (no_futex)
+			loop->futex = false;
 		if (T_EQ(rmio_dev_slave(dev, s->fd), 0))
 			rmio_loop_run(loop);
 		rmio_dev_free(dev);
@@ -255,6 +262,37 @@ static void new_threads(void)
 	T_GE(w.rig.vcpu[0].interrupted, n);
 	T_GE(w.rig.vcpu[1].interrupted, n);
 	stop(&w);
+}
+
+/* It sleeps all the time, and no store leaves KVM for that. */
+static void asleep(void)
+{
+	static struct world w;
+	struct rmio_bpf_lane k;
+	const char *why;
+
+	policy = RMIO_WAIT_SLEEP;
+	why = start(&w, 1, 1, 20000);
+	if (why)
+		T_SKIP(why, RIG_ENABLE);
+	program(&w, 1, false);
+	T_REQUIRE(rig_start(&w.rig, (uint64_t)ktap_pick(20, 300, 3000)));
+	rig_join(&w.rig);
+	check(&w, 0, 1);
+	k = rig_captured(w.m[0]);
+	ktap_diag("%llu stores in the kernel, %llu exits, %llu kicks, full %llu",
+		  (unsigned long long)k.posted, (unsigned long long)w.rig.vcpu[0].exits,
+		  (unsigned long long)w.rig.vcpu[0].interrupted, (unsigned long long)k.full);
+	/* One for the thread, whose first store KVM takes. */
+	T_LE(w.rig.vcpu[0].interrupted, 1 + k.full);
+	T_EQ(w.rig.vcpu[0].exits, 0);
+	stop(&w);
+}
+
+static void asleep_no_futex(void)
+{
+	no_futex = true;
+	asleep();
 }
 
 static void *with_vm(void *arg)
@@ -501,6 +539,8 @@ static void hostile(void)
 
 static const struct ktap_test tests[] = {
 	{ "new threads run the vCPUs", new_threads, 600 },
+	{ "KVM wakes a device", asleep, 60 },
+	{ "KVM wakes a device that has no futex", asleep_no_futex, 60 },
 	{ "two VMs of a process", two_vms, 600 },
 	{ "devices come and go", hot_plug, 600 },
 	{ "devices change places", change_hands, 300 },

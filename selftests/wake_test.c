@@ -122,7 +122,7 @@ static uint32_t bells(struct pair *p)
 
 static void socket_bell(void)
 {
-	static const uint32_t kinds[] = { RMIO_BELL_SOCK, 2, UINT32_MAX };
+	static const uint32_t kinds[] = { RMIO_BELL_SOCK, RMIO_BELL_SOCK_POSTED, 3, UINT32_MAX };
 	struct pair p;
 	uint32_t n;
 

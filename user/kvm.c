@@ -63,14 +63,16 @@ static void remove_slot(struct rmio_master *m, const struct rmio_plan_item *it, 
 }
 
 /*
- * The eventfd is read by the io_uring of a device that sleeps on the futex.  A device
- * says how it sleeps before it asks for a map; one that changes its mind later, other
- * than by being attached anew, is not woken.
+ * The eventfd is read by the io_uring of a device that sleeps there.  A device says how
+ * it sleeps before it asks for a map; one that changes its mind later, other than by
+ * being attached anew, is not woken.
  */
 static bool kvm_wakes(const struct rmio_master *m, const struct rmio_plan_item *it)
 {
+	uint32_t kind = rmio_word_read(&m->up->bell_kind);
+
 	return it->mech == RMIO_MECH_EVENTFD &&
-	       rmio_word_read(&m->up->bell_kind) == RMIO_BELL_FUTEX &&
+	       (kind == RMIO_BELL_FUTEX || kind == RMIO_BELL_SOCK_POSTED) &&
 	       rmio_word_read(&m->state) == RMIO_STATE_LIVE;
 }
 

@@ -302,7 +302,7 @@ int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
 
 	if (err)
 		return err;
-	rmio_slave_bell(src->slave, l->futex ? RMIO_BELL_FUTEX : RMIO_BELL_SOCK);
+	rmio_slave_bell(src->slave, l->futex ? RMIO_BELL_FUTEX : RMIO_BELL_SOCK_POSTED);
 	src->hot = false;
 	src->bell = NULL;
 	heat(l, src);
@@ -331,7 +331,7 @@ static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
 	rmio_slave_bell_arm(src->slave, &word, &value);
 	if (rmio_slave_pending(src->slave))
 		goto disarm;
-	if (l->futex && (rmio_task_bell(l, src, word, value) || rmio_task_posted(l, src)))
+	if ((l->futex && rmio_task_bell(l, src, word, value)) || rmio_task_posted(l, src))
 		goto disarm;
 	cool(l, src);
 	return true;

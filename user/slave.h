@@ -20,7 +20,7 @@ bool rmio_slave_pending(const struct rmio_slave *s);
 
 /*
  * The eventfd that KVM signals for stores it has taken, -1: none.  The caller's from
- * now on.  With _FUTEX a sleeping device is to be woken by it too.
+ * now on.  With _FUTEX and _SOCK_POSTED a sleeping device is to be woken by it too.
  */
 int rmio_slave_posted_fd(struct rmio_slave *s);
 

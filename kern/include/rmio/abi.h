@@ -199,6 +199,7 @@ struct rmio_down_lane {
 
 #define RMIO_BELL_FUTEX	0u	/* on rmio_down_hdr.bell */
 #define RMIO_BELL_SOCK	1u	/* for a message on the slave descriptor */
+#define RMIO_BELL_SOCK_POSTED 2u /* the same, and for the eventfd of posted stores */
 
 struct rmio_up_hdr {
 	/*
@@ -209,7 +210,8 @@ struct rmio_up_hdr {
 	__u32 need_wake;
 	/*
 	 * Written by the device before its first sleep: how it sleeps, RMIO_BELL_*.
-	 * Anything but _FUTEX is taken for _SOCK.
+	 * Anything but _FUTEX waits for messages.  With _FUTEX, too, the eventfd
+	 * of posted stores wakes it.
 	 */
 	__u32 bell_kind;
 	__u32 reserved0[14];
