@@ -229,9 +229,10 @@ struct rmio_master_opts {
 	size_t sz;
 	uint32_t backend;	/* enum rmio_backend */
 	/*
-	 * A lane's requests, power of two 2..65536; 0: 256, on the bpf back end 2048, which
-	 * with fewer takes no stores in the kernel (half of them stay free for what a REP
-	 * prefix can store before a signal is noticed).
+	 * A lane's requests, power of two 2..65536; 0: 256, on the bpf back end 2048.  With
+	 * fewer than 2048 that takes no stores in the kernel, they all exit: 1056 slots have
+	 * to be free whenever the guest runs, for what a REP prefix can store before a signal
+	 * is noticed.  Loads from memory slots do not depend on it.
 	 */
 	uint32_t ring_slots;
 	uint64_t timeout_ns;	/* RMIO_TIMEOUT_* or ns */
