@@ -35,8 +35,16 @@ struct rmio_bpf_object {
 	bool by_id;
 };
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+/* libbpf's messages are the process's: ours go into @why, the first of them. */
+static pthread_mutex_t printing = PTHREAD_MUTEX_INITIALIZER;
+static char complaint[160];
+
+static int listen_to_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
+	if (level == LIBBPF_WARN && !complaint[0]) {
+		vsnprintf(complaint, sizeof(complaint), fmt, ap);
+		complaint[strcspn(complaint, "\n")] = 0;
+	}
 	return 0;
 }
 
@@ -68,6 +76,18 @@ static void explain_refusal(char *why, size_t len, const char *log)
 	for (c = why; *c; c++)
 		if (*c == '\n')
 			*c = ' ';
+}
+
+/* libbpf has numbers of its own, beyond the system's. */
+static int system_error(int err)
+{
+	return -err >= __LIBBPF_ERRNO__START ? -EINVAL : err;
+}
+
+static void explain_failure(char *why, size_t len, const char *what, int err)
+{
+	explain(why, len, "cannot %s: %s%s%s", what, strerror(-err), complaint[0] ? ": " : "",
+		complaint);
 }
 
 static bool has_thread_pidfds(void)
@@ -139,6 +159,7 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 		o->skel->bss->vmm_tgid = tgid;
 		err = mmio_filter__attach(o->skel);
 	}
+	err = system_error(err);
 	if (err == -EPERM)
 		explain(why, len, "loading BPF programs needs CAP_BPF and CAP_PERFMON");
 	else if (err == -ESRCH || err == -ENOENT)
@@ -146,7 +167,7 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 	else if (err && log[0])
 		explain_refusal(why, len, log);
 	else if (err)
-		explain(why, len, "cannot load the BPF program: %s", strerror(-err));
+		explain_failure(why, len, "load the BPF program", err);
 	bpf_program__set_log_buf(o->skel->progs.rmio_mmio, NULL, 0);
 	free(log);
 	return err;
@@ -155,19 +176,19 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **out, char *why,
 			size_t len)
 {
-	static pthread_mutex_t printing = PTHREAD_MUTEX_INITIALIZER;
 	struct rmio_bpf_object *o = calloc(1, sizeof(*o));
 	libbpf_print_fn_t print;
 	int err;
 
 	if (!o)
 		return -ENOMEM;
-	/* libbpf's messages are the process's; ours are in @why. */
 	pthread_mutex_lock(&printing);
-	print = libbpf_set_print(quiet);
+	print = libbpf_set_print(listen_to_libbpf);
+	complaint[0] = 0;
 	err = open_skel(o, l);
 	if (err) {
-		explain(why, len, "cannot read the BPF object: %s", strerror(-err));
+		err = system_error(err);
+		explain_failure(why, len, "read the BPF object", err);
 	} else if (is_realtime()) {
 		explain(why, len, "this kernel is PREEMPT_RT, where BPF programs miss events");
 		err = -ENOTSUP;
