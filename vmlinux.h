@@ -22,6 +22,7 @@ typedef __u16 __be16;
 typedef __u32 __le32;
 typedef __u32 __be32;
 typedef __u32 __wsum;
+typedef __u64 u64;
 typedef __s64 time64_t;
 typedef _Bool bool;
 
@@ -48,6 +49,7 @@ enum {
 
 struct task_struct {
 	pid_t tgid;
+	u64 start_boottime;
 };
 
 struct timespec64 {

@@ -48,19 +48,20 @@ struct {
 	__type(value, __u32);
 } thread_ids SEC(".maps");
 
+/*
+ * By number on every kernel: what is in a thread's storage could be reached from user
+ * space through a descriptor alone, and there may be none to be had.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RMIO_BPF_STRAY_NOTES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
+	__type(key, struct rmio_bpf_stray_key);
 	__type(value, struct rmio_bpf_stray);
 } strays SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, RMIO_BPF_THREADS);
-	__type(key, __u32);
-	__type(value, struct rmio_bpf_stray);
-} stray_ids SEC(".maps");
+const volatile struct rmio_bpf_stray blank_stray;
+__u64 strays_lost;	/* for want of memory, or of a library that takes them */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -522,12 +523,70 @@ static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 
 		v->last_taken = len;
 }
 
+/* What the thread has noted since the library took it; made if there is nothing and @make. */
+static __always_inline struct rmio_bpf_stray *note_of(struct task_struct *task, __u32 tid,
+						       bool make)
+{
+	struct rmio_bpf_stray_key key = { .tid = tid };
+	struct rmio_bpf_stray *note = bpf_map_lookup_elem(&strays, &key);
+	__u64 started = task->start_boottime;
+
+	if (note && note->started == started)
+		return note;
+	if (!make || bpf_map_update_elem(&strays, &key, (const void *)&blank_stray, BPF_ANY))
+		return NULL;
+	note = bpf_map_lookup_elem(&strays, &key);
+	if (note)
+		note->started = started;
+	return note;
+}
+
+/* The piece that has room for one entry. */
+static __always_inline struct rmio_bpf_stray *piece_of(struct rmio_bpf_stray *note, __u32 tid)
+{
+	struct rmio_bpf_stray_key key = { .tid = tid, .piece = note->last };
+	struct rmio_bpf_stray *p = note;
+
+	if (key.piece)
+		p = bpf_map_lookup_elem(&strays, &key);
+	if (p && p->nr < RMIO_BPF_STRAYS)
+		return p;
+	if (++key.piece >= RMIO_BPF_STRAY_PIECES ||
+	    bpf_map_update_elem(&strays, &key, (const void *)&blank_stray, BPF_ANY))
+		return NULL;
+	note->last = key.piece;
+	return bpf_map_lookup_elem(&strays, &key);
+}
+
+/* One more store that KVM takes.  Global for the verifier, as post(). */
+__noinline int note_store(struct rmio_bpf_stray *note, const struct store *s, __u64 val)
+{
+	__u32 tid = bpf_get_current_pid_tgid(), i;
+	struct rmio_bpf_stray *p;
+
+	if (!note || !s)
+		return 0;
+	p = piece_of(note, tid);
+	if (!p) {
+		__sync_fetch_and_add(&strays_lost, 1);
+		return 0;
+	}
+	i = p->nr & (RMIO_BPF_STRAYS - 1);
+	p->store[i].gpa = s->gpa;
+	p->store[i].data = 0;
+	/* A mask is what every verifier understands; so many bytes would fit too. */
+	bpf_probe_read_kernel(&p->store[i].data, s->len & 15, (const void *)val);
+	p->store[i].len = s->len;
+	p->nr = i + 1;
+	return 0;
+}
+
 static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, const void *val)
 {
-	struct rmio_bpf_stray *note, stray = { .gpa = gpa };
+	__u32 i, n, taken = 0, tid = bpf_get_current_pid_tgid();
+	struct rmio_bpf_stray *note = note_of(task, tid, false);
 	struct store s = { .gpa = gpa };
 	struct rmio_bpf_reg to;
-	__u32 i, n, tid;
 	bool zone;
 
 	for (i = 0; i < RMIO_BPF_CHUNKS && i * 8 < len; i++) {
@@ -536,26 +595,24 @@ static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, 
 		s.len = n < 8 ? n : 8;
 		if (!look_up(&s, &to, &zone))
 			break;
-		stray.len += s.len;
+		if (!note)
+			note = note_of(task, tid, true);
+		if (!note) {
+			__sync_fetch_and_add(&strays_lost, 1);
+			break;
+		}
+		note_store(note, &s, (__u64)val + i * 8);
+		taken += s.len;
 	}
-	if (!stray.len)
-		return;
-	/* In two comparisons that stay two: Linux 6.1 does not see the bound in one. */
-	n = stray.len;
-	asm volatile("" : "+r"(n));
-	if (n > sizeof(stray.data))
-		return;
-	bpf_probe_read_kernel(stray.data, n, val);
-	if (threads_by_id) {
-		tid = bpf_get_current_pid_tgid();
-		bpf_map_update_elem(&stray_ids, &tid, &stray, BPF_ANY);
-	} else {
-		note = bpf_task_storage_get(&strays, task, NULL,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (note)
-			*note = stray;
+	if (note) {
+		note->prev_gpa = note->last_gpa;
+		note->prev_taken = note->last_taken;
+		note->last_gpa = gpa;
+		note->last_len = len;
+		note->last_taken = taken;
 	}
-	bpf_send_signal_thread(kick_signal);
+	if (taken)
+		bpf_send_signal_thread(kick_signal);
 }
 
 static __always_inline void load_left(struct rmio_bpf_vcpu *v, __u64 gpa)
@@ -614,6 +671,20 @@ SEC("raw_tp")
 int rmio_whoami(void *ctx)
 {
 	return bpf_get_current_pid_tgid() >> 32;
+}
+
+/* Run by a thread that looks for its notes: its number, as the program sees it. */
+SEC("raw_tp")
+int rmio_thread(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct rmio_bpf_stray_key key = { .tid = bpf_get_current_pid_tgid() };
+	struct rmio_bpf_stray *note = bpf_map_lookup_elem(&strays, &key);
+
+	/* Those of a thread that had the number before it. */
+	if (note && note->started != task->start_boottime)
+		bpf_map_delete_elem(&strays, &key);
+	return key.tid;
 }
 
 SEC("tp_btf/kvm_mmio")

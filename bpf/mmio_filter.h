@@ -116,15 +116,40 @@ struct rmio_bpf_lane {
 };
 
 /*
- * A store by a thread of the VMM that is no vCPU as far as the program knows, on
- * its way to where only vCPUs' stores are captured.  The thread has been signalled;
- * its library posts the store.  Map "strays", or "stray_ids" by thread id.
+ * Stores by a thread of the VMM that is no vCPU as far as the program knows, on their
+ * way to where only vCPUs' stores are captured.  The thread has been signalled; its
+ * library posts them.  The signal is noticed between two instructions, so it is one
+ * store in up to two parts, but for a REP prefix: hence several entries, in pieces of
+ * which each is made when the one before it is full.  Map "strays", by thread and piece;
+ * the program writes while the thread is inside KVM_RUN, the library takes it while the
+ * same thread is outside.
  */
+#define RMIO_BPF_STRAYS		32u	/* entries of a piece; power of two */
+#define RMIO_BPF_STRAY_PIECES	34u	/* of a thread: the 1024 rounds of REP, and more */
+#define RMIO_BPF_STRAY_NOTES	8192u	/* pieces of all threads */
+
+struct rmio_bpf_stray_key {
+	__u32 tid;		/* in the initial PID namespace */
+	__u32 piece;
+};
+
 struct rmio_bpf_stray {
-	__u64 gpa;
-	__u32 len;		/* bytes that KVM takes */
+	__u32 nr;		/* entries in use */
+	__u32 last;		/* from here on in piece 0 alone: the last piece */
+	__u64 started;		/* when the thread was: its number may have been another's */
+	/* As in struct rmio_bpf_vcpu, of all stores since the first entry. */
+	__u64 last_gpa;
+	__u32 last_len;
+	__u32 last_taken;
+	__u64 prev_gpa;
+	__u32 prev_taken;
 	__u32 reserved;
-	__u8  data[RMIO_BPF_CHUNKS * 8];
+	struct {
+		__u64 gpa;
+		__u64 data;
+		__u32 len;	/* 1 to 8 */
+		__u32 reserved;
+	} store[RMIO_BPF_STRAYS];
 };
 
 RMIO_ASSERT_SIZE(rmio_bpf_reg_key, 16);
@@ -133,6 +158,7 @@ RMIO_ASSERT_SIZE(rmio_bpf_zone, 48);
 RMIO_ASSERT_SIZE(rmio_bpf_hit, 64);
 RMIO_ASSERT_SIZE(rmio_bpf_vcpu, 640);
 RMIO_ASSERT_SIZE(rmio_bpf_lane, 384);
-RMIO_ASSERT_SIZE(rmio_bpf_stray, 80);
+RMIO_ASSERT_SIZE(rmio_bpf_stray_key, 8);
+RMIO_ASSERT_SIZE(rmio_bpf_stray, 816);
 
 #endif

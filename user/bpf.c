@@ -176,16 +176,23 @@ int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pid
 	int err;
 
 	*tid = (pid_t)syscall(SYS_gettid);
-	*pidfd = -1;
-	if (b->by_id)
-		return bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], tid, &vcpu,
-					   BPF_ANY);
-	*pidfd = (int)syscall(SYS_pidfd_open, *tid, PIDFD_THREAD);
+	if (b->by_id) {
+		err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], tid, &vcpu, BPF_ANY);
+		if (err)
+			rmio_bpf_thread_unbind(b, *tid, -1);
+		return err;
+	}
 	if (*pidfd < 0)
-		return -errno;
+		*pidfd = (int)syscall(SYS_pidfd_open, *tid, PIDFD_THREAD);
+	if (*pidfd < 0) {
+		err = -errno;
+		*pidfd = -1;
+		return err;
+	}
 	err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREADS], pidfd, &vcpu, BPF_ANY);
 	if (err) {
-		close(*pidfd);
+		/* Nor is it the vCPU that it was. */
+		rmio_bpf_thread_unbind(b, *tid, *pidfd);
 		*pidfd = -1;
 	}
 	return err;
@@ -201,15 +208,28 @@ void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
 	close(pidfd);
 }
 
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s)
+uint32_t rmio_bpf_thread_number(struct rmio_bpf *b)
 {
-	int fd = b->fd[b->by_id ? RMIO_BPF_FD_STRAY_IDS : RMIO_BPF_FD_STRAYS];
-	const void *key = b->by_id ? (const void *)&tid : (const void *)&pidfd;
+	LIBBPF_OPTS(bpf_test_run_opts, run);
 
-	if (bpf_map_lookup_elem(fd, key, s))
-		return false;
-	bpf_map_delete_elem(fd, key);
-	return true;
+	if (!bpf_prog_test_run_opts(b->fd[RMIO_BPF_FD_THREAD], &run))
+		return run.retval;
+	/* Where the program cannot be run: it would also forget what is another thread's. */
+	return (uint32_t)syscall(SYS_gettid);
+}
+
+bool rmio_bpf_stray(struct rmio_bpf *b, uint32_t number, uint32_t piece, struct rmio_bpf_stray *s)
+{
+	struct rmio_bpf_stray_key key = { .tid = number, .piece = piece };
+
+	return !bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_STRAYS], &key, s);
+}
+
+void rmio_bpf_stray_done(struct rmio_bpf *b, uint32_t number, uint32_t piece)
+{
+	struct rmio_bpf_stray_key key = { .tid = number, .piece = piece };
+
+	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_STRAYS], &key);
 }
 
 /* -- devices ----------------------------------------------------------------------- */

@@ -39,11 +39,19 @@ int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uin
 /* The private state of a vCPU. */
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu);
 
-/* The calling thread is @vcpu from now on; *pidfd (-1: none) belongs to the caller. */
+/*
+ * The calling thread is @vcpu from now on.  *pidfd belongs to the caller: -1, or this
+ * thread's from when it was another vCPU.  On failure it is no vCPU, and *pidfd -1.
+ */
 int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pidfd);
 void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd);
-/* Take what the bound thread stored before it was bound.  False: nothing. */
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s);
+/*
+ * What the calling thread stored while it was not bound; needs neither memory nor a
+ * descriptor.  Pieces from 0 on, until one is missing.
+ */
+uint32_t rmio_bpf_thread_number(struct rmio_bpf *b);
+bool rmio_bpf_stray(struct rmio_bpf *b, uint32_t number, uint32_t piece, struct rmio_bpf_stray *s);
+void rmio_bpf_stray_done(struct rmio_bpf *b, uint32_t number, uint32_t piece);
 
 /* -- one device -------------------------------------------------------------- */
 

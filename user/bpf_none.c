@@ -37,9 +37,18 @@ void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
 {
 }
 
-bool rmio_bpf_stray(struct rmio_bpf *b, pid_t tid, int pidfd, struct rmio_bpf_stray *s)
+uint32_t rmio_bpf_thread_number(struct rmio_bpf *b)
+{
+	return 0;
+}
+
+bool rmio_bpf_stray(struct rmio_bpf *b, uint32_t number, uint32_t piece, struct rmio_bpf_stray *s)
 {
 	return false;
+}
+
+void rmio_bpf_stray_done(struct rmio_bpf *b, uint32_t number, uint32_t piece)
+{
 }
 
 int rmio_bpf_dev_new(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct rmio_bpf_dev *d)

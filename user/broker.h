@@ -34,12 +34,11 @@ struct rmio_broker_answer {
 };
 _Static_assert(sizeof(struct rmio_broker_answer) == 256, "rmio_broker_answer size");
 
-/* The descriptors of a loaded program: the maps, in this order, then the link. */
+/* The descriptors of a loaded program: the maps, in this order, the link, a program. */
 enum rmio_bpf_fd {
 	RMIO_BPF_FD_THREADS,
 	RMIO_BPF_FD_THREAD_IDS,
 	RMIO_BPF_FD_STRAYS,
-	RMIO_BPF_FD_STRAY_IDS,
 	RMIO_BPF_FD_VCPUS,
 	RMIO_BPF_FD_REGS,
 	RMIO_BPF_FD_ZONES,
@@ -49,6 +48,7 @@ enum rmio_bpf_fd {
 	RMIO_BPF_FD_SHADOWS,
 	RMIO_BPF_FD_LANES,
 	RMIO_BPF_FD_LINK,
+	RMIO_BPF_FD_THREAD,	/* program rmio_thread */
 	RMIO_BPF_FDS,
 };
 

@@ -8,7 +8,7 @@
 #include "vm.h"
 
 #include <errno.h>
-#include <string.h>
+#include <unistd.h>
 
 /*
  * The vCPU that the calling thread is bound to.  A new thread begins with NULL, even
@@ -16,6 +16,7 @@
  */
 static __thread const struct rmio_vcpu *bound;
 
+/* With vm->lock held, as all that changes who is bound where. */
 static void unbind(struct rmio_vcpu *v)
 {
 	rmio_bpf_thread_unbind(v->vm->bpf, v->tid, v->pidfd);
@@ -25,66 +26,136 @@ static void unbind(struct rmio_vcpu *v)
 
 void rmio_capture_unbind(struct rmio_vcpu *v)
 {
-	if (v->capture && v->bound_at)
+	if (!v->capture)
+		return;
+	pthread_mutex_lock(&v->vm->lock);
+	if (v->bound_at)
 		unbind(v);
+	pthread_mutex_unlock(&v->vm->lock);
 }
 
 /*
- * Another thread than before runs this vCPU.  What it has stored in the meantime was
- * captured by nobody: one store at most, since the program has signalled the thread.
+ * The calling thread, or one that had its number and has ended, was another vCPU: that one
+ * must not end our binding when it is bound elsewhere or freed.
+ */
+static void take_over(struct rmio_vcpu *v, pid_t tid)
+{
+	struct rmio_vm *vm = v->vm;
+	struct rmio_vcpu *u;
+	uint32_t i;
+
+	for (i = 0; i < vm->lanes_used; i++) {
+		u = vm->vcpus[i];
+		if (!u || u == v || !u->bound_at || u->tid != tid)
+			continue;
+		if (u == bound && u->bound_at == &bound)
+			v->pidfd = u->pidfd;
+		else if (u->pidfd >= 0)
+			close(u->pidfd);
+		u->pidfd = -1;
+		u->bound_at = NULL;
+	}
+}
+
+/*
+ * The calling thread is this vCPU.  Should that fail, for want of memory or of a
+ * descriptor, its stores go on as strays, each with a signal, and it is tried again after
+ * each: slow, but nothing else.
  */
 static void bind(struct rmio_vcpu *v)
 {
+	pthread_mutex_lock(&v->vm->lock);
 	if (v->bound_at)
 		unbind(v);
-	/* Whatever is noted there, another thread stored it. */
-	v->capture->last_len = 0;
-	v->capture->last_taken = 0;
-	v->capture->prev_taken = 0;
-	v->capture->load_at = 0;
-	/*
-	 * Without it the thread's stores go on as strays, each with a signal: slow, and
-	 * taken up once it can be bound.
-	 */
-	if (rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd))
-		return;
-	v->bound_at = &bound;
-	bound = v;
-	v->stray_done = 0;
-	if (!rmio_bpf_stray(v->vm->bpf, v->tid, v->pidfd, &v->stray) ||
-	    v->stray.len > sizeof(v->stray.data)) {
-		v->stray.len = 0;
-		return;
+	take_over(v, gettid());
+	if (!rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd)) {
+		v->bound_at = &bound;
+		bound = v;
 	}
-	/* From here on it is ours to deliver, also if it should exit. */
-	v->capture->last_gpa = v->stray.gpa;
-	v->capture->last_len = v->stray.len;
-	v->capture->last_taken = v->stray.len;
+	pthread_mutex_unlock(&v->vm->lock);
 }
 
-/* In natural pieces. */
-static int post_stray(struct rmio_vcpu *v)
+/*
+ * What the calling thread has stored, in the last KVM_RUN, while it was not bound.  Its
+ * first piece is taken at once: from here on it is this vCPU's to deliver, whichever
+ * thread goes on with it.
+ */
+static void find_strays(struct rmio_vcpu *v)
 {
-	struct rmio_bpf_stray *s = &v->stray;
+	struct rmio_bpf_stray *note = &v->stray.note;
+	struct rmio_bpf_vcpu *c = v->capture;
+	struct rmio_bpf *bpf = v->vm->bpf;
+
+	/* Whatever is noted there, another thread stored it. */
+	c->last_len = 0;
+	c->last_taken = 0;
+	c->prev_taken = 0;
+	c->load_at = 0;
+	v->stray.pieces = 0;
+	v->stray.thread = rmio_bpf_thread_number(bpf);
+	if (!rmio_bpf_stray(bpf, v->stray.thread, 0, note))
+		return;
+	rmio_bpf_stray_done(bpf, v->stray.thread, 0);
+	c->last_gpa = note->last_gpa;
+	c->last_len = note->last_len;
+	c->last_taken = note->last_taken;
+	c->prev_gpa = note->prev_gpa;
+	c->prev_taken = note->prev_taken;
+	v->stray.pieces = note->last + 1;
+	v->stray.piece = 0;
+	v->stray.entry = 0;
+	v->stray.done = 0;
+	v->stray.here = true;
+}
+
+/* As after an exit: what is no power of two in natural pieces. */
+static int post_stray(struct rmio_vcpu *v, uint64_t gpa, uint64_t data, uint32_t len)
+{
 	int err;
 
-	while (v->stray_done < s->len) {
+	while (v->stray.done < len) {
 		struct access a = {
 			.store = true,
 			.bus = RMIO_BUS_MEM,
-			.addr = s->gpa + v->stray_done,
-			.len = 8,
+			.addr = gpa + v->stray.done,
+			.len = len & (len - 1) ? 8 : len,
+			.data = data >> (8 * v->stray.done),
 		};
 
-		while (a.len > s->len - v->stray_done || a.addr & (a.len - 1))
+		while (a.len > len - v->stray.done || (len & (len - 1) && a.addr & (a.len - 1)))
 			a.len /= 2;
-		memcpy(&a.data, s->data + v->stray_done, a.len);
 		err = rmio_access_piece(v, &a);
 		if (err == -EINTR)
 			return err;
-		v->stray_done += a.len;
+		v->stray.done += a.len;
 	}
-	s->len = 0;
+	return 0;
+}
+
+static int post_strays(struct rmio_vcpu *v)
+{
+	struct rmio_bpf_stray *note = &v->stray.note;
+	struct rmio_bpf *bpf = v->vm->bpf;
+	int err;
+
+	for (; v->stray.piece < v->stray.pieces; v->stray.piece++) {
+		if (!v->stray.here && !rmio_bpf_stray(bpf, v->stray.thread, v->stray.piece, note))
+			note->nr = 0;
+		v->stray.here = true;
+		for (; v->stray.entry < note->nr && v->stray.entry < RMIO_BPF_STRAYS;
+		     v->stray.entry++) {
+			err = post_stray(v, note->store[v->stray.entry].gpa,
+					 note->store[v->stray.entry].data,
+					 note->store[v->stray.entry].len & 15);
+			if (err)
+				return err;
+			v->stray.done = 0;
+		}
+		if (v->stray.piece)
+			rmio_bpf_stray_done(bpf, v->stray.thread, v->stray.piece);
+		v->stray.here = false;
+		v->stray.entry = 0;
+	}
 	return 0;
 }
 
@@ -121,13 +192,22 @@ static int attend_all(struct rmio_vcpu *v)
 
 int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
 {
+	bool mine = bound == v && v->bound_at == &bound;
 	int err;
 
-	if (bound != v || v->bound_at != &bound)
+	if (!mine)
 		bind(v);
+	/* After an interruption everything is known already, also to another thread. */
+	if (!mine && !v->settling)
+		find_strays(v);
+	v->settling = true;
 	rmio_kvm_drain(v->vm, run);
 	err = attend_all(v);
-	return err ? err : post_stray(v);
+	if (!err)
+		err = post_strays(v);
+	if (!err)
+		v->settling = false;
+	return err;
 }
 
 /*

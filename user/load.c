@@ -223,7 +223,6 @@ void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
 	fds[RMIO_BPF_FD_THREADS] = bpf_map__fd(s->maps.threads);
 	fds[RMIO_BPF_FD_THREAD_IDS] = bpf_map__fd(s->maps.thread_ids);
 	fds[RMIO_BPF_FD_STRAYS] = bpf_map__fd(s->maps.strays);
-	fds[RMIO_BPF_FD_STRAY_IDS] = bpf_map__fd(s->maps.stray_ids);
 	fds[RMIO_BPF_FD_VCPUS] = bpf_map__fd(s->maps.vcpus);
 	fds[RMIO_BPF_FD_REGS] = bpf_map__fd(s->maps.regs);
 	fds[RMIO_BPF_FD_ZONES] = bpf_map__fd(s->maps.zones);
@@ -233,6 +232,7 @@ void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
 	fds[RMIO_BPF_FD_SHADOWS] = bpf_map__fd(s->maps.shadows);
 	fds[RMIO_BPF_FD_LANES] = bpf_map__fd(s->maps.lanes);
 	fds[RMIO_BPF_FD_LINK] = bpf_link__fd(s->links.rmio_mmio);
+	fds[RMIO_BPF_FD_THREAD] = bpf_program__fd(s->progs.rmio_thread);
 }
 
 int rmio_bpf_object_prog(const struct rmio_bpf_object *o)

@@ -79,11 +79,17 @@ struct rmio_vcpu {
 
 	/* With the bpf back end (capture.c); the vCPU's thread alone. */
 	struct rmio_bpf_vcpu *capture;	/* what the program notes for this vCPU */
-	const void *bound_at;		/* by the thread whose mark is there */
-	pid_t tid;
+	const void *volatile bound_at;	/* by the thread whose mark is there; vm->lock */
+	pid_t tid;			/* of that thread, as is: */
 	int pidfd;
-	struct rmio_bpf_stray stray;	/* stored before it was bound, to be posted */
-	uint32_t stray_done;		/* bytes of it that were */
+	bool settling;			/* the last call was interrupted: no KVM_RUN since */
+	struct {			/* stored by a thread that was not bound, to be posted */
+		uint32_t thread;	/* its number, for the program */
+		uint32_t piece, pieces;	/* under way, and how many there are */
+		uint32_t entry, done;	/* in the piece; bytes of the entry */
+		bool here;		/* the piece is: */
+		struct rmio_bpf_stray note;
+	} stray;
 };
 
 struct rmio_vm {
@@ -210,7 +216,6 @@ int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run);
 /* Was the store of this exit delivered by the program already?  Then its device is awake. */
 bool rmio_capture_took(struct rmio_vcpu *v, uint64_t addr, uint32_t len);
 void rmio_capture_unbind(struct rmio_vcpu *v);
-
 
 /* vcpu.c: m is about to be freed. With the VM frozen. */
 void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m);
