@@ -2,7 +2,7 @@
 /*
  * Which thread runs which vCPU, on the bpf back end: stores of threads that the program
  * does not know yet, of one store in parts and of a REP prefix, with and without a
- * descriptor left to make them known.
+ * descriptor left to make them known; and one thread that runs several vCPUs in turn.
  * Every byte arrives once, in its vCPU's order and lane.
  */
 #include "bpf_rig.h"
@@ -392,10 +392,75 @@ static void no_descriptors(void)
 	stop();
 }
 
+/* In the calling thread. */
+static bool turn(struct rig_vcpu *c)
+{
+	int err;
+
+	vmm_vcpu_enter(c->kvm);
+	err = rmio_vcpu_enter(c->v, c->kvm->run);
+	if (T_EQ(err, 0))
+		err = rig_round(c);
+	vmm_vcpu_leave(c->kvm);
+	return !err && !ktap_failed();
+}
+
+static void some(struct rig_vcpu *c)
+{
+	begin(c);
+	store(c, 8 + c->index * 8, rig_rnd(&c->seed), 8);
+	store(c, RMIO_PAGE - 4, rig_rnd(&c->seed), 8);
+	ask(c);
+	store(c, 0x2000, rig_rnd(&c->seed), 4);
+	emit_end(c);
+}
+
+/* One thread runs both; now and then another one takes one of them away for a while. */
+static void in_turn(void)
+{
+	long n = ktap_pick(200, 2000, 20000), i;
+	const char *why = start(2);
+	uint32_t v;
+
+	if (why)
+		T_SKIP(why, RIG_ENABLE);
+	for (v = 0; v < 2; v++) {
+		w.rig.vcpu[v].loaded = loaded;
+		emit_begin(&w.rig.vcpu[v]);
+	}
+	for (i = 0; i < n && !ktap_failed(); i++) {
+		struct rig_vcpu *c = &w.rig.vcpu[i & 1];
+
+		some(c);
+		if (!turn(c))
+			break;
+	}
+	/* From the first one on, in parts: none was a stray. */
+	for (v = 0; v < 2; v++)
+		T_EQ(w.rig.vcpu[v].v->capture->seen, (uint64_t)n / 2 * 4);
+	/* The other thread ends what this one had; not what it has. */
+	for (i = 0; i < n / 10 && !ktap_failed(); i++) {
+		struct rig_vcpu *a = &w.rig.vcpu[i & 1], *b = &w.rig.vcpu[!(i & 1)];
+
+		some(a);
+		some(b);
+		if (!turn(a) || !turn(b))
+			break;
+		some(a);
+		some(b);
+		if (!new_thread(a) || !turn(b))
+			break;
+	}
+	check();
+	T_EQ(rig_captured(w.m).lost + rig_captured(w.m).discarded, 0);
+	stop();
+}
+
 static const struct ktap_test tests[] = {
 	{ "the first store of a thread crosses a page", crossing, 300 },
 	{ "the first store of a thread is repeated", repeated, 300 },
 	{ "no descriptor for a thread", no_descriptors, 300 },
+	{ "one thread runs two vCPUs", in_turn, 300 },
 };
 
 int main(int argc, char **argv)

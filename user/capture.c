@@ -80,11 +80,12 @@ static void bind(struct rmio_vcpu *v)
  * first piece is taken at once: from here on it is this vCPU's to deliver, whichever
  * thread goes on with it.
  */
-static void find_strays(struct rmio_vcpu *v)
+static void find_strays(struct rmio_vcpu *v, bool ran)
 {
 	struct rmio_bpf_stray *note = &v->stray.note;
 	struct rmio_bpf_vcpu *c = v->capture;
 	struct rmio_bpf *bpf = v->vm->bpf;
+	uint32_t i;
 
 	/* Whatever is noted there, another thread stored it. */
 	c->last_len = 0;
@@ -96,6 +97,11 @@ static void find_strays(struct rmio_vcpu *v)
 	if (!rmio_bpf_stray(bpf, v->stray.thread, 0, note))
 		return;
 	rmio_bpf_stray_done(bpf, v->stray.thread, 0);
+	if (!ran) {
+		for (i = 1; i <= note->last && i < RMIO_BPF_STRAY_PIECES; i++)
+			rmio_bpf_stray_done(bpf, v->stray.thread, i);
+		return;
+	}
 	c->last_gpa = note->last_gpa;
 	c->last_len = note->last_len;
 	c->last_taken = note->last_taken;
@@ -190,7 +196,7 @@ static int attend_all(struct rmio_vcpu *v)
 	return 0;
 }
 
-int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
+static int settle(struct rmio_vcpu *v, struct kvm_run *run, bool ran)
 {
 	bool mine = bound == v && v->bound_at == &bound;
 	int err;
@@ -199,7 +205,7 @@ int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
 		bind(v);
 	/* After an interruption everything is known already, also to another thread. */
 	if (!mine && !v->settling)
-		find_strays(v);
+		find_strays(v, ran);
 	v->settling = true;
 	rmio_kvm_drain(v->vm, run);
 	err = attend_all(v);
@@ -208,6 +214,16 @@ int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
 	if (!err)
 		v->settling = false;
 	return err;
+}
+
+int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
+{
+	return settle(v, run, true);
+}
+
+int rmio_capture_enter(struct rmio_vcpu *v, struct kvm_run *run)
+{
+	return settle(v, run, false);
 }
 
 /*

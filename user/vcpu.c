@@ -209,6 +209,11 @@ int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	return vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
 }
 
+int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
+{
+	return vcpu->capture ? rmio_capture_enter(vcpu, run) : 0;
+}
+
 /* -- making and interrupting ------------------------------------------------------- */
 
 int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opts *wait,

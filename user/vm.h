@@ -213,6 +213,8 @@ int rmio_access_room(struct rmio_vcpu *v, struct rmio_master *m);
  * (again, later).
  */
 int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run);
+/* Before KVM_RUN: the calling thread is about to run this vCPU.  As above. */
+int rmio_capture_enter(struct rmio_vcpu *v, struct kvm_run *run);
 /* Was the store of this exit delivered by the program already?  Then its device is awake. */
 bool rmio_capture_took(struct rmio_vcpu *v, uint64_t addr, uint32_t len);
 void rmio_capture_unbind(struct rmio_vcpu *v);

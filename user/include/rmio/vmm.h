@@ -195,6 +195,22 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run);
 int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run);
 
 /**
+ * rmio_vcpu_enter - the calling thread is about to run this vCPU
+ * @run: the vCPU's mapped kvm_run; what it says of an earlier exit is not looked at
+ *
+ * For a thread that runs several vCPUs in turn: before KVM_RUN of another one than
+ * before, after rmio_vcpu_exit or _intr for that one has returned anything but -EINTR.
+ * On the bpf back end its stores are else taken in the kernel for the vCPU that the
+ * thread ran before, until the next exit: each of them arrives once, but out of order
+ * with what the two vCPUs store otherwise.  A thread that runs one vCPU need not call it,
+ * but saves the signal with which the first store that is taken ends KVM_RUN.  A thread
+ * does not run vCPUs of several VMs on that back end, should these have devices at the
+ * same addresses.  On the exit back end it does nothing.  Returns 0 (call KVM_RUN) or
+ * -EINTR as rmio_vcpu_intr.
+ */
+int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run);
+
+/**
  * rmio_vcpu_load - the same for a VMM without KVM: one guest load
  * @len: 1 to 8
  *
