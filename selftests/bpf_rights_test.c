@@ -6,28 +6,17 @@
  */
 #include "bpf.h"
 #include "chan.h"
-#include "ktap.h"
+#include "privileges.h"
 #include "vmm/kvm.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/bpf.h>
-#include <linux/capability.h>
 #include <rmio/slave.h>
 #include <rmio/vmm.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define NOBODY	65534
 #define DEVICE	0xe0000000u
-
-#define NEEDS_ROOT_AND_KVM()						\
-	do {								\
-		if (geteuid())						\
-			T_SKIP("not root", "run it as root");		\
-		if (access("/dev/kvm", R_OK | W_OK))			\
-			T_SKIP("no /dev/kvm", "a machine with KVM");	\
-	} while (0)
 
 struct vmm {
 	struct vmm_vm *machine;
@@ -77,17 +66,6 @@ static void vmm_down(struct vmm *v)
 	rmio_vcpu_free(v->vcpu);
 	rmio_vm_free(v->vm);
 	vmm_vm_free(v->machine);
-}
-
-static void drop_privileges(void)
-{
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[2] = { { 0 } };
-
-	T_EQ(setgroups(0, NULL), 0);
-	T_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
-	T_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
-	T_EQ(syscall(SYS_capset, &h, none), 0);
 }
 
 /* Mappings of BPF arrays that this process can only read: those of "down". */
@@ -166,8 +144,9 @@ static void look_for_descriptors(void)
 }
 
 /* As a device process: what the VMM has is closed, and so are the privileges. */
-static void device_code(struct vmm *v)
+static void device_code(void *arg)
 {
+	struct vmm *v = arg;
 	struct rmio_slave *s;
 	char *at[16], *before[16];
 	size_t len[16];
@@ -178,7 +157,7 @@ static void device_code(struct vmm *v)
 	for (fd = 3; fd < 1024; fd++)
 		if (fd != v->slave[0])
 			close(fd);
-	drop_privileges();
+	T_REQUIRE(drop_privileges());
 	T_REQUIRE(T_EQ(rmio_slave_open(v->slave[0], NULL, &s), 0));
 	T_REQUIRE(T_EQ(rmio_slave_shadow_size(s, 8192), 0));
 	n = read_only_arrays(at, len, 16);
@@ -197,18 +176,10 @@ static void device_code(struct vmm *v)
 static void once_it_runs(void)
 {
 	struct vmm v = { 0 };
-	pid_t pid;
-	int status;
 
 	NEEDS_ROOT_AND_KVM();
 	T_REQUIRE(vmm_up(&v));
-	pid = fork();
-	if (!pid) {
-		device_code(&v);
-		_exit(ktap_failed());
-	}
-	waitpid(pid, &status, 0);
-	T_EQ(status, 0);
+	in_child(device_code, &v);
 	vmm_down(&v);
 }
 

@@ -4,13 +4,11 @@
  * others get, and what is left when one of the two dies.  On real KVM.
  */
 #include "broker.h"
-#include "ktap.h"
+#include "privileges.h"
 #include "run_rmio.h"
 #include "vmm/kvm.h"
 
-#include <grp.h>
 #include <linux/bpf.h>
-#include <linux/capability.h>
 #include <linux/kvm.h>
 #include <rmio/slave.h>
 #include <rmio/vmm.h>
@@ -19,7 +17,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define NOBODY		65534
 #define DEVICE		0xe0000000u
 #define STORES		3000u
 #define MARKER		0xe0
@@ -43,17 +40,6 @@ static bool broker_up(struct rmio_run *r, const char *a, const char *b)
 		return false;
 	close(fd);
 	return true;
-}
-
-/* This process has nothing that root had but what it has open. */
-static bool drop_privileges(void)
-{
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[2] = { { 0 } };
-
-	return T_EQ(setgroups(0, NULL), 0) && T_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0) &&
-	       T_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0) &&
-	       T_EQ(syscall(SYS_capset, &h, none), 0);
 }
 
 /* mov $DEVICE,%ebx; mov $STORES,%eax; again: mov %eax,(%rbx); dec %eax; jnz again; out; hlt */
@@ -239,25 +225,35 @@ static bool settles_at(int n)
 	return T_EQ(count_objects(), n);
 }
 
-#define NEEDS_ROOT_AND_KVM()						\
-	do {								\
-		if (geteuid())						\
-			T_SKIP("not root", "run it as root");		\
-		if (access("/dev/kvm", R_OK | W_OK))			\
-			T_SKIP("no /dev/kvm", "a machine with KVM");	\
-	} while (0)
+static void broker_down(struct rmio_run *r)
+{
+	int status;
+
+	kill(r->pid, SIGTERM);
+	waitpid(r->pid, &status, 0);
+	T_EQ(WEXITSTATUS(status), 0);
+	T_NE(access(path, F_OK), 0);
+}
+
+static void unprivileged_vmm(void *arg)
+{
+	const struct rmio_run *broker = arg;
+	struct setup s = { 0 };
+
+	T_REQUIRE(set_up(&s, false));
+	drive(&s);
+	tear_down(&s);
+	T_OK(kill(broker->pid, SIGTERM) < 0);	/* nobody's process cannot */
+}
 
 static void without_privileges(void)
 {
 	struct rmio_run broker;
-	struct setup s = { 0 };
 
 	NEEDS_ROOT_AND_KVM();
 	T_REQUIRE(broker_up(&broker, "--group", "nogroup"));
-	T_REQUIRE(set_up(&s, false));
-	drive(&s);
-	tear_down(&s);
-	T_OK(kill(broker.pid, SIGTERM) < 0);	/* nobody's process cannot */
+	in_child(unprivileged_vmm, &broker);
+	broker_down(&broker);
 }
 
 /* The broker is killed: what it handed over works on. */
@@ -309,23 +305,16 @@ static void vmm_dies(void)
 			break;
 	}
 	settles_at(before);
-	kill(broker.pid, SIGTERM);
-	waitpid(broker.pid, &status, 0);
-	T_EQ(WEXITSTATUS(status), 0);
-	T_NE(access(path, F_OK), 0);
+	broker_down(&broker);
 }
 
-static void strangers(void)
+static void stranger(void *arg)
 {
-	struct rmio_run broker;
 	struct setup s = { 0 };
 	struct vmm_vm_opts machine = { .sz = sizeof(machine), .memory = VMM_MEMORY_MIN };
 	struct vmm_err why = { 0 };
 	const char *lack;
 
-	NEEDS_ROOT_AND_KVM();
-	T_REQUIRE(broker_up(&broker, "--group", "root"));
-	chmod(path, 0666);	/* else the file keeps them out already */
 	T_REQUIRE(T_EQ(vmm_vm_new(&machine, &s.machine, &why), 0));
 	T_REQUIRE(drop_privileges());
 	T_REQUIRE(T_EQ(rmio_vm_new(NULL, &s.vm), 0));
@@ -334,6 +323,17 @@ static void strangers(void)
 	T_OK(strstr(lack, "broker"));
 	rmio_vm_free(s.vm);
 	vmm_vm_free(s.machine);
+}
+
+static void strangers(void)
+{
+	struct rmio_run broker;
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up(&broker, "--group", "root"));
+	chmod(path, 0666);	/* else the file keeps them out already */
+	in_child(stranger, NULL);
+	broker_down(&broker);
 }
 
 static void bad_requests(void)
@@ -388,8 +388,7 @@ static void bad_requests(void)
 	fd = rmio_broker_connect(path);
 	T_GE(fd, 0);
 	close(fd);
-	kill(broker.pid, SIGTERM);
-	waitpid(broker.pid, NULL, 0);
+	broker_down(&broker);
 }
 
 static const struct ktap_test tests[] = {
