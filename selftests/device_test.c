@@ -4,8 +4,10 @@
  * with what, by rings and by the socket, and the calls a device can make.
  */
 #include "client_rig.h"
+#include "dev.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <sys/resource.h>
 
 #define BAR	0x10000
@@ -379,6 +381,92 @@ static void no_image(void)
 	rmio_loop_free(r.d.loop);
 }
 
+struct changing {
+	sem_t held, go;
+	bool changed;
+	uint32_t n;
+	uint32_t image[8];	/* the register in the image, when its stores are handled */
+};
+
+#define CHANGE	0x100u		/* stores: another map */
+#define ANSWER	0x200u		/* loads: the device's */
+
+/* Register 0 is written through by both maps, 4 by the second. */
+static const struct rmio_area changing_areas[] = {
+	{ .length = 4, .sizes = RMIO_SIZE_4,
+	  .load = RMIO_LOAD_SHADOW, .store = RMIO_STORE_THROUGH },
+	{ .offset = 4, .length = 4, .shadow_offset = 4, .sizes = RMIO_SIZE_4,
+	  .load = RMIO_LOAD_SHADOW, .store = RMIO_STORE_THROUGH },
+};
+
+static void changing_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
+			   uint32_t len)
+{
+	struct changing *c = rmio_dev_priv(dev);
+	const char *image = rmio_dev_shadow(dev);
+
+	if (offset != CHANGE) {
+		c->image[c->n++ & 7] = *(const volatile uint32_t *)(image + offset);
+		return;
+	}
+	/* Until it knows that the VMM has the first one. */
+	c->changed = dev->map_live;
+	if (c->changed) {
+		T_EQ(rmio_dev_areas(dev, changing_areas, 2), 0);
+		sem_post(&c->held);
+		sem_wait(&c->go);
+	} else {
+		sem_post(&c->held);
+	}
+}
+
+/* The VMM does not answer yet, and the device has stores of a vCPU before it. */
+static void replaced_map(void)
+{
+	static const struct rmio_dev_ops ops = { .store = changing_store };
+	static const struct rmio_dev_range range = { .len = 0x10000 };
+	struct rmio_vm_opts opts = { .sz = sizeof(opts), .flags = RMIO_VM_MANUAL };
+	struct changing c = { .n = 0 };
+	struct rmio_dev_desc desc = {
+		.sz = sizeof(desc), .name = "changing", .ops = &ops, .ranges = &range,
+		.nr_ranges = 1, .areas = changing_areas, .nr_areas = 1, .shadow_size = 0x1000,
+	};
+	long long end = ktap_now_ms() + 30000;
+	struct rmio_master *m;
+	uint32_t i;
+	struct rig r;
+
+	memset(&r, 0, sizeof(r));
+	sem_init(&c.held, 0, 0);
+	sem_init(&c.go, 0, 0);
+	T_REQUIRE(dev_thread_new(&r.d, RMIO_WAIT_SLEEP));
+	T_REQUIRE(T_EQ(rmio_dev_new(r.d.loop, &desc, &c, &r.dev), 0));
+	T_REQUIRE(T_EQ(rmio_vm_new(&opts, &r.vm), 0));
+	T_REQUIRE(T_EQ(rmio_vcpu_new(r.vm, 0, NULL, &r.vcpu), 0));
+	m = dev_thread_master(r.vm, r.dev, RIG_BAR0, 0x10000);
+	T_REQUIRE(m && dev_thread_start(&r.d));
+	while (!c.changed && ktap_now_ms() < end) {
+		rmio_vm_dispatch(r.vm, 10);
+		T_EQ(rmio_vcpu_store(r.vcpu, RMIO_BUS_MEM, RIG_BAR0 + CHANGE, 4, 0), 0);
+		sem_wait(&c.held);
+	}
+	T_REQUIRE(T_OK(c.changed));
+	for (i = 1; i <= 3; i++)
+		T_EQ(rmio_vcpu_store(r.vcpu, RMIO_BUS_MEM, RIG_BAR0, 4, i), 0);
+	T_EQ(rmio_vcpu_store(r.vcpu, RMIO_BUS_MEM, RIG_BAR0 + 4, 4, 7), 0);
+	sem_post(&c.go);
+	vcpu_load(r.vcpu, RIG_BAR0 + ANSWER, 4);
+	T_EQ(c.n, 4);
+	for (i = 0; i < 3; i++)
+		T_EQ(c.image[i], 3);
+	T_EQ(c.image[3], 7);
+	rmio_master_free(m);
+	rig_free_vm(&r);
+	dev_thread_join(&r.d);
+	rmio_dev_free(r.dev);
+	rmio_loop_free(r.d.loop);
+}
+
 /* Without callbacks: loads are the shadow's or all ones, stores are ignored. */
 static void silent(bool rings)
 {
@@ -512,6 +600,7 @@ static const struct ktap_test tests[] = {
 	{ "shadow by the socket", shadow_socket },
 	{ "a new access map", areas },
 	{ "an image that cannot be passed", no_image },
+	{ "a map is replaced under stores that wait", replaced_map },
 	{ "without callbacks, by rings", silent_rings },
 	{ "without callbacks, by the socket", silent_socket },
 	{ "DMA calls and reset", dma_calls },

@@ -68,6 +68,7 @@ struct rmio_dev {
 	struct rmio_watch *slave_watch;
 	enum dev_asked asked;
 	bool map_live;			/* the master uses the map above */
+	struct rmio_map *map_was;	/* not live: the one that it uses until then; NULL: none */
 	bool map_due;			/* it must be asked again */
 	struct rmio_timer ask_again;	/* for an image that could not be passed */
 	uint32_t asked_again;

@@ -222,7 +222,13 @@ static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32
 		free(copy);
 		return err;
 	}
-	rmio_map_free(dev->map);
+	/* With two replaced before the master has answered nobody knows which it uses. */
+	rmio_map_free(dev->map_was);
+	dev->map_was = NULL;
+	if (dev->src.slave && dev->map_live)
+		dev->map_was = dev->map;
+	else
+		rmio_map_free(dev->map);
 	free(dev->areas);
 	dev->map = map;
 	dev->areas = copy;
@@ -306,6 +312,7 @@ void rmio_dev_free(struct rmio_dev *dev)
 	if (dev->shadow)
 		munmap(dev->shadow, dev->shadow_size);
 	rmio_map_free(dev->map);
+	rmio_map_free(dev->map_was);
 	free(dev->areas);
 	free(dev->ranges);
 	free(dev->name);

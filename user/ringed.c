@@ -35,6 +35,30 @@ static void complete(struct rmio_dev *dev, struct rmio_reply *replies, uint32_t 
 	rmio_slave_write(dev->src.slave, replies, n);
 }
 
+/*
+ * Nobody has looked this store up in the map.  If the one that the master had and the one
+ * that it will have both write it through to the same place, the vCPU has, whichever it
+ * used: to do it again could put an older value over what it has stored since.
+ */
+static bool unmapped(const struct rmio_dev *dev, const struct rmio_request *r)
+{
+	struct rmio_decision was, is;
+
+	if (dev->map_live || !dev->map_was)
+		return !dev->map_live;
+	rmio_map_store(dev->map_was, r->range_id, r->offset, r->len, &was);
+	rmio_map_store(dev->map, r->range_id, r->offset, r->len, &is);
+	return was.verdict != RMIO_POST_THROUGH || is.verdict != RMIO_POST_THROUGH ||
+	       was.shadow_offset != is.shadow_offset;
+}
+
+static void map_now_live(struct rmio_dev *dev, bool live)
+{
+	rmio_map_free(dev->map_was);
+	dev->map_was = NULL;
+	dev->map_live = live;
+}
+
 static uint32_t serve(struct rmio_src *src)
 {
 	struct rmio_dev *dev = (struct rmio_dev *)((char *)src - offsetof(struct rmio_dev, src));
@@ -62,7 +86,7 @@ static uint32_t serve(struct rmio_src *src)
 						       !dev->map_live);
 		else
 			rmio_dev_do_store(dev, r->range_id, r->offset, r->data, r->len,
-					  !dev->map_live);
+					  unmapped(dev, r));
 		/* Somebody waits for this one; stores may wait for company. */
 		if (r->op != RMIO_OP_STORE) {
 			complete(dev, replies, k);
@@ -216,7 +240,7 @@ static int answered(struct rmio_dev *dev, enum rmio_slave_event event, int resul
 		return 0;
 	}
 	rmio_dev_drain(dev);
-	dev->map_live = true;
+	map_now_live(dev, true);
 	return 0;
 }
 
@@ -279,7 +303,7 @@ int rmio_dev_attach(struct rmio_dev *dev, int fd)
 	dev->asked = ASKED_NOTHING;
 	dev->asked_again = 0;
 	dev->map_due = false;
-	dev->map_live = !dev->nr_areas;
+	map_now_live(dev, !dev->nr_areas);
 	ask_shadow(dev);
 	return 0;
 }

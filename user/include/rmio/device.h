@@ -196,7 +196,12 @@ int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, u
  * The VMM goes over to it when it has answered, a moment later; the same holds
  * for the first map and a new peer.  Until then it posts stores to areas that ask
  * for synchronous ones, and the library answers from the shadow the loads that
- * come to the device.  Returns 0, or what makes the map wrong as for
+ * come to the device.  A store that both maps write through to the same place is in the
+ * image before the vCPU goes on, as ever.  One that only the new map writes through, or
+ * any after a map that was replaced before the VMM had answered, the library writes when
+ * it comes to the device: until it has handled what the vCPU stored before, the image may
+ * show an older value of that vCPU's, to relaxed loads alone.  Returns 0, or what makes
+ * the map wrong as for
  * rmio_slave_shadow_ctrl: -E2BIG, -EINVAL, -EEXIST, -EOVERFLOW, -ERANGE, -ENOMEM;
  * the previous map stays then.
  */
