@@ -500,7 +500,7 @@ static void run(struct order *o, uint32_t vcpus, uint64_t rounds, bool fire)
 		       -1, 0);
 	T_REQUIRE(T_NE((intptr_t)o->seen, (intptr_t)MAP_FAILED));
 	T_REQUIRE(devproc_start(&o->proc, device, o));
-	why = rig_new(&o->rig, vcpus, &o->wait);
+	why = rig_new(&o->rig, rig_most(vcpus), &o->wait);
 	if (why)
 		T_SKIP(why, RIG_ENABLE);
 	T_REQUIRE(set_up(o));

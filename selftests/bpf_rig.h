@@ -301,6 +301,18 @@ static inline void rig_finish(struct rig *r)
 
 /* -- making ---------------------------------------------------------------------------------- */
 
+/*
+ * For tests that make sense with fewer vCPUs: no more than RMIO_TEST_VCPUS says, each of
+ * which does what it would do beside others.
+ */
+static inline uint32_t rig_most(uint32_t vcpus)
+{
+	const char *most = getenv("RMIO_TEST_VCPUS");
+	unsigned long n = most ? strtoul(most, NULL, 10) : 0;
+
+	return n && n < vcpus ? (uint32_t)n : vcpus;
+}
+
 static inline void rig_died(void *arg, struct rmio_master *m, enum rmio_state why,
 			    const char *reason)
 {

@@ -177,7 +177,7 @@ static const char *start(struct world *w, uint32_t vcpus, uint32_t nr, uint64_t 
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w->seen == MAP_FAILED || !devproc_start(&w->proc, devices, w))
 		return "no memory";
-	why = rig_new(&w->rig, vcpus, &wait);
+	why = rig_new(&w->rig, rig_most(vcpus), &wait);
 	for (i = 0; !why && i < nr; i++)
 		if (!add_device(w, i, timeout_ms))
 			return NULL;
@@ -247,7 +247,7 @@ static void new_threads(void)
 		T_SKIP(why, RIG_ENABLE);
 	program(&w, 1, false);
 	for (i = 0; i < n && !ktap_failed(); i++) {
-		for (v = 0; v < 2; v++) {
+		for (v = 0; v < w.rig.vcpus; v++) {
 			w.rig.vcpu[v].rounds = 1 + (uint64_t)(i % 3);
 			T_REQUIRE(T_EQ(pthread_create(&w.rig.vcpu[v].thread, NULL, wandering,
 						      &w.rig.vcpu[v]), 0));
@@ -256,11 +256,12 @@ static void new_threads(void)
 	}
 	check(&w, 0, 1);
 	k = rig_captured(w.m[0]);
-	ktap_diag("%ld threads a vCPU: %llu stores in the kernel, %llu and %llu kicks", n,
-		  (unsigned long long)k.posted, (unsigned long long)w.rig.vcpu[0].interrupted,
-		  (unsigned long long)w.rig.vcpu[1].interrupted);
-	T_GE(w.rig.vcpu[0].interrupted, n);
-	T_GE(w.rig.vcpu[1].interrupted, n);
+	ktap_diag("%ld threads a vCPU: %llu stores in the kernel", n, (unsigned long long)k.posted);
+	for (v = 0; v < w.rig.vcpus; v++) {
+		ktap_diag("vCPU %u: %llu kicks", v,
+			  (unsigned long long)w.rig.vcpu[v].interrupted);
+		T_GE(w.rig.vcpu[v].interrupted, n);
+	}
 	stop(&w);
 }
 
@@ -342,6 +343,7 @@ static void hot_plug(void)
 	long n = ktap_pick(20, 40, 2000), k;
 	static struct world w;
 	const char *why = start(&w, 2, DEVICES, 20000);
+	uint64_t stores = 0, holes = 0;
 	uint32_t i;
 
 	if (why)
@@ -356,9 +358,12 @@ static void hot_plug(void)
 			break;
 	}
 	rig_finish(&w.rig);
+	for (i = 0; i < w.rig.vcpus; i++) {
+		stores += rig_stores(&w.rig.vcpu[i]);
+		holes += w.rig.vcpu[i].holes;
+	}
 	ktap_diag("%ld devices went and came, %llu stores, %llu of them to nowhere", k,
-		  (unsigned long long)(rig_stores(&w.rig.vcpu[0]) + rig_stores(&w.rig.vcpu[1])),
-		  (unsigned long long)(w.rig.vcpu[0].holes + w.rig.vcpu[1].holes));
+		  (unsigned long long)stores, (unsigned long long)holes);
 	check(&w, 0, DEVICES);
 	stop(&w);
 }
