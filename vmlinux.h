@@ -43,6 +43,7 @@ enum {
 	BPF_F_MMAPABLE = 1024,
 	BPF_F_INNER_MAP = 4096,
 	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

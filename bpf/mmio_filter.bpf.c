@@ -87,6 +87,12 @@ struct {
 	__type(value, struct rmio_bpf_zone);
 } zones SEC(".maps");
 
+/* Devices that the library is to wake, by slot: the VMM's one thread reads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RMIO_BPF_SLEEPERS);
+} sleepers SEC(".maps");
+
 /* Ranges' pages to devices, for the latency of loads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -331,21 +337,27 @@ static __always_inline bool has_room(const struct rmio_bpf_reg *to, struct rmio_
 }
 
 /*
- * A zone wakes nobody, and a device that sleeps in poll(2) does not see the eventfd that
- * KVM signals: then the library rings.
+ * A zone wakes nobody: then the library rings.  It has a thread for that, unless the VMM
+ * has taken its place or it is behind with its work; then the vCPU must come out.
  */
 static __always_inline void wake(struct rmio_bpf_vcpu *v, const struct rmio_bpf_reg *to,
 				 struct rmio_bpf_lane *lane)
 {
 	struct rmio_up_hdr *uh = (struct rmio_up_hdr *)page_of(&ups, to->dev, 0);
-	__u32 g;
+	__u32 g, dev;
 
 	if (!uh)
 		return;
 	g = *(volatile __u32 *)&uh->need_wake;
 	if (g && g != lane->rung) {
 		lane->rung = g;
-		kick(v, to->dev);
+		dev = to->dev;
+		if (to->flags & RMIO_BPF_TELL &&
+		    !bpf_ringbuf_output(&sleepers, &dev, sizeof(dev), BPF_RB_FORCE_WAKEUP)) {
+			lane->told++;
+			return;
+		}
+		kick(v, dev);
 	}
 }
 

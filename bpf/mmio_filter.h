@@ -27,6 +27,7 @@
  * prefix before it looks; the last one may be a wide store, in pieces.
  */
 #define RMIO_BPF_RESERVE	1056u
+#define RMIO_BPF_SLEEPERS	4096u	/* bytes of "sleepers", of 16 a device */
 #define RMIO_BPF_RING_MIN	2048u	/* smaller rings capture nothing */
 
 /* -- which stores: maps "regs" and "zones", written by the library ---------- */
@@ -40,6 +41,7 @@ struct rmio_bpf_reg_key {
 
 #define RMIO_BPF_THROUGH	0x1u	/* write the shadow image too */
 #define RMIO_BPF_WAKE		0x2u	/* KVM does not wake the device: look whether it sleeps */
+#define RMIO_BPF_TELL		0x4u	/* the library's thread wakes it, not the vCPU */
 
 /* Where a store goes. */
 struct rmio_bpf_reg {
@@ -108,11 +110,12 @@ struct rmio_bpf_lane {
 	__u64 zone;		/* of them, taken by a coalesced zone */
 	__u64 through;		/* of them, written to the shadow image */
 	__u64 full;		/* stores after which the reserve was not free */
+	__u64 told;		/* times the library's thread was told to wake the device */
 	__u64 bad;		/* times that the device's index was impossible */
 	__u64 discarded;	/* for want of a device */
 	__u64 lost;		/* came although the ring was full: the VMM ran on */
 	__u64 load_ns[RMIO_BPF_HIST];	/* loads that left KVM, until answered */
-	__u64 pad[16 - 10];
+	__u64 pad[16 - 11];
 };
 
 /*

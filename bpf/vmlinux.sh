@@ -9,7 +9,7 @@ export LC_ALL=C
 btf=${1:-/sys/kernel/btf/vmlinux}
 typedefs="__kernel_pid_t pid_t __s8 __u8 __s16 __u16 __s32 __u32 __s64 __u64 __le16 __be16 __le32 __be32 __wsum u64 time64_t"
 values="BPF_MAP_TYPE_HASH BPF_MAP_TYPE_ARRAY BPF_MAP_TYPE_ARRAY_OF_MAPS BPF_MAP_TYPE_RINGBUF BPF_MAP_TYPE_TASK_STORAGE
-	BPF_ANY BPF_LOCAL_STORAGE_GET_F_CREATE BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_F_INNER_MAP BPF_RB_NO_WAKEUP"
+	BPF_ANY BPF_LOCAL_STORAGE_GET_F_CREATE BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_F_INNER_MAP BPF_RB_NO_WAKEUP BPF_RB_FORCE_WAKEUP"
 # struct:member,...
 structs="task_struct:tgid,start_boottime timespec64:tv_sec"
 

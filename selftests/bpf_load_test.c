@@ -171,7 +171,7 @@ static void types(void)
 	T_EQ(write(fd, &btf, sizeof(btf)), sizeof(btf));
 	close(fd);
 	kernel_btf = file;
-	refused(-EINVAL, "failed to resolve CO-RE relocation", "task_struct.tgid");
+	refused(-EINVAL, "failed to resolve CO-RE relocation", "struct task_struct.");
 	unlink(file);
 }
 

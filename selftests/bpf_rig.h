@@ -381,6 +381,7 @@ static inline struct rmio_bpf_lane rig_captured(const struct rmio_master *m)
 		sum.zone += l->zone;
 		sum.through += l->through;
 		sum.full += l->full;
+		sum.told += l->told;
 		sum.bad += l->bad;
 		sum.discarded += l->discarded;
 		sum.lost += l->lost;

@@ -316,7 +316,8 @@ static void repeated(void)
 			break;
 	}
 	check();
-	T_GE(c->interrupted, KTAP_COUNT(runs));
+	/* A long one may come out first because the zone is full. */
+	T_GE(c->interrupted + c->exits, KTAP_COUNT(runs));
 	stop();
 }
 

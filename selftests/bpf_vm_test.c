@@ -9,6 +9,7 @@
 
 #define LEN		0x1000u
 #define COUNT		0x800u
+#define ZONE		0x400u		/* registers without an area: a zone takes them */
 #define DEVICES		32u
 #define STORES		400u	/* to each device in a round */
 
@@ -42,7 +43,7 @@ static void dev_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uin
 	struct counted *c = rmio_dev_priv(dev);
 	uint32_t v = (value >> 48) - 1;
 
-	if (v >= RIG_VCPUS || offset / 8 != v || RIG_NR(value) <= c->vcpu[v].last) {
+	if (v >= RIG_VCPUS || offset % ZONE / 8 != v || RIG_NR(value) <= c->vcpu[v].last) {
 		c->vcpu[v % RIG_VCPUS].wrong++;
 		return;
 	}
@@ -368,6 +369,76 @@ static void hot_plug(void)
 	stop(&w);
 }
 
+static bool has_zone(struct rmio_master *m)
+{
+	bool has = false;
+	size_t i;
+
+	pthread_mutex_lock(&m->vm->kvm->lock);
+	for (i = 0; m->plan->plan && i < m->plan->plan->nr; i++)
+		has |= m->plan->plan->items[i].mech == RMIO_MECH_ZONE;
+	pthread_mutex_unlock(&m->vm->kvm->lock);
+	return has;
+}
+
+static void make_zone(struct rmio_master *m)
+{
+	long long end = ktap_now_ms() + 10000;
+	uint32_t i, k;
+
+	for (i = 0; i < RMIO_HEAT_HOT; i++)
+		for (k = 0; k < RMIO_PLAN_ZONE_MIN; k++)
+			rmio_kvm_heat(m, 0, ZONE + k * 8, 8);
+	rmio_kvm_ask(m);
+	while (!has_zone(m) && ktap_now_ms() < end)
+		usleep(500);
+	T_REQUIRE(T_OK(has_zone(m)));
+}
+
+/* Whether the condition came true.  The limit is for a test that fails, not a measure. */
+#define BECOMES(condition)							\
+	({									\
+		long long end_ = ktap_now_ms() + 10000;				\
+										\
+		while (!(condition) && ktap_now_ms() < end_)			\
+			usleep(100);						\
+		(condition);							\
+	})
+
+/* A store that a zone takes wakes the device, though nothing follows it and no vCPU exits. */
+static void zone_wakes(void)
+{
+	long n = ktap_pick(100, 1000, 10000), k;
+	static struct world w;
+	const char *why = start(&w, 1, 1, 20000);
+	struct rig_vcpu *c = &w.rig.vcpu[0];
+	volatile uint64_t *arrived;
+	uint64_t exits;
+
+	if (why)
+		T_SKIP(why, RIG_ENABLE);
+	make_zone(w.m[0]);
+	arrived = &w.seen[0].vcpu[0].arrived;
+	emit_begin(c);
+	emit_store(c, ZONE, 8);
+	emit_end(c);
+	vmm_vcpu_enter(c->kvm);
+	T_REQUIRE(T_EQ(rig_round(c), 0));
+	T_REQUIRE(T_OK(BECOMES(*arrived == 1)));
+	exits = c->exits;
+	for (k = 1; k < n && !ktap_failed(); k++) {
+		T_OK(BECOMES(*(volatile uint32_t *)&w.m[0]->up->need_wake));
+		T_EQ(rig_round(c), 0);
+		T_OK(BECOMES(*arrived == (uint64_t)k + 1));
+	}
+	vmm_vcpu_leave(c->kvm);
+	T_EQ(c->exits, exits);
+	T_EQ(c->interrupted, 1);	/* as a thread that was not known */
+	T_GT(rig_captured(w.m[0]).told, 0);
+	T_EQ(w.seen[0].vcpu[0].wrong, 0);
+	stop(&w);
+}
+
 static bool place(struct world *w, uint32_t d, uint32_t where)
 {
 	struct rmio_pa_range r = { .addr = RIG_DEVICE + where * LEN, .len = LEN };
@@ -548,6 +619,7 @@ static const struct ktap_test tests[] = {
 	{ "KVM wakes a device that has no futex", asleep_no_futex, 60 },
 	{ "two VMs of a process", two_vms, 600 },
 	{ "devices come and go", hot_plug, 600 },
+	{ "a coalesced store wakes the device", zone_wakes, 300 },
 	{ "devices change places", change_hands, 300 },
 	{ "a device is killed", killed, 300 },
 	{ "a device is stopped", stopped, 300 },

@@ -88,6 +88,7 @@ static void free_kvm(struct rmio_kvm *k)
 int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 {
 	struct rmio_kvm_opts o;
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = RMIO_CONTROL_SLEEPERS };
 	struct rmio_bpf_opts b = { .vcpus = vm->max_vcpus };
 	struct rmio_kvm *k = NULL;
 	int err = rmio_opts_copy(&o, sizeof(o), opts);
@@ -104,6 +105,14 @@ int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 	b.broker = o.broker;
 	err = rmio_bpf_new(&b, &vm->bpf, vm->why, sizeof(vm->why));
 	if (err) {
+		free_kvm(k);
+		return err;
+	}
+	if (epoll_ctl(vm->epoll, EPOLL_CTL_ADD, rmio_bpf_sleepers_fd(vm->bpf), &e)) {
+		err = -errno;
+		snprintf(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(errno));
+		rmio_bpf_free(vm->bpf);
+		vm->bpf = NULL;
 		free_kvm(k);
 		return err;
 	}

@@ -4,9 +4,11 @@
  * Beside the data path.
  */
 #include "broker.h"
+#include "hush.h"
 #include "memfd.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -29,6 +31,9 @@ struct rmio_bpf {
 	bool by_id;
 	struct rmio_bpf_vcpu *state;
 	uint64_t state_size;
+	struct ring_buffer *sleepers;
+	void (*wake)(void *arg, uint32_t slot);
+	void *wake_arg;
 	uint32_t vcpus;
 	uint32_t generation;		/* of the tables of stores */
 	pthread_mutex_t lock;		/* of what follows, and of the broker's connection */
@@ -96,9 +101,34 @@ static void new_tables(struct rmio_bpf *b)
 		__atomic_store_n(&b->state[i].generation, b->generation, __ATOMIC_RELEASE);
 }
 
+static int one_sleeper(void *ctx, void *data, size_t len)
+{
+	const struct rmio_bpf *b = ctx;
+	uint32_t slot;
+
+	if (len < sizeof(slot))
+		return 0;
+	memcpy(&slot, data, sizeof(slot));
+	b->wake(b->wake_arg, slot);
+	return 0;
+}
+
+int rmio_bpf_sleepers_fd(const struct rmio_bpf *b)
+{
+	return ring_buffer__epoll_fd(b->sleepers);
+}
+
+void rmio_bpf_sleepers(struct rmio_bpf *b, void (*wake)(void *arg, uint32_t slot), void *arg)
+{
+	b->wake = wake;
+	b->wake_arg = arg;
+	ring_buffer__consume(b->sleepers);
+}
+
 int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *why, size_t len)
 {
 	struct rmio_bpf *b = calloc(1, sizeof(*b));
+	libbpf_print_fn_t print;
 	int err;
 
 	if (!b)
@@ -116,11 +146,21 @@ int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *
 		snprintf(why, len, "cannot map the state of vCPUs: %s", strerror(errno));
 		goto unload;
 	}
+	print = rmio_bpf_hush();
+	b->sleepers = ring_buffer__new(b->fd[RMIO_BPF_FD_SLEEPERS], one_sleeper, b, NULL);
+	err = -errno;
+	rmio_bpf_unhush(print);
+	if (!b->sleepers) {
+		snprintf(why, len, "cannot map the ring buffer of sleepers: %s", strerror(errno));
+		goto unmap;
+	}
 	b->vcpus = opts->vcpus;
 	new_tables(b);
 	*out = b;
 	return 0;
 
+unmap:
+	munmap(b->state, b->state_size);
 unload:
 	unload(b);
 free_bpf:
@@ -133,6 +173,7 @@ void rmio_bpf_free(struct rmio_bpf *b)
 {
 	if (!b)
 		return;
+	ring_buffer__free(b->sleepers);
 	munmap(b->state, b->state_size);
 	unload(b);
 	pthread_mutex_destroy(&b->lock);

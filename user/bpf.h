@@ -36,6 +36,13 @@ void rmio_bpf_free(struct rmio_bpf *b);
 /* The kernel's account of the program: runs and ns are 0 unless it keeps one.  0, -errno. */
 int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uint64_t *ns);
 
+/*
+ * Devices that sleep although stores have come: a descriptor to poll for POLLIN, and @wake
+ * called for each device slot that has been told since.  From one thread at a time.
+ */
+int rmio_bpf_sleepers_fd(const struct rmio_bpf *b);
+void rmio_bpf_sleepers(struct rmio_bpf *b, void (*wake)(void *arg, uint32_t slot), void *arg);
+
 /* The private state of a vCPU. */
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu);
 

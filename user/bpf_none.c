@@ -23,6 +23,15 @@ int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uin
 	return -ENOTSUP;
 }
 
+int rmio_bpf_sleepers_fd(const struct rmio_bpf *b)
+{
+	return -1;
+}
+
+void rmio_bpf_sleepers(struct rmio_bpf *b, void (*wake)(void *arg, uint32_t slot), void *arg)
+{
+}
+
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
 {
 	return NULL;

@@ -215,20 +215,28 @@ static void serve_some(struct rmio_master *m, struct rmio_area *areas, int *serv
 		rmio_master_kill(m, RMIO_STATE_PROTOCOL, "nonsense on the slave descriptor");
 }
 
+/* vm->control held: who is in the list stays. */
+static void wake(void *arg, uint32_t slot)
+{
+	const struct rmio_vm *vm = arg;
+	struct rmio_master *m;
+
+	for (m = vm->masters; m; m = m->next)
+		if (m->bpf && m->bpf->slot == slot)
+			rmio_bell_ring(&m->bell);
+}
+
 static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
 {
 	struct epoll_event ev[EVENTS];
-	struct rmio_area *areas;
-	int i, n, served = 0;
+	struct rmio_area *areas = NULL;
+	int i, n, served = 0, err = 0;
 
 	n = epoll_wait(vm->epoll, ev, EVENTS, timeout_ms);
 	if (n < 0)
 		return -errno;
 	if (!n)
 		return 0;
-	areas = malloc(RMIO_AREAS_MAX * sizeof(*areas));
-	if (!areas)
-		return -ENOMEM;
 	for (i = 0; i < n; i++) {
 		struct rmio_master *m;
 
@@ -242,6 +250,18 @@ static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
 			pthread_mutex_unlock(&vm->control);
 			continue;
 		}
+		if (ev[i].data.u64 == RMIO_CONTROL_SLEEPERS) {
+			pthread_mutex_lock(&vm->control);
+			rmio_bpf_sleepers(vm->bpf, wake, vm);
+			pthread_mutex_unlock(&vm->control);
+			continue;
+		}
+		if (!areas)
+			areas = malloc(RMIO_AREAS_MAX * sizeof(*areas));
+		if (!areas) {
+			err = -ENOMEM;
+			continue;
+		}
 		pthread_mutex_lock(&vm->control);
 		m = find(vm, ev[i].data.u64);
 		if (m)
@@ -249,7 +269,7 @@ static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
 		pthread_mutex_unlock(&vm->control);
 	}
 	free(areas);
-	return served;
+	return served ? served : err;
 }
 
 int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms)

@@ -86,7 +86,8 @@ static struct rmio_bpf_reg target(const struct rmio_master *m, const struct rmio
 		.lane_pages = m->bpf->lane_pages,
 		.range_id = (uint16_t)it->range_id,
 		.flags = (it->through ? RMIO_BPF_THROUGH : 0) |
-			 (kvm_wakes(m, it) ? 0 : RMIO_BPF_WAKE),
+			 (kvm_wakes(m, it) ? 0 : RMIO_BPF_WAKE) |
+			 (m->vm->threaded ? RMIO_BPF_TELL : 0),
 	};
 }
 

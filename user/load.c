@@ -5,6 +5,7 @@
  * the data path.  Nothing is pinned: program and maps go when the last descriptor does.
  */
 #include "broker.h"
+#include "hush.h"
 #include "memfd.h"
 #include "mmio_filter.skel.h"
 
@@ -27,7 +28,7 @@
 #define PIDFD_THREAD O_EXCL
 #endif
 #define PID_NS_INIT	0xeffffffcu	/* inode of the initial PID namespace */
-#define VERIFIER_LOG	(64 * 1024)
+#define VERIFIER_LOG	(1024 * 1024)	/* longer ones lose an end */
 #define VERIFIER_LINES	4	/* of it, shown */
 
 struct rmio_bpf_object {
@@ -46,6 +47,19 @@ static int listen_to_libbpf(enum libbpf_print_level level, const char *fmt, va_l
 		complaint[strcspn(complaint, "\n")] = 0;
 	}
 	return 0;
+}
+
+libbpf_print_fn_t rmio_bpf_hush(void)
+{
+	pthread_mutex_lock(&printing);
+	complaint[0] = 0;
+	return libbpf_set_print(listen_to_libbpf);
+}
+
+void rmio_bpf_unhush(libbpf_print_fn_t print)
+{
+	libbpf_set_print(print);
+	pthread_mutex_unlock(&printing);
 }
 
 static void explain(char *why, size_t len, const char *fmt, ...)
@@ -144,6 +158,15 @@ static int own_tgid(const struct rmio_bpf_object *o, int *tgid)
 	return err;
 }
 
+/* Programs are loaded one after another; the first that is refused is the last. */
+static void set_log(struct rmio_bpf_object *o, char *log)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, o->skel->obj)
+		bpf_program__set_log_buf(p, log, log ? VERIFIER_LOG : 0);
+}
+
 static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *why, size_t len)
 {
 	char *log = calloc(1, VERIFIER_LOG);
@@ -151,7 +174,7 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 
 	if (!log)
 		return -ENOMEM;
-	bpf_program__set_log_buf(o->skel->progs.rmio_mmio, log, VERIFIER_LOG);
+	set_log(o, log);
 	err = mmio_filter__load(o->skel);
 	if (!err && !tgid)
 		err = own_tgid(o, &tgid);
@@ -159,16 +182,18 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 		o->skel->bss->vmm_tgid = tgid;
 		err = mmio_filter__attach(o->skel);
 	}
-	err = system_error(err);
+	/* Of a log that has no room the end is there (Linux 6.4), and the error is not. */
+	err = err == -ENOSPC && log[0] ? -EACCES : system_error(err);
 	if (err == -EPERM)
 		explain(why, len, "loading BPF programs needs CAP_BPF and CAP_PERFMON");
 	else if (err == -ESRCH || err == -ENOENT)
-		explain(why, len, "this kernel has no tracepoint kvm_mmio with BTF");
+		explain(why, len, "this kernel has no tracepoint kvm_mmio with BTF (%s)",
+			complaint);
 	else if (err && log[0])
 		explain_refusal(why, len, log);
 	else if (err)
 		explain_failure(why, len, "load the BPF program", err);
-	bpf_program__set_log_buf(o->skel->progs.rmio_mmio, NULL, 0);
+	set_log(o, NULL);
 	free(log);
 	return err;
 }
@@ -182,9 +207,7 @@ int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **
 
 	if (!o)
 		return -ENOMEM;
-	pthread_mutex_lock(&printing);
-	print = libbpf_set_print(listen_to_libbpf);
-	complaint[0] = 0;
+	print = rmio_bpf_hush();
 	err = open_skel(o, l);
 	if (err) {
 		err = system_error(err);
@@ -198,8 +221,7 @@ int rmio_bpf_object_new(const struct rmio_bpf_load *l, struct rmio_bpf_object **
 	} else {
 		err = load(o, l, why, len);
 	}
-	libbpf_set_print(print);
-	pthread_mutex_unlock(&printing);
+	rmio_bpf_unhush(print);
 	if (!err) {
 		*out = o;
 		return 0;
@@ -227,6 +249,7 @@ void rmio_bpf_object_fds(const struct rmio_bpf_object *o, int fds[RMIO_BPF_FDS])
 	fds[RMIO_BPF_FD_REGS] = bpf_map__fd(s->maps.regs);
 	fds[RMIO_BPF_FD_ZONES] = bpf_map__fd(s->maps.zones);
 	fds[RMIO_BPF_FD_PAGES] = bpf_map__fd(s->maps.pages);
+	fds[RMIO_BPF_FD_SLEEPERS] = bpf_map__fd(s->maps.sleepers);
 	fds[RMIO_BPF_FD_DOWNS] = bpf_map__fd(s->maps.downs);
 	fds[RMIO_BPF_FD_UPS] = bpf_map__fd(s->maps.ups);
 	fds[RMIO_BPF_FD_SHADOWS] = bpf_map__fd(s->maps.shadows);

@@ -178,6 +178,7 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 
 /* control.c */
 #define RMIO_CONTROL_PLAN (UINT64_MAX - 1)	/* of rmio_kvm.changed in epoll events */
+#define RMIO_CONTROL_SLEEPERS (UINT64_MAX - 2)	/* of those whom the BPF program tells of */
 int rmio_control_start(struct rmio_vm *vm);
 void rmio_control_stop(struct rmio_vm *vm);
 /* True when the slave's end of @chan is closed. */
