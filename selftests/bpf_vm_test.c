@@ -341,7 +341,7 @@ static void two_vms(void)
 /* All but the first come and go while the guest stores to them. */
 static void hot_plug(void)
 {
-	long n = ktap_pick(20, 40, 2000), k;
+	long n = ktap_pick(6, 40, 2000), k;
 	static struct world w;
 	const char *why = start(&w, 2, DEVICES, 20000);
 	uint64_t stores = 0, holes = 0;
