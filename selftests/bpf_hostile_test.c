@@ -646,7 +646,7 @@ static bool wait_for_plan(struct rmio_master *m)
 		for (i = 0; i < RMIO_HEAT_HOT; i++)
 			for (v = 0; v < VCPUS; v++)
 				for (k = 0; k < RMIO_PLAN_ZONE_MIN; k++)
-					rmio_kvm_heat(m, 0, ZONE + v * SLICE + 8 * k, 8);
+					rig_heat(m, 0, ZONE + v * SLICE + 8 * k, 8);
 		rmio_kvm_ask(m);
 		usleep(2000);
 	}

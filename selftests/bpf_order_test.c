@@ -361,7 +361,7 @@ static void heat_up(struct order *o)
 	for (i = 0; i < RMIO_HEAT_HOT; i++)
 		for (k = 0; k < KTAP_COUNT(zone_regs); k++)
 			for (range = 0; range < 2; range++)
-				rmio_kvm_heat(o->m, range, ZONE + zone_regs[k].offset,
+				rig_heat(o->m, range, ZONE + zone_regs[k].offset,
 					      zone_regs[k].len);
 	rmio_kvm_ask(o->m);
 }

@@ -368,6 +368,21 @@ static inline void rig_free(struct rig *r)
 	vmm_vm_free(r->kvm);
 }
 
+/*
+ * As if the guest had stored there once.  rmio_kvm_heat drops what comes while another
+ * counts or the planner looks; a test that heats no more than it must would wait for ever.
+ */
+static inline void rig_heat(struct rmio_master *m, uint32_t range, uint64_t offset, uint32_t len)
+{
+	bool hot;
+
+	pthread_mutex_lock(&m->plan->heating);
+	hot = rmio_heat_add(&m->plan->heat, range, offset, len);
+	pthread_mutex_unlock(&m->plan->heating);
+	if (hot)
+		rmio_kvm_ask(m);
+}
+
 /* What the program put into the lanes of @m, and what it could not. */
 static inline struct rmio_bpf_lane rig_captured(const struct rmio_master *m)
 {

@@ -239,7 +239,7 @@ static bool make_zones(void)
 	for (i = 0; i < RMIO_HEAT_HOT; i++)
 		for (page = 0; page < ZONE_PAGES; page++)
 			for (k = 0; k < 16; k++)
-				rmio_kvm_heat(s.m, 0, page * 0x1000 + k * 0x20, 4);
+				rig_heat(s.m, 0, page * 0x1000 + k * 0x20, 4);
 	rmio_kvm_ask(s.m);
 	return wait_planned(RMIO_MECH_ZONE, ZONE_PAGES);
 }

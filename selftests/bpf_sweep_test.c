@@ -299,7 +299,7 @@ static void heat_up(uint32_t nr, uint32_t mech, uint32_t expected)
 		for (mode = 0; mode < MODES; mode++)
 			for (page = 0; page < 2; page++)
 				for (i = 0; i < nr; i++)
-					rmio_kvm_heat(s.m, ID(mode), page * 0x1000 + regs[i].offset,
+					rig_heat(s.m, ID(mode), page * 0x1000 + regs[i].offset,
 						      regs[i].len);
 	rmio_kvm_ask(s.m);
 	while (planned(mech) < expected && ktap_now_ms() < end)

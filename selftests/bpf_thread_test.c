@@ -106,7 +106,7 @@ static bool make_zones(void)
 	for (k = 0; k < RMIO_HEAT_HOT; k++)
 		for (page = 0; page < PAGES; page++)
 			for (i = 0; i < 16; i++)
-				rmio_kvm_heat(w.m, 0, page * RMIO_PAGE + i * 0x100, 8);
+				rig_heat(w.m, 0, page * RMIO_PAGE + i * 0x100, 8);
 	rmio_kvm_ask(w.m);
 	while ((in_zones() < PAGES * RMIO_PAGE || rmio_word_read(&w.m->plan->asked)) &&
 	       ktap_now_ms() < end)

@@ -388,7 +388,7 @@ static void make_zone(struct rmio_master *m)
 
 	for (i = 0; i < RMIO_HEAT_HOT; i++)
 		for (k = 0; k < RMIO_PLAN_ZONE_MIN; k++)
-			rmio_kvm_heat(m, 0, ZONE + k * 8, 8);
+			rig_heat(m, 0, ZONE + k * 8, 8);
 	rmio_kvm_ask(m);
 	while (!has_zone(m) && ktap_now_ms() < end)
 		usleep(500);
@@ -596,7 +596,7 @@ static void hostile(void)
 	w.m[1] = other.m[1];
 	for (i = 0; i < RMIO_HEAT_HOT; i++)
 		for (v = 0; v < 2; v++)
-			rmio_kvm_heat(w.m[1], 0, v * 8, 8);
+			rig_heat(w.m[1], 0, v * 8, 8);
 	rmio_kvm_ask(w.m[1]);
 	program(&w, 2, false);
 	T_REQUIRE(rig_start(&w.rig, (uint64_t)ktap_pick(100, 1500, 10000)));

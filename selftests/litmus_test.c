@@ -192,12 +192,12 @@ static void heat_up(struct litmus *l)
 			uint32_t page = g * TYPES * PAGE;
 
 			for (i = DATA; i <= FLAG; i += FLAG - DATA) {
-				rmio_kvm_heat(l->m, 0, page + POSTED * PAGE + i, 8);
-				rmio_kvm_heat(l->m, 0, page + THROUGH * PAGE + i, 8);
+				rig_heat(l->m, 0, page + POSTED * PAGE + i, 8);
+				rig_heat(l->m, 0, page + THROUGH * PAGE + i, 8);
 			}
 			for (i = 0; i < RMIO_PLAN_ZONE_MIN; i++) {
-				rmio_kvm_heat(l->m, 0, page + POSTED_ZONE * PAGE + 8 * i, 8);
-				rmio_kvm_heat(l->m, 0, page + THROUGH_ZONE * PAGE + 8 * i, 8);
+				rig_heat(l->m, 0, page + POSTED_ZONE * PAGE + 8 * i, 8);
+				rig_heat(l->m, 0, page + THROUGH_ZONE * PAGE + 8 * i, 8);
 			}
 		}
 	}
