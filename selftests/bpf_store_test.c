@@ -362,7 +362,8 @@ static void parts(bool wide)
 				break;
 			wait_for_stores();
 			/* The parts of one store have no order. */
-			if (s.nr == first + 2 && s.seen->note[first].offset == s.want[first + 1].offset) {
+			if (s.nr == first + 2 &&
+			    s.seen->note[first].offset == s.want[first + 1].offset) {
 				struct note n = s.want[first];
 
 				s.want[first] = s.want[first + 1];
