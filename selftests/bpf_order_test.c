@@ -330,7 +330,7 @@ static void emit_access(struct rig_vcpu *c, bool new_maps, bool wait)
 static bool wait_for_map(struct order *o)
 {
 	struct rmio_counters n = { 0 };
-	long long end = ktap_now_ms() + 10000;
+	long long end = ktap_now_ms() + 10000 * KTAP_SLOWDOWN;
 	uint64_t v;
 
 	while (!n.shadow && ktap_now_ms() < end) {

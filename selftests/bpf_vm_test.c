@@ -141,7 +141,7 @@ static bool add_device(struct world *w, uint32_t i, uint64_t timeout_ms)
 
 static bool wait_for_plan(struct world *w, uint32_t i)
 {
-	long long end = ktap_now_ms() + 10000;
+	long long end = ktap_now_ms() + 10000 * KTAP_SLOWDOWN;
 
 	while (!has_plan(w->m[i], RIG_VCPUS) && ktap_now_ms() < end)
 		usleep(500);
@@ -482,7 +482,7 @@ static void change_hands(void)
 
 static bool wait_dead(struct rmio_master *m, uint32_t why)
 {
-	long long end = ktap_now_ms() + 10000;
+	long long end = ktap_now_ms() + 10000 * KTAP_SLOWDOWN;
 
 	while (rmio_master_state(m) == RMIO_STATE_LIVE && ktap_now_ms() < end)
 		usleep(1000);
@@ -496,12 +496,13 @@ static void ends(int sig, uint32_t state)
 	struct world other;
 	const char *why;
 	uint64_t before;
+	long long end;
 
 	memset(&other, 0, sizeof(other));
 	other.seen = mmap(NULL, DEVICES * sizeof(*w.seen), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	T_REQUIRE(devproc_start(&other.proc, devices, &other));
-	why = start(&w, 2, 1, 500);
+	why = start(&w, 2, 1, 20000);
 	if (why)
 		T_SKIP(why, RIG_ENABLE);
 	other.rig = w.rig;
@@ -514,8 +515,11 @@ static void ends(int sig, uint32_t state)
 	kill(other.proc.pid, sig);
 	wait_dead(w.m[1], state);
 	before = w.seen[0].vcpu[0].arrived;
-	usleep(200000);
 	/* They run on, and the first device with them. */
+	end = ktap_now_ms() + 10000 * KTAP_SLOWDOWN;
+	while ((w.seen[0].vcpu[0].arrived == before || has_plan(w.m[1], 1)) &&
+	       ktap_now_ms() < end)
+		usleep(1000);
 	T_GT(w.seen[0].vcpu[0].arrived, before);
 	T_OK(!has_plan(w.m[1], 1));
 	rig_finish(&w.rig);
