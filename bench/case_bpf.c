@@ -350,12 +350,13 @@ static int foreign_slice(struct bench_run *run, uint64_t ns)
 	return beside_slice(run, ns, ((struct others *)run->priv)->program, others_op);
 }
 
+/* Once, since hundreds of devices take longer to make than to measure. */
 #define OTHERS(n, how, does)							\
 	{									\
 		.name = n,							\
 		.what = "store to an ioeventfd by a VM without rmio, beside " how,	\
 		.rivals = { "kvm.ioeventfd.store" },				\
-		.flags = BENCH_KVM,						\
+		.flags = BENCH_KVM | BENCH_ONCE,				\
 		.setup = does,							\
 		.slice = others_slice,						\
 		.teardown = others_teardown,					\
@@ -415,7 +416,7 @@ const struct bench_case bench_bpf_cases[] = {
 	}, {
 		.name = "bpf.run.empty",
 		.what = "a run of a program that does nothing, by the kernel's count",
-		.flags = BENCH_KVM,
+		.flags = BENCH_KVM | BENCH_ONCE,
 		.setup = none_setup,
 		.slice = foreign_slice,
 		.teardown = others_teardown,
@@ -423,7 +424,7 @@ const struct bench_case bench_bpf_cases[] = {
 		.name = "bpf.run.foreign",
 		.what = "a run of rmio's for a store of another VM, by the kernel's count",
 		.rivals = { "bpf.run.empty" },
-		.flags = BENCH_KVM,
+		.flags = BENCH_KVM | BENCH_ONCE,
 		.setup = one_setup,
 		.slice = foreign_slice,
 		.teardown = others_teardown,
@@ -431,7 +432,7 @@ const struct bench_case bench_bpf_cases[] = {
 		.name = "bpf.run.array",
 		.what = "a run that does no more than write a slot of a mapped array",
 		.rivals = { "bpf.run.empty" },
-		.flags = BENCH_KVM,
+		.flags = BENCH_KVM | BENCH_ONCE,
 		.setup = array_setup,
 		.slice = handed_slice,
 		.teardown = others_teardown,
@@ -439,7 +440,7 @@ const struct bench_case bench_bpf_cases[] = {
 		.name = "bpf.run.ringbuf",
 		.what = "the same with a record of a BPF ring buffer",
 		.rivals = { "bpf.run.empty", "bpf.run.array" },
-		.flags = BENCH_KVM,
+		.flags = BENCH_KVM | BENCH_ONCE,
 		.setup = ring_setup,
 		.slice = handed_slice,
 		.teardown = others_teardown,
@@ -449,7 +450,7 @@ const struct bench_case bench_bpf_cases[] = {
 		.rivals = { "bpf.run.empty" },
 		.placements = BENCH_PLACE(BENCH_CROSS_CPU),
 		.waits = BENCH_WAIT(BENCH_POLL),
-		.flags = BENCH_KVM | BENCH_FIXED,
+		.flags = BENCH_KVM | BENCH_FIXED | BENCH_ONCE,
 		.setup = store_posted_setup,
 		.slice = captured_slice,
 		.teardown = rmio_case_free,
