@@ -60,14 +60,18 @@ static void on_signal(int sig)
 static void usage(FILE *f)
 {
 	fprintf(f,
-		"usage: rmio bpfd --socket PATH [options]\n"
-		"Loads rmio's BPF program for VMMs without privileges (rmio_kvm_opts.broker).\n"
-		"Needs CAP_BPF and CAP_PERFMON.  Runs until SIGINT or SIGTERM.\n\n"
+		"usage: rmio bpfd --socket PATH [OPTION...]\n"
+		"\n"
+		"Loads rmio's BPF program for VMMs without privileges: `rmio vmm --broker PATH`, or\n"
+		"rmio_kvm_opts.broker.  Needs CAP_BPF and CAP_PERFMON.  Runs until it is interrupted.\n"
+		"\n"
 		"  --socket PATH    where VMMs connect; removed at the end\n"
 		"  --group NAME     whose members may connect; without: root and the own user\n"
 		"  --max-mib N      memory for the lanes and images of one VMM (default 256)\n"
 		"  --quiet          say nothing about who comes and goes\n"
-		"  --help           this text\n");
+		"\n"
+		"Exit status: 0 when interrupted, 1 if it cannot load the program or serve the\n"
+		"socket, 2 for a wrong option.\n");
 }
 
 /* -- who it is -------------------------------------------------------------------- */
@@ -93,7 +97,8 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 	int i, n = 0;
 
 	if (who->uid && who->uid != geteuid() && !(b->has_group && in_group(fd, who, b->group)))
-		return "is not in the group";
+		return b->has_group ? "is not in the group" :
+		       "is neither root nor my own, and there is no --group";
 	if (who->pid <= 0)
 		return "is in a PID namespace that is not below this one";
 	for (i = 0; i < CLIENTS; i++)
@@ -296,6 +301,21 @@ static bool serve(const struct bpfd *b, struct client *c)
 
 /* -- the loop --------------------------------------------------------------------------- */
 
+/* A socket that nobody answers at: what a broker that was killed has left. */
+static bool left_over(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	/* Connecting to a file of another kind is refused, too. */
+	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = rmio_broker_connect(path);
+	if (fd >= 0)
+		close(fd);
+	return fd == -ECONNREFUSED;
+}
+
 static int start(struct bpfd *b)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -310,19 +330,13 @@ static int start(struct bpfd *b)
 		return -errno;
 	mask = umask(b->has_group ? 0117 : 0177);
 	err = bind(b->listen, (struct sockaddr *)&at, sizeof(at));
-	/* What a broker that was killed has left: nobody answers there. */
-	if (err && errno == EADDRINUSE) {
-		int fd = rmio_broker_connect(b->path);
-
-		if (fd >= 0) {
-			close(fd);
-			errno = EADDRINUSE;
-		} else if (fd == -ECONNREFUSED && !unlink(b->path)) {
-			err = bind(b->listen, (struct sockaddr *)&at, sizeof(at));
-		}
-	}
+	err = err ? -errno : 0;
+	if (err == -EADDRINUSE && left_over(b->path) && !unlink(b->path))
+		err = bind(b->listen, (struct sockaddr *)&at, sizeof(at)) ? -errno : 0;
 	umask(mask);
-	if (err || (b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, 64))
+	if (err)
+		return err;
+	if ((b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, 64))
 		return -errno;
 	return 0;
 }
@@ -392,12 +406,44 @@ static int parse(int argc, char **argv, struct bpfd *b)
 			return -1;
 		}
 	}
-	if (optind < argc || !b->path) {
-		fprintf(stderr, "rmio bpfd: %s\n",
-			b->path ? "unexpected argument" : "--socket is missing");
+	if (optind < argc) {
+		fprintf(stderr, "rmio bpfd: what is '%s'?\n", argv[optind]);
+		return -1;
+	}
+	if (!b->path) {
+		fprintf(stderr, "rmio bpfd: --socket PATH is missing\n");
 		return -1;
 	}
 	return 0;
+}
+
+/* Better now than in the log of each VMM that comes: this process can load the program. */
+static int try_load(void)
+{
+	struct rmio_bpf_load l = { .vcpus = 1, .kick_signal = SIGUSR1, .tgid = getpid() };
+	struct rmio_bpf_object *o = NULL;
+	char why[400] = "";
+	int err = rmio_bpf_object_new(&l, &o, why, sizeof(why));
+
+	if (!err)
+		rmio_bpf_object_free(o);
+	else
+		fprintf(stderr, "rmio bpfd: %s%s\n", why[0] ? why : strerror(-err),
+			err == -EPERM ? ": start it as root, or with these capabilities" :
+			"; see rmio doctor");
+	return err;
+}
+
+static const char *remedy(int err)
+{
+	switch (err) {
+	case -EADDRINUSE:
+		return "; another broker serves it, or it is something else";
+	case -ENOENT:
+		return "; its directory has to be there";
+	default:
+		return "";
+	}
 }
 
 int cmd_bpfd(int argc, char **argv)
@@ -410,13 +456,15 @@ int cmd_bpfd(int argc, char **argv)
 		fprintf(stderr, "rmio bpfd --help tells more.\n");
 		return USAGE_ERROR;
 	}
+	if (try_load())
+		return 1;
 	for (i = 0; i < CLIENTS; i++)
 		b.clients[i].fd = -1;
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	err = start(&b);
 	if (err) {
-		fprintf(stderr, "rmio bpfd: %s: %s\n", b.path, strerror(-err));
+		fprintf(stderr, "rmio bpfd: %s: %s%s\n", b.path, strerror(-err), remedy(err));
 		return 1;
 	}
 	if (!b.quiet)
