@@ -354,6 +354,22 @@ static void nobody(void)
 	T_SAYS(r.out, "--watch");
 }
 
+/* `rmio doctor` shows the plan of a VM that runs. */
+static void plan(void)
+{
+	char text[64];
+
+	NEED_BPF();
+	T_REQUIRE(start_vm("bpf"));
+	RUN(r, "doctor");
+	snprintf(text, sizeof(text), "VM %d: 1 vCPU, 64 MiB, back end bpf\n", vm.pid);
+	T_SAYS(r.out, text);
+	T_SAYS(r.out, "an area of one register");
+	RUN(r, "doctor", "--json");
+	T_SAYS(r.out, "\"mechanism\":\"ioeventfd\"");
+	stop_vm();
+}
+
 /* Takes the connection and says nothing. */
 static void silent(void)
 {
@@ -495,6 +511,7 @@ static const struct ktap_test tests[] = {
 	{ "paths of the socket", paths },
 	{ "VMMs that answer garbage", garbage },
 	{ "no VM", nobody },
+	{ "the plan, in rmio doctor", plan },
 	{ "a VMM that does not answer", silent },
 	{ "watching, until interrupted or the VM has ended", watched },
 	{ "bpftool", bpftool },

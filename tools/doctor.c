@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * `rmio doctor`: which back ends and mechanisms this machine has, why not, and
- * what to do.  Everything is tried, not guessed from versions.
+ * what to do.  Everything is tried, not guessed from versions.  Then what running VMs
+ * make of it.
  */
 #include "cmd.h"
 #include "doctor.h"
+#include "stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -136,6 +138,20 @@ static void backends(struct doctor *d)
 		doctor_note(f, "without KVM: for VMMs that emulate their guest");
 }
 
+/* What KVM takes and why: of a map on a running VM, since it depends on the guest. */
+static void print_plans(struct json_object *vms)
+{
+	size_t n = json_object_array_length(vms);
+
+	printf("\nplans of running VMs\n");
+	if (!n)
+		printf("  none to be seen: start one with `rmio vmm --stats-socket PATH`\n");
+	for (size_t i = 0; i < n; i++) {
+		putchar('\n');
+		stat_view_plans(stdout, json_object_array_get_idx(vms, i));
+	}
+}
+
 static void print_text(const struct doctor *d, const struct utsname *u, long cpus)
 {
 	const char *group = "";
@@ -157,7 +173,8 @@ static void print_text(const struct doctor *d, const struct utsname *u, long cpu
 	}
 }
 
-static void print_json(const struct doctor *d, const struct utsname *u, long cpus)
+static void print_json(const struct doctor *d, const struct utsname *u, long cpus,
+		       struct json_object *vms)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *backends = json_object_new_array();
@@ -186,6 +203,7 @@ static void print_json(const struct doctor *d, const struct utsname *u, long cpu
 	}
 	json_object_object_add(o, "backends", backends);
 	json_object_object_add(o, "mechanisms", mechanisms);
+	json_object_object_add(o, "vms", json_object_get(vms));
 	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 						JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
@@ -196,7 +214,9 @@ static void help(FILE *f)
 	fputs("usage: rmio doctor [--json]\n"
 	      "\n"
 	      "Tries each back end and mechanism on this machine and prints whether it is\n"
-	      "there, why not, and what to do.\n"
+	      "there, why not, and what to do; then the plans of running VMs (see `rmio stat`).\n"
+	      "\n"
+	      "  --json     all of it as one object\n"
 	      "\n"
 	      "Exit status: 0 if `rmio vmm` and `rmio dev` can run here, 1 if not, 2 for a\n"
 	      "wrong option.\n", f);
@@ -210,6 +230,7 @@ int cmd_doctor(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct doctor mechanisms = { .n = 0 }, d = { .n = 0 };
+	struct json_object *vms;
 	bool json = false;
 	struct utsname u;
 	long cpus;
@@ -245,10 +266,14 @@ int cmd_doctor(int argc, char **argv)
 
 	uname(&u);
 	cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	if (json)
-		print_json(&d, &u, cpus);
-	else
+	vms = stat_running();
+	if (json) {
+		print_json(&d, &u, cpus, vms);
+	} else {
 		print_text(&d, &u, cpus);
+		print_plans(vms);
+	}
+	json_object_put(vms);
 	return doctor_has(&d, "backend", "exit") && doctor_has(&d, "kvm", "/dev/kvm") &&
 	       doctor_has(&d, "kvm", "in-kernel irqchip") ? 0 : 1;
 }

@@ -144,7 +144,8 @@ static int add_arg(struct view *v, const char *arg)
 	return 0;
 }
 
-static int add_all(struct view *v)
+/* How many there are. */
+static unsigned int add_all(struct view *v)
 {
 	DIR *proc = opendir("/proc");
 	char path[PATH_MAX];
@@ -157,7 +158,7 @@ static int add_all(struct view *v)
 	}
 	if (proc)
 		closedir(proc);
-	return v->n ? 0 : complain("no VM found", "give --stats-socket to `rmio vmm`");
+	return v->n;
 }
 
 /* -- asking -------------------------------------------------------------------------- */
@@ -194,9 +195,15 @@ static int connect_to(struct source *s)
 		return complain(s->path, "the path is too long for a socket");
 	strcpy(at.sun_path, s->path);
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd < 0 || connect(s->fd, (struct sockaddr *)&at, sizeof(at)))
-		return complain(s->path, strerror(errno));
-	return 0;
+	if (s->fd >= 0 && !connect(s->fd, (struct sockaddr *)&at, sizeof(at)))
+		return 0;
+	if (errno == ENOENT)
+		return complain(s->path, "No such file; `rmio vmm --stats-socket` makes it");
+	if (errno == ECONNREFUSED)
+		return complain(s->path, "the VM has ended");
+	if (errno == EACCES)
+		return complain(s->path, "only root and the user who runs the VM may look");
+	return complain(s->path, strerror(errno));
 }
 
 static void gone(struct source *s)
@@ -385,6 +392,33 @@ static int catch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+static void drop_all(struct view *v)
+{
+	for (unsigned int i = 0; i < v->n; i++) {
+		gone(v->sources[i]);
+		json_object_put(v->sources[i]->now);
+		json_object_put(v->sources[i]->before);
+		free(v->sources[i]->line);
+		free(v->sources[i]);
+	}
+}
+
+struct json_object *stat_running(void)
+{
+	struct json_object *vms = json_object_new_array();
+	struct view v = { .signals = -1 };
+	int failed = 0;
+
+	add_all(&v);
+	ask_all(&v, &failed);
+	for (unsigned int i = 0; i < v.n; i++) {
+		if (v.sources[i]->now)
+			json_object_array_add(vms, json_object_get(v.sources[i]->now));
+	}
+	drop_all(&v);
+	return vms;
+}
+
 int cmd_stat(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -414,17 +448,11 @@ int cmd_stat(int argc, char **argv)
 	}
 	for (; optind < argc && !rc; optind++)
 		rc = add_arg(&v, argv[optind]);
-	if (!rc && !v.n)
-		rc = add_all(&v);
+	if (!rc && !v.n && !add_all(&v))
+		rc = complain("no VM found", "give --stats-socket to `rmio vmm`");
 	v.signals = catch_signals();
 	rc = rc ? 1 : run(&v);
-	for (unsigned int i = 0; i < v.n; i++) {
-		gone(v.sources[i]);
-		json_object_put(v.sources[i]->now);
-		json_object_put(v.sources[i]->before);
-		free(v.sources[i]->line);
-		free(v.sources[i]);
-	}
+	drop_all(&v);
 	if (v.signals >= 0)
 		close(v.signals);
 	return rc;

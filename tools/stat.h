@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * `rmio stat`: stat.c finds VMs and asks them, stat_view.c makes text of what they say.
+ * `rmio doctor` shows their plans.
  */
 #ifndef RMIO_TOOLS_STAT_H
 #define RMIO_TOOLS_STAT_H
@@ -13,5 +14,11 @@
  * trusted: what is missing reads as 0, what would move a terminal's cursor as '?'.
  */
 void stat_view(FILE *f, struct json_object *now, struct json_object *before);
+
+/* Its devices and their plans alone; trusted as little. */
+void stat_view_plans(FILE *f, struct json_object *vm);
+
+/* What all VMs say that can be found and asked: an array, for the caller to put. */
+struct json_object *stat_running(void);
 
 #endif

@@ -211,17 +211,24 @@ static bool any_slot(struct json_object *list)
 	return false;
 }
 
+/* False: it has no more than that. */
+static bool headline(FILE *f, struct json_object *d, const char *more)
+{
+	fprintf(f, "\nslot %" PRIu64 " %s: ", number(d, "slot"), text(d, "name", 63));
+	if (!json_object_get_boolean(member(d, "rmio"))) {
+		fprintf(f, "no rings, every access is a message\n");
+		return false;
+	}
+	fprintf(f, "%s, back end %s%s\n", text(d, "state", 20), text(d, "backend", 20), more);
+	return true;
+}
+
 static void device(FILE *f, const struct pair *d)
 {
 	struct json_object *p = member(d->now, "plan");
 
-	fprintf(f, "\nslot %" PRIu64 " %s: ", number(d->now, "slot"), text(d->now, "name", 63));
-	if (!json_object_get_boolean(member(d->now, "rmio"))) {
-		fprintf(f, "no rings, every access is a message\n");
+	if (!headline(f, d->now, d->seconds > 0 ? ", a second" : ""))
 		return;
-	}
-	fprintf(f, "%s, back end %s%s\n", text(d->now, "state", 20), text(d->now, "backend", 20),
-		d->seconds > 0 ? ", a second" : "");
 	fprintf(f, "  %-6s %-27s %-35s %9s %s\n", "", "loads: answered by", "stores: posted by", "",
 		"loads that left KVM");
 	accesses(f, d);
@@ -250,6 +257,27 @@ static void program(FILE *f, const struct pair *vm)
 		fprintf(f, "%" PRIu64 " runs, %" PRIu64 " ns each\n", runs, ns / runs);
 }
 
+static void machine(FILE *f, struct json_object *vm)
+{
+	fprintf(f, "VM %" PRIu64 ": %" PRIu64 " vCPU%s, %" PRIu64 " MiB, back end %s",
+		number(vm, "pid"), number(vm, "vcpus"), number(vm, "vcpus") == 1 ? "" : "s",
+		number(vm, "memory") >> 20, text(vm, "backend", 20));
+	if (*text(vm, "why", 1))
+		fprintf(f, " (%s)", text(vm, "why", 300));
+	fputc('\n', f);
+}
+
+void stat_view_plans(FILE *f, struct json_object *vm)
+{
+	struct json_object *list = member(vm, "devices");
+
+	machine(f, vm);
+	for (size_t i = 0; i < count(list); i++) {
+		if (headline(f, at(list, i), ""))
+			plan(f, member(at(list, i), "plan"));
+	}
+}
+
 void stat_view(FILE *f, struct json_object *now, struct json_object *before)
 {
 	struct pair vm = { now, before, 0 }, list;
@@ -257,12 +285,7 @@ void stat_view(FILE *f, struct json_object *now, struct json_object *before)
 	if (before)
 		vm.seconds = (double)(json_object_get_int64(member(now, "time_ns")) -
 				      json_object_get_int64(member(before, "time_ns"))) / 1e9;
-	fprintf(f, "VM %" PRIu64 ": %" PRIu64 " vCPU%s, %" PRIu64 " MiB, back end %s",
-		number(now, "pid"), number(now, "vcpus"), number(now, "vcpus") == 1 ? "" : "s",
-		number(now, "memory") >> 20, text(now, "backend", 20));
-	if (*text(now, "why", 1))
-		fprintf(f, " (%s)", text(now, "why", 300));
-	fputc('\n', f);
+	machine(f, now);
 	program(f, &vm);
 	exits(f, &vm);
 	if (number(now, "straddled"))
