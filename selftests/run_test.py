@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
-"""That the test runner calls a failure a failure. Beside the data path; prints KTAP itself."""
+"""That the test runner calls a failure a failure, and that ./dev says what is wrong with a command.
+
+Beside the data path; prints KTAP itself.
+"""
 
 import importlib.machinery
 import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -120,11 +124,42 @@ def undefined_behaviour_of_a_child_fails():
     return expect(v, (1, 1, 0), 'undefined behaviour')
 
 
+# Arguments of ./dev that it refuses before it does anything, what it says
+REFUSED = [
+    (['frobnicate'], "there is no command 'frobnicate'"),
+    (['build', 'all'], "build takes no argument, 'all'"),
+    (['test', '--fast'], "test: there is no option '--fast'"),
+    ([], 'usage: ./dev COMMAND'),
+]
+
+
+def dev_refuses():
+    dev = os.path.join(HERE, '../dev')
+    good = True
+    for args, says in REFUSED:
+        done = subprocess.run([dev, *args], capture_output=True, text=True, check=False)
+        if done.returncode != 2 or done.stdout or says not in done.stderr:
+            print(f'# dev {args}: status {done.returncode}, {done.stdout!r}, {done.stderr!r}')
+            good = False
+    return good
+
+
+def dev_helps():
+    dev = os.path.join(HERE, '../dev')
+    good = True
+    for args in (['--help'], ['-h'], ['build', '--help'], ['test', '-h']):
+        done = subprocess.run([dev, *args], capture_output=True, text=True, check=False)
+        if done.returncode or done.stderr or not done.stdout.startswith('usage: ./dev COMMAND'):
+            print(f'# dev {args}: status {done.returncode}, {done.stdout!r}, {done.stderr!r}')
+            good = False
+    return good
+
+
 def main():
     cases = [(f'judge: {c[0]}', judged(*c[1:])) for c in JUDGED]
     cases += [(f.__name__.replace('_', ' '), f) for f in (
         runs, times_out, crashes, cannot_start, stray_is_ended, report_of_a_child_fails,
-        undefined_behaviour_of_a_child_fails)]
+        undefined_behaviour_of_a_child_fails, dev_refuses, dev_helps)]
     print('KTAP version 1')
     print(f'1..{len(cases)}')
     failed = 0
