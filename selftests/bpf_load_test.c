@@ -102,7 +102,7 @@ static void refused(int err, const char *text, const char *more)
 	T_EQ(rmio_master_backend(m), RMIO_BACKEND_EXIT);
 	T_EQ(rmio_master_pa_range(m, &r), 0);
 	T_REQUIRE(T_EQ(rmio_vcpu_new(vm, 0, NULL, &v), 0));
-	/* No device is there: it is answered as design 3 says. */
+	/* No device is there: loads read as all ones, stores are gone. */
 	rmio_master_timeout(m, 1000000);
 	T_EQ(rmio_vcpu_load(v, RMIO_BUS_MEM, r.addr, 4, &value), 0);
 	T_EQ(value, 0xffffffff);

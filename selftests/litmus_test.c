@@ -4,7 +4,7 @@
  * that a store can take with each way that a load can take; and two stores of one vCPU as
  * another vCPU's loads find them.  On real KVM, the device slow and in a process of its own.
  *
- * What may come out, n being the number of the store before the load (design 3 and 6):
+ * What may come out, n being the number of the store before the load:
  *
  *   load from                same register                  register that the device keeps
  *   device, or a shadow      n                              n

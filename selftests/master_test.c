@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The calls of master and slave, one after the other: design section 3.
+ * The calls of master and slave, one after the other.
  */
 #include "pair.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * One access of 1, 2, 4 or 8 bytes: find the range, ask the access map, answer
- * from the shadow, post to the lane, or wait for the device (design 3 and 6).
- * The vCPU's side of the data path.
+ * from the shadow, post to the lane, or wait for the device.  The vCPU's side of the
+ * data path.
  */
 #include "kvm.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Which back ends a VM has (design 3), and why not the others.  Beside the data path.
+ * Which back ends a VM has, and why not the others.  Beside the data path.
  */
 #include "kvm.h"
 #include "opts.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The master of a remote device on the exit back end (design 3): its memory,
- * its state, its end.  Made and destroyed beside the data path.
+ * The master of a remote device on the exit back end: its memory, its state, its end.
+ * Made and destroyed beside the data path.
  */
 #include "chan.h"
 #include "foreign.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * Which device answers an address: the PA ranges of all masters of a VM
- * (design 3, KVM_DEV_USER_PA_RANGE).  First step of each access.
+ * (KVM_DEV_USER_PA_RANGE).  First step of each access.
  */
 #include "kvm.h"
 

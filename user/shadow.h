@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * The access map, compiled for look-up, and reads and writes of the shadow
- * image (design 6).
+ * image.
  *
  * Who may call what: a compiled map is immutable; any number of threads look
  * things up in it.  Reads and writes of the image run at the same time as the

@@ -37,7 +37,7 @@
 #define RMIO_AREAS_MAX		4096u		/* areas of an access map */
 #define RMIO_SHADOW_MAX		(1ull << 30)	/* bytes of a shadow image */
 
-/* -- ranges (design 3: KVM_DEV_USER_PA_RANGE) ---------------------------- */
+/* -- ranges (KVM_DEV_USER_PA_RANGE) -------------------------------------- */
 
 enum rmio_bus {
 	RMIO_BUS_MEM	= 0,
@@ -52,7 +52,7 @@ struct rmio_pa_range {
 	__u32 id;		/* chosen by the VMM, such as a BAR number; below 65536 */
 };
 
-/* -- requests and replies (design 3 and 5) ------------------------------- */
+/* -- requests and replies ------------------------------------------------ */
 
 enum rmio_op {
 	RMIO_OP_LOAD	= 1,	/* the vCPU waits for a reply with data */
@@ -90,7 +90,7 @@ struct rmio_reply {
 	__u32 reserved;
 };
 
-/* -- access map (design 6) ----------------------------------------------- */
+/* -- access map ---------------------------------------------------------- */
 
 #define RMIO_SIZE_1		0x1u
 #define RMIO_SIZE_2		0x2u
@@ -144,7 +144,7 @@ struct rmio_counters {
 	__u64 discarded;	/* stores discarded for want of a device */
 };
 
-/* -- lane layout (design 5) ---------------------------------------------- */
+/* -- lane layout --------------------------------------------------------- */
 
 /*
  * "down": one header page, then per lane a producer page and the slots.

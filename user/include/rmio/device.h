@@ -2,7 +2,7 @@
 /*
  * rmio for authors of devices: a device is a struct of callbacks, its ranges,
  * its access map and its interrupts; the loop, the rings and the vfio-user
- * socket are the library's (design 3, 5, 7).
+ * socket are the library's.
  *
  * Thread rules.  A loop runs in one thread, which calls all callbacks of its
  * devices; every call below is made from that thread (or before rmio_loop_run),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * rmio for device processes, the plain calls: the slave descriptor of design 3.
+ * rmio for device processes, the plain calls: the slave descriptor.
  * rmio/device.h builds a framework of callbacks on them.
  *
  * Thread rules.  A slave belongs to one thread at a time; several slaves may be

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * rmio for authors of VMMs: the master side of a remote device (design 3), the
- * call that a KVM_RUN loop makes for each exit, and a vfio-user client that
- * connects a device process (design 7).
+ * rmio for authors of VMMs: the master side of a remote device, the call that a
+ * KVM_RUN loop makes for each exit, and a vfio-user client that connects a device
+ * process.
  *
  * Thread rules.  A vCPU object belongs to one thread at a time.  Everything
  * else may be called from any thread at any time, unless it says otherwise;
@@ -133,8 +133,8 @@ struct rmio_kvm_opts {
  * Loads a BPF program and attaches it to KVM's tracepoint (CAP_BPF and CAP_PERFMON, or
  * root, which can be given up afterwards: masters made later use the exit back end
  * then).  Before the first master and vCPU of the VM.  The VMM then has to call
- * rmio_vcpu_exit or rmio_vcpu_intr after each return of KVM_RUN.  Design 3, 4 and 6.
- * Returns 0, -EINVAL (options, or no VM), -E2BIG, -EBUSY (too late, or a second time),
+ * rmio_vcpu_exit or rmio_vcpu_intr after each return of KVM_RUN.  Returns 0, -EINVAL
+ * (options, or no VM), -E2BIG, -EBUSY (too late, or a second time),
  * -ENOTSUP (the library was built without), -EPERM, -ENOMEM, -EMFILE, -ENFILE, what
  * bpf(2) returns.  rmio_vm_backend says what is missing; everything else works on, with
  * the exit back end.
@@ -180,7 +180,7 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu);
  *                just before, so a handler should kick
  * A dead device answers all ones and takes stores; the return value is 0.
  * An access partly inside and partly outside of a range is answered all ones
- * or discarded, and counted.  Design 3.
+ * or discarded, and counted.
  */
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run);
 
@@ -389,7 +389,7 @@ struct rmio_program_stats {
  */
 int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
 
-/* -- client: a device process on a vfio-user socket (design 7) ------------ */
+/* -- client: a device process on a vfio-user socket ----------------------- */
 
 struct rmio_client_opts {
 	size_t sz;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * How a thread waits for its peer: one set of policies for the vCPU that waits
- * for an answer and for the device that waits for requests (design 5).
+ * for an answer and for the device that waits for requests.
  */
 #ifndef RMIO_WAIT_H
 #define RMIO_WAIT_H
