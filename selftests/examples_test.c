@@ -3,6 +3,7 @@
  * The programs of docs/examples do what they are there to show.  They use the shared library and
  * the public headers only.  Both ends of the data path.
  */
+#include "need_bpf.h"
 #include "run_rmio.h"
 
 static const char *example(const char *name)
@@ -45,6 +46,7 @@ static void device_and_vmm(void)
 	for (int i = 0; i < 2; i++) {
 		start(&r, "vmm", path);
 		T_EQ(rmio_finish(&r), 0);
+		T_SAYS(r.out, bpf_lacks() ? "back end exit: " : "back end bpf\n");
 		T_SAYS(r.out, "the guest reads 2\n");
 		T_STREQ(r.err, "");
 	}

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * A complete VMM for one real-mode guest, which stores twice to the device of counter.c and
- * reads its counter.  The near end of the data path.
- * cc vmm.c $(pkg-config --cflags --libs rmio) && ./a.out /tmp/counter.sock
+ * reads its counter; on the back end bpf if this process may, or if BROKER is the socket of
+ * an `rmio bpfd`, else on exit.  The near end of the data path.
+ * cc vmm.c $(pkg-config --cflags --libs rmio) && ./a.out /tmp/counter.sock [BROKER]
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <rmio/rmio.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,14 @@ static const uint8_t guest[] = {
 	0x66, 0xe7, 0x10,				/* out %eax, $0x10 */
 	0xf4,						/* hlt */
 };
+
+static struct rmio_vcpu *vcpu;
+
+/* A signal ends KVM_RUN; and a wait for the device, should it come there. */
+static void on_kick(int sig)
+{
+	rmio_vcpu_kick(vcpu);
+}
 
 static int check(const char *what, int err)
 {
@@ -55,14 +65,16 @@ int main(int argc, char **argv)
 	struct kvm_userspace_memory_region ram = { .memory_size = 0x10000 };
 	struct rmio_client_opts opts = { .sz = sizeof(opts) };
 	struct kvm_regs regs = { .rip = 0x1000, .rflags = 2 };
+	struct rmio_kvm_opts bpf = { .sz = sizeof(bpf), .kick_signal = SIGUSR1 };
+	struct sigaction kick = { .sa_handler = on_kick };
 	struct rmio_client *client;
-	struct rmio_vcpu *vcpu;
 	struct kvm_sregs sregs;
+	const char *why;
 	struct kvm_run *run;
 	int kvm, vm, cpu, rc;
 
-	if (argc != 2)
-		check("usage: vmm SOCKET", -EINVAL);
+	if (argc != 2 && argc != 3)
+		check("usage: vmm SOCKET [BROKER]", -EINVAL);
 
 	/* A VM with 64 KiB of memory and one vCPU: nothing here is about rmio. */
 	kvm = sys("/dev/kvm", open("/dev/kvm", O_RDWR | O_CLOEXEC));
@@ -77,14 +89,27 @@ int main(int argc, char **argv)
 	sys("KVM_SET_SREGS", ioctl(cpu, KVM_SET_SREGS, &sregs));
 	sys("KVM_SET_REGS", ioctl(cpu, KVM_SET_REGS, &regs));
 
-	/* The device: connect, and say where its BAR 0 is. */
+	/* The back end: memory slots from 1 on are the library's, and so are coalesced zones. */
 	check("rmio_vm_new", rmio_vm_new(NULL, &opts.vm));
+	bpf.vm_fd = vm;
+	bpf.first_slot = 1;
+	bpf.nr_slots = 8;
+	bpf.flags = RMIO_KVM_ZONES;
+	bpf.broker = argv[2];
+	if (!rmio_vm_kvm(opts.vm, &bpf))
+		printf("back end bpf\n");
+	else if (rmio_vm_backend(opts.vm, &why))
+		printf("back end exit: %s\n", why);
+
+	/* The device: connect, and say where its BAR 0 is. */
 	check("rmio_vcpu_new", rmio_vcpu_new(opts.vm, 0, NULL, &vcpu));
+	sys("sigaction", sigaction(SIGUSR1, &kick, NULL));
 	check("connect", rmio_client_connect(argv[1], &opts, &client));
 	if (!rmio_client_master(client))
 		check("no rings", -EOPNOTSUPP);
 	check("place", rmio_master_pa_range(rmio_client_master(client), &bar0));
 
+	check("rmio_vcpu_enter", rmio_vcpu_enter(vcpu, run));
 	for (;;) {
 		bool intr = ioctl(cpu, KVM_RUN, 0) < 0;
 
