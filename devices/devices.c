@@ -22,7 +22,7 @@ int device_make(struct rmio_loop *loop, const char *spec, struct rmio_dev **dev,
 		if (strlen((*t)->name) == n && !strncmp((*t)->name, spec, n))
 			break;
 	if (!*t) {
-		snprintf(why, len, "no device called \"%.*s\"", (int)n, spec);
+		snprintf(why, len, "no device called \"%.*s\"; see rmio dev list", (int)n, spec);
 		return -ENOENT;
 	}
 	why[0] = 0;
@@ -69,7 +69,7 @@ int device_options(const char *opts, const char *const *keys, uint64_t *vals, ch
 	while (opts && *opts) {
 		n = strcspn(opts, ",");
 		if (one_option(opts, n, keys, vals)) {
-			snprintf(why, len, "bad option \"%.*s\"", (int)n, opts);
+			snprintf(why, len, "bad option \"%.*s\"; see rmio dev list", (int)n, opts);
 			return -EINVAL;
 		}
 		opts += n;

@@ -41,6 +41,13 @@ static void help(void)
 	T_SAYS(r.err, "no command 'frobnicate'");
 	T_EQ(RUN(r, "help", "frobnicate"), 2);
 	T_EQ(RUN(r, "doctor", "now"), 2);
+	/* getopt's own words name the command as it was typed. */
+	T_EQ(RUN(r, "doctor", "--now"), 2);
+	T_SAYS(r.err, "rmio doctor: unrecognized option '--now'");
+	T_EQ(RUN(r, "bpfd", "now"), 2);
+	T_SAYS(r.err, "rmio bpfd: what is 'now'");
+	T_EQ(RUN(r, "bpfd"), 2);
+	T_SAYS(r.err, "--socket PATH is missing");
 }
 
 static void refused(void)
@@ -50,7 +57,8 @@ static void refused(void)
 		const char *words;
 	} bad[] = {
 		{ { "vmm" }, "--guest FILE is missing" },
-		{ { "vmm", "--frobnicate" }, "--help" },
+		{ { "vmm", "--frobnicate" }, "rmio vmm: unrecognized option '--frobnicate'" },
+		{ { "vmm", "--frobnicate" }, "see rmio vmm --help" },
 		{ { "vmm", "--guest", "x", "y" }, "what is 'y'" },
 		{ { "vmm", "--guest", "x", "--vcpus", "0" }, "--vcpus 0" },
 		{ { "vmm", "--guest", "x", "--vcpus", "61" }, "1 to 60" },
@@ -73,6 +81,8 @@ static void refused(void)
 		{ { "vmm", "--guest", "x", "--device", "retry=5" }, "socket=PATH is missing" },
 		{ { "vmm", "--guest", "x", "--spawn", "" }, "--spawn" },
 		{ { "vmm", "--guest", "x", "--spawn", "--socket" }, "--spawn --socket" },
+		{ { "vmm", "--guest", "x", "--device", "socket=a", "--device", "socket=a" },
+		  "socket=a is given twice" },
 		{ { "vmm", "--guest", "x", "--allow-kill" }, "--spawn" },
 		{ { "vmm", "--guest", "x", "--kill-after", "5" }, "--spawn" },
 	};
@@ -101,7 +111,10 @@ static void refused_later(void)
 	T_EQ(RUN(r, "vmm", "--guest", file_of(big, 0)), 125);
 	T_SAYS(r.err, "empty");
 	T_EQ(RUN(r, "vmm", "--memory", "2M", "--guest", file_of(big, sizeof(big))), 125);
-	T_SAYS(r.err, "do not fit into 2097152 bytes");
+	T_SAYS(r.err, "do not fit into 2097152 bytes of memory; give it more with --memory");
+	memcpy(big, "\177ELF", 4);
+	T_EQ(RUN(r, "vmm", "--guest", file_of(big, 4096)), 125);
+	T_SAYS(r.err, "an ELF file; make it raw with objcopy -O binary");
 	T_EQ(RUN(r, "vmm", "--memory", "67108865", "--guest", guest_file("hello")), 125);
 	T_SAYS(r.err, "multiple of 4096");
 	T_EQ(RUN(r, "vmm", "--memory", "1M", "--guest", guest_file("hello")), 125);
@@ -109,7 +122,7 @@ static void refused_later(void)
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device",
 		 "socket=/nonexistent/x.sock"),
 	     125);
-	T_SAYS(r.err, "socket=/nonexistent/x.sock: No such file");
+	T_SAYS(r.err, "socket=/nonexistent/x.sock: No such file or directory; start `rmio dev");
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--device",
 		 "socket=/nonexistent/x.sock,retry=50"), 125);
 	T_SAYS(r.err, "No such file");
@@ -230,9 +243,12 @@ static void doctor(void)
 		if (!T_OK(found))
 			ktap_diag("mechanism %s is not listed", mechanisms[i]);
 	}
+	T_OK(json_object_object_get_ex(o, "vms", &list) &&
+	     json_object_is_type(list, json_type_array));
 	json_object_put(o);
 	RUN(r, "doctor");
 	T_SAYS(r.out, "back ends");
+	T_SAYS(r.out, "plans of running VMs");
 	T_SAYS(r.out, "no KVM device in this kernel");
 	if (!bpf_lacks())
 		T_SAYS(r.out, "loaded and attached as program ");

@@ -15,8 +15,10 @@
 #include <rmio/device.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 
 #define RUN(r, ...) rmio_run(&(r), (const char *const []){ __VA_ARGS__, NULL })
 
@@ -525,7 +527,37 @@ static void spawn_of_nothing(void)
 {
 	NEED_KVM();
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "frobnicator"), 125);
-	T_SAYS(r.err, "frobnicator");
+	T_SAYS(r.err, "no device called \"frobnicator\"; see rmio dev list");
+}
+
+/* A file that nobody listens on, one that others serve, and none. */
+static void connecting_to_nothing(void)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char option[128], dir[] = "/tmp/rmio-XXXXXX";
+	int fd;
+
+	NEED_KVM();
+	T_REQUIRE(T_OK(mkdtemp(dir) != NULL));
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s/sock", dir);
+	snprintf(option, sizeof(option), "socket=%s", at.sun_path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	T_EQ(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	T_EQ(listen(fd, 1), 0);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--device", option), 125);
+	T_SAYS(r.err, "what listens there is not a vfio-user device");
+	close(fd);
+	unlink(at.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	T_EQ(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	close(fd);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--device", option), 125);
+	T_SAYS(r.err, "its device process has ended: start it again");
+	unlink(at.sun_path);
+	rmdir(dir);
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--backend", "bpf",
+		 "--broker", at.sun_path), 125);
+	T_SAYS(r.err, "No such file or directory; start it as root: rmio bpfd --socket");
 }
 
 static const struct ktap_test tests[] = {
@@ -561,6 +593,7 @@ static const struct ktap_test tests[] = {
 	{ "VM ended while a vCPU waits, exit", interrupted_while_waiting_exit },
 	{ "VM ended while a vCPU waits, bpf", interrupted_while_waiting_bpf },
 	{ "spawning what does not exist", spawn_of_nothing },
+	{ "connecting to what does not serve", connecting_to_nothing },
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * The commands of `rmio`, one function each, called by main.c with argv[0]
- * the command's name.  What they return is the exit status.
+ * `rmio` and the command's name.  What they return is the exit status.
  */
 #ifndef RMIO_TOOLS_CMD_H
 #define RMIO_TOOLS_CMD_H

@@ -225,6 +225,22 @@ static int serve_fd(struct group *g)
 				      : rmio_dev_serve(g->dev, g->fd);
 }
 
+/* What to do about a path or a descriptor that cannot be served. */
+static const char *remedy(int err)
+{
+	switch (err) {
+	case -EADDRINUSE:
+		return "; another process serves it, or it is not a socket";
+	case -ENOENT:
+		return "; its directory has to be there";
+	case -ENOTSOCK:
+	case -EPROTOTYPE:
+		return "; it has to be a UNIX socket that is connected";
+	default:
+		return "";
+	}
+}
+
 static int start_group(struct rmio_loop *loop, struct group *g)
 {
 	char why[200], where[32];
@@ -238,7 +254,8 @@ static int start_group(struct rmio_loop *loop, struct group *g)
 	err = g->path ? rmio_dev_listen(g->dev, g->path) : serve_fd(g);
 	if (err) {
 		snprintf(where, sizeof(where), "descriptor %d", g->fd);
-		fprintf(stderr, "rmio dev: %s: %s\n", g->path ? g->path : where, strerror(-err));
+		fprintf(stderr, "rmio dev: %s: %s%s\n", g->path ? g->path : where, strerror(-err),
+			remedy(err));
 	}
 	return err;
 }

@@ -48,6 +48,7 @@ int main(int argc, char **argv)
 {
 	const struct command *c;
 	char *help_argv[] = { NULL, "--help", NULL };
+	static char name[32];	/* as getopt's messages have it */
 
 	if (argc < 2) {
 		help(stderr);
@@ -75,5 +76,7 @@ int main(int argc, char **argv)
 		help(stderr);
 		return 2;
 	}
+	snprintf(name, sizeof(name), "rmio %s", c->name);
+	argv[1] = name;
 	return c->fn(argc - 1, argv + 1);
 }

@@ -50,7 +50,7 @@ struct vmm {
 __attribute__((format(printf, 1, 2)))
 static void say(const char *fmt, ...)
 {
-	char line[512];
+	char line[sizeof(((struct vmm_err *)0)->text) + 64];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -226,6 +226,19 @@ static int watch(struct vmm *v)
 
 /* -- set-up ------------------------------------------------------------------ */
 
+/* What to do about the back end bpf that cannot be had; empty where nothing helps. */
+static const char *remedy(const struct vmm *v, int rc)
+{
+	if (!v->o.broker)
+		return rc == -EPERM ? "; run as root, or with these capabilities, or give the "
+				      "--broker of an `rmio bpfd` that has them" : "";
+	if (rc == -ENOENT || rc == -ECONNREFUSED)
+		return "; start it as root: rmio bpfd --socket PATH --group NAME";
+	if (rc == -ECONNRESET || (rc == -EACCES && access(v->o.broker, W_OK)))
+		return "; it serves root, its own user and the group that its --group names";
+	return "";
+}
+
 /* Before the first vCPU and device.  Without devices there is nothing to gain. */
 static int pick_backend(struct vmm *v, struct vmm_err *err)
 {
@@ -252,8 +265,8 @@ static int pick_backend(struct vmm *v, struct vmm_err *err)
 		return 0;
 	rmio_vm_backend(v->rmio, &why);
 	if (v->o.backend == RMIO_BACKEND_BPF)
-		return vmm_fail(err, rc, "--backend bpf: %s", why);
-	say("back end exit, since there is no bpf: %s", why);
+		return vmm_fail(err, rc, "--backend bpf: %s%s", why, remedy(v, rc));
+	say("back end exit, since there is no bpf: %s%s", why, remedy(v, rc));
 	return 0;
 }
 
@@ -352,8 +365,9 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 	if (rc || !v->o.stats_socket)
 		return rc;
 	rc = vmm_statsock_new(v->o.stats_socket, stats_line, v, &v->statsock);
-	return rc ? vmm_fail(err, rc, "--stats-socket %s: %s", v->o.stats_socket, strerror(-rc)) :
-		    0;
+	return rc ? vmm_fail(err, rc, "--stats-socket %s: %s%s", v->o.stats_socket, strerror(-rc),
+			     rc == -EADDRINUSE ? "; another VM has it, or it is not a socket" :
+			     "") : 0;
 }
 
 static int run(struct vmm *v, struct vmm_err *err)

@@ -196,6 +196,27 @@ static int connect_socket(const struct vmm_device_opts *opts, const struct rmio_
 	}
 }
 
+/* What to do about a socket that could not be connected to. */
+static const char *remedy(int rc)
+{
+	switch (rc) {
+	case -ENOENT:
+		return "; start `rmio dev --socket` there first, or give it time with retry=MS";
+	case -ECONNREFUSED:
+		return "; its device process has ended: start it again";
+	case -EACCES:
+		return "; this user may not write to the socket";
+	case -ETIMEDOUT:
+		return "; it hangs, or serves another VMM, which has to end first";
+	case -EPROTO:
+	case -EPROTOTYPE:
+	case -ECONNRESET:
+		return "; what listens there is not a vfio-user device";
+	default:
+		return "";
+	}
+}
+
 int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		    const struct vmm_options *all, struct rmio_vm *vm, unsigned int slot,
 		    struct vmm_err *err)
@@ -237,7 +258,8 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		rc = connect_socket(opts, &co, &dev->client);
 		if (rc) {
 			dev->client = NULL;
-			vmm_fail(err, rc, "--device socket=%s: %s", opts->socket, strerror(-rc));
+			vmm_fail(err, rc, "--device socket=%s: %s%s", opts->socket, strerror(-rc),
+				 remedy(rc));
 		}
 	}
 	if (!rc) {

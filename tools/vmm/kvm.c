@@ -358,7 +358,8 @@ int vmm_vm_load_file(struct vmm_vm *vm, const char *path, struct vmm_err *err)
 	p = vmm_vm_ptr(vm, VMM_IMAGE_ADDR, (uint64_t)st.st_size);
 	if (!p) {
 		rc = vmm_fail(err, -EFBIG,
-			      "guest %s: %lld bytes at 0x%llx do not fit into %llu bytes of memory",
+			      "guest %s: %lld bytes at 0x%llx do not fit into %llu bytes of memory; "
+			      "give it more with --memory",
 			      path, (long long)st.st_size, (unsigned long long)VMM_IMAGE_ADDR,
 			      (unsigned long long)vm->memory);
 		goto close_fd;
@@ -377,6 +378,9 @@ int vmm_vm_load_file(struct vmm_vm *vm, const char *path, struct vmm_err *err)
 		}
 		at += n;
 	}
+	if (!rc && st.st_size > 4 && !memcmp(p, "\177ELF", 4))
+		rc = vmm_fail(err, -ENOEXEC,
+			      "guest %s: an ELF file; make it raw with objcopy -O binary", path);
 close_fd:
 	close(fd);
 	return rc;

@@ -51,7 +51,7 @@
 
 /* Why a call failed, in words for a person; every call takes NULL. */
 struct vmm_err {
-	char text[256];
+	char text[320];
 };
 
 /* Fills err and returns rc, so that "return vmm_fail(err, -EINVAL, ...)" reads well. */

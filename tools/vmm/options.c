@@ -236,6 +236,19 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 	}
 }
 
+/* A device process serves one VMM, on one connection. */
+static const char *socket_twice(const struct vmm_options *o)
+{
+	for (unsigned int i = 1; i < o->nr_devices; i++) {
+		for (unsigned int k = 0; o->devices[i].socket && k < i; k++) {
+			if (o->devices[k].socket &&
+			    !strcmp(o->devices[i].socket, o->devices[k].socket))
+				return o->devices[i].socket;
+		}
+	}
+	return NULL;
+}
+
 static bool any_spawned(const struct vmm_options *o)
 {
 	for (unsigned int i = 0; i < o->nr_devices; i++) {
@@ -288,6 +301,10 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		return vmm_fail(err, -EINVAL, "what is '%s'? See rmio vmm --help", argv[optind]);
 	if (!o->guest)
 		return vmm_fail(err, -EINVAL, "--guest FILE is missing; see rmio vmm --help");
+	if (socket_twice(o))
+		return vmm_fail(err, -EINVAL,
+				"--device socket=%s is given twice; a device has one slot",
+				socket_twice(o));
 	if ((o->allow_kill || o->kill_after_ms) && !any_spawned(o))
 		return vmm_fail(err, -EINVAL,
 				"--allow-kill and --kill-after are for devices of --spawn");
