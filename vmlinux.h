@@ -49,6 +49,7 @@ enum {
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct task_struct {
+	pid_t pid;
 	pid_t tgid;
 	u64 start_boottime;
 };

@@ -45,7 +45,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, RMIO_BPF_THREADS);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct rmio_bpf_thread);
 } thread_ids SEC(".maps");
 
 /*
@@ -59,6 +59,13 @@ struct {
 	__type(key, struct rmio_bpf_stray_key);
 	__type(value, struct rmio_bpf_stray);
 } strays SEC(".maps");
+
+/*
+ * Which vCPU a thread may be, by the end of its number.  Where to look for what is
+ * remembered, and no more than that: see vcpu_of().
+ */
+#define HINTS	1024u
+__u16 hint[HINTS];
 
 const volatile struct rmio_bpf_stray blank_stray;
 __u64 strays_lost;	/* for want of memory, or of a library that takes them */
@@ -685,18 +692,74 @@ int rmio_whoami(void *ctx)
 	return bpf_get_current_pid_tgid() >> 32;
 }
 
-/* Run by a thread that looks for its notes: its number, as the program sees it. */
+/*
+ * Run by a thread that looks for its notes or has been made known: its number, as the
+ * program sees it.
+ */
 SEC("raw_tp")
 int rmio_thread(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct rmio_bpf_stray_key key = { .tid = bpf_get_current_pid_tgid() };
 	struct rmio_bpf_stray *note = bpf_map_lookup_elem(&strays, &key);
+	struct rmio_bpf_thread *known = bpf_map_lookup_elem(&thread_ids, &key.tid);
 
+	if (known && !known->started)
+		known->started = task->start_boottime;
 	/* Those of a thread that had the number before it. */
 	if (note && note->started != task->start_boottime)
 		bpf_map_delete_elem(&strays, &key);
 	return key.tid;
+}
+
+static __always_inline __u32 *number_of(struct task_struct *task)
+{
+	struct rmio_bpf_thread *t;
+	__u32 tid;
+
+	if (!threads_by_id)
+		return bpf_task_storage_get(&threads, task, NULL, 0);
+	tid = bpf_get_current_pid_tgid();
+	t = bpf_map_lookup_elem(&thread_ids, &tid);
+	return t && (!t->started || t->started == task->start_boottime) ? &t->vcpu : NULL;
+}
+
+/* From the library's maps, once more after every change to them. */
+static __noinline struct rmio_bpf_vcpu *ask(struct task_struct *task, __u32 *vcpu)
+{
+	struct rmio_bpf_vcpu *v;
+	__u32 *number = number_of(task), generation;
+
+	if (!number)
+		return NULL;
+	*vcpu = *number;
+	v = bpf_map_lookup_elem(&vcpus, vcpu);
+	if (!v || !stores_in_order)
+		return v;
+	/* What is remembered must be the answer of after this: who changes it counts up then. */
+	generation = *(volatile __u32 *)&v->generation;
+	number = number_of(task);
+	if (!number || *number != *vcpu)
+		return v;
+	v->tid = task->pid;
+	v->started = task->start_boottime;
+	v->bound = generation;
+	hint[(__u32)task->pid & (HINTS - 1)] = *vcpu;
+	return v;
+}
+
+/* The vCPU that this thread is. */
+static __always_inline struct rmio_bpf_vcpu *vcpu_of(struct task_struct *task, __u32 *vcpu)
+{
+	struct rmio_bpf_vcpu *v;
+
+	*vcpu = hint[(__u32)task->pid & (HINTS - 1)];
+	v = bpf_map_lookup_elem(&vcpus, vcpu);
+	/* A number can be used again, but not by a thread that was started then. */
+	if (v && v->tid == task->pid && v->started == task->start_boottime &&
+	    v->bound == *(volatile __u32 *)&v->generation)
+		return v;
+	return ask(task, vcpu);
 }
 
 SEC("tp_btf/kvm_mmio")
@@ -704,26 +767,17 @@ int BPF_PROG(rmio_mmio, int type, int len, __u64 gpa, void *val)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct rmio_bpf_vcpu *v;
-	__u32 *number, vcpu, tid;
+	__u32 vcpu;
 
 	/* Other VMs' vCPUs; nor may a VMM register what is not its own. */
 	if (task->tgid != vmm_tgid)
 		return 0;
-	if (threads_by_id) {
-		tid = bpf_get_current_pid_tgid();
-		number = bpf_map_lookup_elem(&thread_ids, &tid);
-	} else {
-		number = bpf_task_storage_get(&threads, task, NULL, 0);
-	}
-	if (!number) {
+	v = vcpu_of(task, &vcpu);
+	if (!v) {
 		if (type == MMIO_WRITE)
 			on_stray(task, gpa, len, val);
 		return 0;
 	}
-	vcpu = *number;
-	v = bpf_map_lookup_elem(&vcpus, &vcpu);
-	if (!v)
-		return 0;
 	if (type == MMIO_WRITE)
 		on_store(v, vcpu, gpa, len, val);
 	else if (type == MMIO_READ_UNSATISFIED)

@@ -30,6 +30,15 @@
 #define RMIO_BPF_SLEEPERS	4096u	/* bytes of "sleepers", of 16 a device */
 #define RMIO_BPF_RING_MIN	2048u	/* smaller rings capture nothing */
 
+/* -- which thread: map "thread_ids", where there is no storage for threads ---- */
+
+/* Key: its number in the initial PID namespace.  The library writes it, in that thread. */
+struct rmio_bpf_thread {
+	__u32 vcpu;
+	__u32 reserved;
+	__u64 started;		/* 0: the program fills it in; no other thread is it then */
+};
+
 /* -- which stores: maps "regs" and "zones", written by the library ---------- */
 
 /* A register whose stores of this length KVM takes: an ioeventfd. */
@@ -93,9 +102,16 @@ struct rmio_bpf_vcpu {
 	/* The store seen before that: the first part of one that crosses a page. */
 	__u64 prev_gpa;
 	__u32 prev_taken;
-	/* Counts the changes of "regs" and "zones", from 1.  The library writes it, any thread. */
+	/*
+	 * Counts the changes of "regs", "zones" and "threads", from 1.  The library writes it,
+	 * any thread.
+	 */
 	__u32 generation;
-	__u64 pad[4];
+	/* The thread that this vCPU was found to be when the count was "bound". */
+	__u64 started;
+	__s32 tid;
+	__u32 bound;
+	__u64 pad[2];
 	struct rmio_bpf_hit hit[RMIO_BPF_HITS];
 };
 
@@ -155,6 +171,7 @@ struct rmio_bpf_stray {
 	} store[RMIO_BPF_STRAYS];
 };
 
+RMIO_ASSERT_SIZE(rmio_bpf_thread, 16);
 RMIO_ASSERT_SIZE(rmio_bpf_reg_key, 16);
 RMIO_ASSERT_SIZE(rmio_bpf_reg, 40);
 RMIO_ASSERT_SIZE(rmio_bpf_zone, 48);

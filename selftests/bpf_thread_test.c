@@ -7,6 +7,7 @@
  */
 #include "bpf_rig.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #define LEN		0x5000u
@@ -457,11 +458,81 @@ static void in_turn(void)
 	stop();
 }
 
+/* A number for the next thread; the kernel may yet give it to somebody else. */
+static bool next_number(pid_t tid)
+{
+	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", (int)tid - 1);
+	bool ok = fd >= 0 && write(fd, text, (size_t)n) == n;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static pid_t wanted, was;
+
+static void *wanted_thread(void *arg)
+{
+	was = gettid();
+	return !wanted || was == wanted ? round_thread(arg) : NULL;
+}
+
+/* A round in a thread with that number, or with any. */
+static bool numbered(struct rig_vcpu *c, pid_t tid)
+{
+	int tries;
+
+	wanted = tid;
+	for (tries = 0; tries < 1000; tries++) {
+		if (tid && !next_number(tid))
+			return false;
+		if (!T_EQ(pthread_create(&c->thread, NULL, wanted_thread, c), 0))
+			return false;
+		pthread_join(c->thread, NULL);
+		if (!tid || was == tid)
+			return true;
+	}
+	return false;
+}
+
+/* A vCPU's thread ends, and one of the other vCPU gets its number. */
+static void same_number(void)
+{
+	int n = (int)ktap_pick(20, 200, 2000), i;
+	const char *why = start(2);
+	uint32_t v;
+
+	if (why)
+		T_SKIP(why, RIG_ENABLE);
+	for (v = 0; v < 2; v++) {
+		w.rig.vcpu[v].loaded = loaded;
+		emit_begin(&w.rig.vcpu[v]);
+	}
+	for (i = 0; i < n && !ktap_failed(); i++) {
+		struct rig_vcpu *a = &w.rig.vcpu[i & 1], *b = &w.rig.vcpu[!(i & 1)];
+
+		mixed(a, 4);
+		if (!numbered(a, 0))
+			break;
+		mixed(b, 4);
+		if (!numbered(b, was)) {
+			stop();
+			T_SKIP("no thread can be given a number",
+			       "as root, with CONFIG_CHECKPOINT_RESTORE");
+		}
+	}
+	check();
+	stop();
+}
+
 static const struct ktap_test tests[] = {
 	{ "the first store of a thread crosses a page", crossing, 300 },
 	{ "the first store of a thread is repeated", repeated, 300 },
 	{ "no descriptor for a thread", no_descriptors, 300 },
 	{ "one thread runs two vCPUs", in_turn, 300 },
+	{ "a thread has another one's number", same_number, 300 },
 };
 
 int main(int argc, char **argv)

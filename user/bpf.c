@@ -35,7 +35,6 @@ struct rmio_bpf {
 	void (*wake)(void *arg, uint32_t slot);
 	void *wake_arg;
 	uint32_t vcpus;
-	uint32_t generation;		/* of the tables of stores */
 	pthread_mutex_t lock;		/* of what follows, and of the broker's connection */
 	uint64_t used[RMIO_BPF_DEVS / 64];
 };
@@ -90,15 +89,15 @@ static void unload(struct rmio_bpf *b)
 	close(b->broker);
 }
 
-/* The tables of stores have changed: what vCPUs remember of them is void. */
+/* The tables have changed: what vCPUs remember of them is void.  Any thread, any time. */
 static void new_tables(struct rmio_bpf *b)
 {
 	uint32_t i;
 
-	if (!++b->generation)
-		b->generation = 1;
+	/* Each counts for itself, from 1, and is as good as never back where it was. */
 	for (i = 0; i < b->vcpus; i++)
-		__atomic_store_n(&b->state[i].generation, b->generation, __ATOMIC_RELEASE);
+		if (!__atomic_add_fetch(&b->state[i].generation, 1, __ATOMIC_RELEASE))
+			__atomic_add_fetch(&b->state[i].generation, 1, __ATOMIC_RELEASE);
 }
 
 static int one_sleeper(void *ctx, void *data, size_t len)
@@ -212,13 +211,27 @@ struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
 
 /* -- threads ------------------------------------------------------------------- */
 
+uint32_t rmio_bpf_thread_number(struct rmio_bpf *b)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+
+	if (!bpf_prog_test_run_opts(b->fd[RMIO_BPF_FD_THREAD], &run))
+		return run.retval;
+	/* Where the program cannot be run: it would also forget what is another thread's. */
+	return (uint32_t)syscall(SYS_gettid);
+}
+
 int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pidfd)
 {
+	struct rmio_bpf_thread thread = { .vcpu = vcpu };
 	int err;
 
 	*tid = (pid_t)syscall(SYS_gettid);
 	if (b->by_id) {
-		err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], tid, &vcpu, BPF_ANY);
+		err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], tid, &thread, BPF_ANY);
+		if (!err)
+			rmio_bpf_thread_number(b);
+		new_tables(b);
 		if (err)
 			rmio_bpf_thread_unbind(b, *tid, -1);
 		return err;
@@ -231,6 +244,7 @@ int rmio_bpf_thread_bind(struct rmio_bpf *b, uint32_t vcpu, pid_t *tid, int *pid
 		return err;
 	}
 	err = bpf_map_update_elem(b->fd[RMIO_BPF_FD_THREADS], pidfd, &vcpu, BPF_ANY);
+	new_tables(b);
 	if (err) {
 		/* Nor is it the vCPU that it was. */
 		rmio_bpf_thread_unbind(b, *tid, *pidfd);
@@ -243,20 +257,11 @@ void rmio_bpf_thread_unbind(struct rmio_bpf *b, pid_t tid, int pidfd)
 {
 	if (b->by_id) {
 		bpf_map_delete_elem(b->fd[RMIO_BPF_FD_THREAD_IDS], &tid);
-		return;
+	} else {
+		bpf_map_delete_elem(b->fd[RMIO_BPF_FD_THREADS], &pidfd);
+		close(pidfd);
 	}
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_THREADS], &pidfd);
-	close(pidfd);
-}
-
-uint32_t rmio_bpf_thread_number(struct rmio_bpf *b)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, run);
-
-	if (!bpf_prog_test_run_opts(b->fd[RMIO_BPF_FD_THREAD], &run))
-		return run.retval;
-	/* Where the program cannot be run: it would also forget what is another thread's. */
-	return (uint32_t)syscall(SYS_gettid);
+	new_tables(b);
 }
 
 bool rmio_bpf_stray(struct rmio_bpf *b, uint32_t number, uint32_t piece, struct rmio_bpf_stray *s)

@@ -133,6 +133,42 @@ static bool is_realtime(void)
 	return c == '1';
 }
 
+static int new_array(const char *name, uint32_t value_size, uint32_t n, uint32_t flags,
+		     const struct btf *btf, const char *type)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE | flags);
+	int id = btf && type ? btf__find_by_name_kind(btf, type, BTF_KIND_STRUCT) : -1;
+	int key = btf ? btf__find_by_name_kind(btf, "unsigned int", BTF_KIND_INT) : -1;
+
+	if (id > 0 && key > 0) {
+		o.btf_fd = (uint32_t)btf__fd(btf);
+		o.btf_key_type_id = (uint32_t)key;
+		o.btf_value_type_id = (uint32_t)id;
+	}
+	return bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), value_size, n, &o);
+}
+
+/*
+ * All devices' "lanes" have as many entries, which the program is told by an example:
+ * with a number that may differ each lookup is a call.  Before Linux 6.2 an example
+ * without BTF matches no map that has it; there, and up to 6.8, the call stays.
+ */
+static int load_maps_and_programs(const struct rmio_bpf_object *o, uint32_t vcpus)
+{
+	int err, fd;
+
+	if (o->by_id)
+		return mmio_filter__load(o->skel);
+	fd = new_array("rmio_lanes", sizeof(struct rmio_bpf_lane), vcpus, 0, NULL, NULL);
+	if (fd < 0)
+		return fd;
+	err = bpf_map__set_inner_map_fd(o->skel->maps.lanes, fd);
+	if (!err)
+		err = mmio_filter__load(o->skel);
+	close(fd);
+	return err;
+}
+
 static int open_skel(struct rmio_bpf_object *o, const struct rmio_bpf_load *l)
 {
 	o->skel = mmio_filter__open();
@@ -175,7 +211,7 @@ static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *
 	if (!log)
 		return -ENOMEM;
 	set_log(o, log);
-	err = mmio_filter__load(o->skel);
+	err = load_maps_and_programs(o, l->vcpus);
 	if (!err && !tgid)
 		err = own_tgid(o, &tgid);
 	if (!err) {
@@ -268,22 +304,7 @@ bool rmio_bpf_object_by_id(const struct rmio_bpf_object *o)
 	return o->by_id;
 }
 
-/* -- arrays -------------------------------------------------------------------------- */
-
-static int new_array(const char *name, uint32_t value_size, uint32_t n, const struct btf *btf,
-		     const char *type)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
-	int id = btf && type ? btf__find_by_name_kind(btf, type, BTF_KIND_STRUCT) : -1;
-	int key = btf ? btf__find_by_name_kind(btf, "unsigned int", BTF_KIND_INT) : -1;
-
-	if (id > 0 && key > 0) {
-		o.btf_fd = (uint32_t)btf__fd(btf);
-		o.btf_key_type_id = (uint32_t)key;
-		o.btf_value_type_id = (uint32_t)id;
-	}
-	return bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(uint32_t), value_size, n, &o);
-}
+/* -- a device's arrays ------------------------------------------------------------------ */
 
 uint64_t rmio_bpf_device_size(uint32_t lanes, uint32_t slots)
 {
@@ -305,11 +326,12 @@ int rmio_bpf_object_device(const struct rmio_bpf_object *o, uint32_t lanes, uint
 
 	if (!rmio_bpf_device_size(lanes, slots))
 		return -EINVAL;
-	fds[0] = new_array("rmio_down", RMIO_PAGE, 1 + lanes * pages, NULL, NULL);
-	fds[1] = fds[0] < 0 ? fds[0] : new_array("rmio_up", RMIO_PAGE, 1 + lanes, NULL, NULL);
+	fds[0] = new_array("rmio_down", RMIO_PAGE, 1 + lanes * pages, BPF_F_INNER_MAP, NULL, NULL);
+	fds[1] = fds[0] < 0 ? fds[0] :
+		 new_array("rmio_up", RMIO_PAGE, 1 + lanes, BPF_F_INNER_MAP, NULL, NULL);
 	fds[2] = fds[1] < 0 ? fds[1] :
 		 new_array("rmio_lanes", sizeof(struct rmio_bpf_lane), lanes,
-			   bpf_object__btf(o->skel->obj), "rmio_bpf_lane");
+			   o->by_id ? BPF_F_INNER_MAP : 0, bpf_object__btf(o->skel->obj), "rmio_bpf_lane");
 	if (fds[2] >= 0)
 		return 0;
 	for (i = 0; i < 2; i++)
@@ -322,5 +344,5 @@ int rmio_bpf_object_image(uint64_t size)
 {
 	if (!size || size % RMIO_PAGE || size / RMIO_PAGE > UINT32_MAX)
 		return -EINVAL;
-	return new_array("rmio_shadow", RMIO_PAGE, (uint32_t)(size / RMIO_PAGE), NULL, NULL);
+	return new_array("rmio_shadow", RMIO_PAGE, (uint32_t)(size / RMIO_PAGE), BPF_F_INNER_MAP, NULL, NULL);
 }
