@@ -694,9 +694,10 @@ int rmio_whoami(void *ctx)
 
 /*
  * Run by a thread that looks for its notes or has been made known: its number, as the
- * program sees it.
+ * program sees it.  Of a type that can be attached nowhere: the broker hands it to VMMs
+ * without privileges, and the kernel asks for none to attach a tracepoint's.
  */
-SEC("raw_tp")
+SEC("syscall")
 int rmio_thread(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
