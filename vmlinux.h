@@ -52,6 +52,7 @@ struct task_struct {
 	pid_t pid;
 	pid_t tgid;
 	u64 start_boottime;
+	struct task_struct *group_leader;
 };
 
 struct timespec64 {

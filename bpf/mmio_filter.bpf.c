@@ -23,8 +23,15 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define SLOTS_A_PAGE	(RMIO_PAGE / sizeof(struct rmio_request))
 
-/* Whose threads may be vCPUs, as the initial PID namespace has it.  Not the VMM's to write. */
+/*
+ * Whose threads may be vCPUs: its number in the initial PID namespace, and when it was
+ * started, since the number may be another's after it.  Not the VMM's to write.
+ */
 int vmm_tgid;
+__u64 vmm_started;	/* ns since boot; 0: */
+__u64 vmm_started_from;	/* so much, or up to vmm_precision later */
+__u64 vmm_precision;
+const volatile _Bool for_others;	/* the VMM did not load it, and may end before it does */
 const volatile __u32 kick_signal;
 const volatile _Bool stores_in_order;	/* by the CPU, and loads: x86 */
 const volatile _Bool threads_by_id;	/* no task storage for a thread: before Linux 6.9 */
@@ -689,7 +696,26 @@ static __always_inline void load_answered(struct rmio_bpf_vcpu *v, __u32 vcpu)
 SEC("raw_tp")
 int rmio_whoami(void *ctx)
 {
-	return bpf_get_current_pid_tgid() >> 32;
+	vmm_tgid = bpf_get_current_pid_tgid() >> 32;
+	vmm_started = bpf_get_current_task_btf()->group_leader->start_boottime;
+	return 0;
+}
+
+static __always_inline bool is_vmm(struct task_struct *task)
+{
+	__u64 started;
+
+	if (task->tgid != vmm_tgid)
+		return false;
+	if (!for_others)
+		return true;
+	started = task->group_leader->start_boottime;
+	if (started == vmm_started)
+		return true;
+	if (vmm_started || started - vmm_started_from >= vmm_precision)
+		return false;
+	vmm_started = started;
+	return true;
 }
 
 /*
@@ -771,7 +797,7 @@ int BPF_PROG(rmio_mmio, int type, int len, __u64 gpa, void *val)
 	__u32 vcpu;
 
 	/* Other VMs' vCPUs; nor may a VMM register what is not its own. */
-	if (task->tgid != vmm_tgid)
+	if (!is_vmm(task))
 		return 0;
 	v = vcpu_of(task, &vcpu);
 	if (!v) {

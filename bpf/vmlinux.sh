@@ -11,7 +11,7 @@ typedefs="__kernel_pid_t pid_t __s8 __u8 __s16 __u16 __s32 __u32 __s64 __u64 __l
 values="BPF_MAP_TYPE_HASH BPF_MAP_TYPE_ARRAY BPF_MAP_TYPE_ARRAY_OF_MAPS BPF_MAP_TYPE_RINGBUF BPF_MAP_TYPE_TASK_STORAGE
 	BPF_ANY BPF_LOCAL_STORAGE_GET_F_CREATE BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_F_INNER_MAP BPF_RB_NO_WAKEUP BPF_RB_FORCE_WAKEUP"
 # struct:member,...
-structs="task_struct:pid,tgid,start_boottime timespec64:tv_sec"
+structs="task_struct:pid,tgid,start_boottime,group_leader timespec64:tv_sec"
 
 dump=$(mktemp)
 trap 'rm -f "$dump"' EXIT

@@ -34,6 +34,7 @@
 struct client {
 	int fd;			/* -1: free */
 	struct ucred who;
+	struct rmio_process process;
 	struct rmio_bpf_object *object;
 	uint32_t devices;
 	uint64_t bytes;		/* of the arrays made for it */
@@ -92,15 +93,30 @@ static bool in_group(int fd, const struct ucred *who, gid_t group)
 	return false;
 }
 
-static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred *who)
+/* The number may be another's by now: but not one whose stores are none of this user's. */
+static const char *not_there(const struct ucred *who, struct rmio_process *p)
 {
+	if (who->pid <= 0)
+		return "is in a PID namespace that is not below this one";
+	if (rmio_process_get(who->pid, p))
+		return "cannot be found in /proc";
+	if (who->uid && p->uid != who->uid)
+		return "is another user's than the one that connected";
+	return NULL;
+}
+
+static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred *who,
+			       struct rmio_process *p)
+{
+	const char *why;
 	int i, n = 0;
 
 	if (who->uid && who->uid != geteuid() && !(b->has_group && in_group(fd, who, b->group)))
 		return b->has_group ? "is not in the group" :
 		       "is neither root nor my own, and there is no --group";
-	if (who->pid <= 0)
-		return "is in a PID namespace that is not below this one";
+	why = not_there(who, p);
+	if (why)
+		return why;
 	for (i = 0; i < CLIENTS; i++)
 		n += b->clients[i].fd >= 0 && b->clients[i].who.uid == who->uid;
 	if (n >= CLIENTS_OF_UID)
@@ -110,6 +126,7 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 
 static void take_client(struct bpfd *b)
 {
+	struct rmio_process process;
 	struct ucred who;
 	socklen_t len = sizeof(who);
 	const char *why;
@@ -123,7 +140,7 @@ static void take_client(struct bpfd *b)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
 		why = "cannot be told";
 	else
-		why = not_welcome(b, fd, &who);
+		why = not_welcome(b, fd, &who, &process);
 	if (!why && i == CLIENTS)
 		why = "is one too many";
 	if (why) {
@@ -133,7 +150,7 @@ static void take_client(struct bpfd *b)
 		close(fd);
 		return;
 	}
-	b->clients[i] = (struct client){ .fd = fd, .who = who };
+	b->clients[i] = (struct client){ .fd = fd, .who = who, .process = process };
 	if (!b->quiet)
 		fprintf(stderr, "rmio bpfd: process %d of user %u\n", (int)who.pid, who.uid);
 }
@@ -154,7 +171,7 @@ static void drop_client(struct bpfd *b, struct client *c)
 static int load(struct client *c, const struct rmio_broker_request *r,
 		struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
 {
-	struct rmio_bpf_load l = { .vcpus = r->a, .kick_signal = r->b, .tgid = c->who.pid };
+	struct rmio_bpf_load l = { .vcpus = r->a, .kick_signal = r->b, .vmm = &c->process };
 	int err;
 
 	if (c->object)
@@ -420,11 +437,16 @@ static int parse(int argc, char **argv, struct bpfd *b)
 /* Better now than in the log of each VMM that comes: this process can load the program. */
 static int try_load(void)
 {
-	struct rmio_bpf_load l = { .vcpus = 1, .kick_signal = SIGUSR1, .tgid = getpid() };
+	struct rmio_process own;
+	struct rmio_bpf_load l = { .vcpus = 1, .kick_signal = SIGUSR1, .vmm = &own };
 	struct rmio_bpf_object *o = NULL;
 	char why[400] = "";
-	int err = rmio_bpf_object_new(&l, &o, why, sizeof(why));
+	int err = rmio_process_get(getpid(), &own);
 
+	if (err)
+		snprintf(why, sizeof(why), "it cannot find itself in /proc: %s", strerror(-err));
+	else
+		err = rmio_bpf_object_new(&l, &o, why, sizeof(why));
 	if (!err)
 		rmio_bpf_object_free(o);
 	else

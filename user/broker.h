@@ -9,6 +9,7 @@
 #define RMIO_USER_BROKER_H
 
 #include "bpf.h"
+#include "process.h"
 
 enum rmio_broker_type {
 	RMIO_BROKER_LOAD	= 1,	/* {a: vCPUs, b: signal}; first, and once */
@@ -60,7 +61,7 @@ struct rmio_bpf_object;
 struct rmio_bpf_load {
 	uint32_t vcpus;
 	uint32_t kick_signal;
-	pid_t tgid;		/* whose threads; 0: this process */
+	const struct rmio_process *vmm;	/* whose threads; NULL: this process */
 };
 
 /* As rmio_bpf_new. */

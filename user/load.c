@@ -180,18 +180,37 @@ static int open_skel(struct rmio_bpf_object *o, const struct rmio_bpf_load *l)
 	o->skel->rodata->stores_in_order = true;
 #endif
 	o->skel->rodata->threads_by_id = o->by_id;
+	o->skel->rodata->for_others = l->vmm;
 	bpf_map__set_max_entries(o->skel->maps.vcpus, l->vcpus);
 	return 0;
 }
 
-/* In a PID namespace getpid() is not what the kernel's side sees: ask there. */
-static int own_tgid(const struct rmio_bpf_object *o, int *tgid)
+/* In a PID namespace getpid() is not what the kernel's side sees: it is asked there. */
+static int set_own(const struct rmio_bpf_object *o)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run);
-	int err = bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.rmio_whoami), &run);
 
-	*tgid = (int)run.retval;
-	return err;
+	return bpf_prog_test_run_opts(bpf_program__fd(o->skel->progs.rmio_whoami), &run);
+}
+
+/* Another process can be told to the program only by what the program goes by too. */
+static int set_vmm(const struct rmio_bpf_object *o, const struct rmio_process *vmm)
+{
+	struct rmio_process own;
+	int err = set_own(o);
+
+	if (!err)
+		err = rmio_process_get(getpid(), &own);
+	if (err)
+		return err;
+	if (o->skel->bss->vmm_tgid != own.pid ||
+	    o->skel->bss->vmm_started - own.started >= own.precision)
+		return -EXDEV;
+	o->skel->bss->vmm_tgid = vmm->pid;
+	o->skel->bss->vmm_started = 0;
+	o->skel->bss->vmm_started_from = vmm->started;
+	o->skel->bss->vmm_precision = vmm->precision;
+	return 0;
 }
 
 /* Programs are loaded one after another; the first that is refused is the last. */
@@ -206,22 +225,22 @@ static void set_log(struct rmio_bpf_object *o, char *log)
 static int load(struct rmio_bpf_object *o, const struct rmio_bpf_load *l, char *why, size_t len)
 {
 	char *log = calloc(1, VERIFIER_LOG);
-	int err, tgid = l->tgid;
+	int err;
 
 	if (!log)
 		return -ENOMEM;
 	set_log(o, log);
 	err = load_maps_and_programs(o, l->vcpus);
-	if (!err && !tgid)
-		err = own_tgid(o, &tgid);
-	if (!err) {
-		o->skel->bss->vmm_tgid = tgid;
+	if (!err)
+		err = l->vmm ? set_vmm(o, l->vmm) : set_own(o);
+	if (!err)
 		err = mmio_filter__attach(o->skel);
-	}
 	/* Of a log that has no room the end is there (Linux 6.4), and the error is not. */
 	err = err == -ENOSPC && log[0] ? -EACCES : system_error(err);
 	if (err == -EPERM)
 		explain(why, len, "loading BPF programs needs CAP_BPF and CAP_PERFMON");
+	else if (err == -EXDEV)
+		explain(why, len, "the broker is in a PID or time namespace of its own");
 	else if (err == -ESRCH || err == -ENOENT)
 		explain(why, len, "this kernel has no tracepoint kvm_mmio with BTF (%s)",
 			complaint);
