@@ -59,6 +59,7 @@ static volatile uint8_t irq_apic;
 static volatile uint64_t irq_status, irq_acked_one_by_one;
 /* Interrupts that found something to do, and those that did not. */
 static volatile uint64_t irq_served, irq_idle;
+static volatile int irq_deaf;
 static struct spinlock device_lock;
 
 static uint8_t out_buf[EDU_BUF_SIZE] __attribute__((aligned(4096)));
@@ -148,7 +149,7 @@ static void factorial_polled(const struct guest *g)
  */
 static void on_irq(void)
 {
-	uint32_t s = rd(EDU_IRQ_STATUS);
+	uint32_t s = irq_deaf ? 0 : rd(EDU_IRQ_STATUS);
 
 	if (!s) {
 		irq_idle++;
@@ -227,6 +228,26 @@ static void check_reassertion(void)
 	print("edu: pin held up: interrupted again after each acknowledgement (3 interrupts)\n");
 }
 
+/* A pin that is turned off while it is up, before anybody has taken it, comes up again after. */
+static void check_turned_off(unsigned int gsi)
+{
+	uint16_t command = pci_read16(slot, PCI_COMMAND);
+	uint64_t before = irq_served;
+
+	/* One that was on its way may still come; it hardly ever takes this one. */
+	irq_deaf = 1;
+	irq_pin_disable(gsi);
+	wr(EDU_IRQ_RAISE, 0x8);
+	rd(EDU_IRQ_STATUS);
+	pci_write16(slot, PCI_COMMAND, command | PCI_COMMAND_NO_INTX);
+	irq_deaf = 0;
+	irq_pin_enable(gsi, irq_apic, IRQ_VECTOR + VECTOR_PIN);
+	pci_write16(slot, PCI_COMMAND, command);
+	wait_status(0x8, false);
+	expect("interrupts of a pin turned on again", irq_served, before + 1);
+	print("edu: pin turned off while up: interrupted when it was on again\n");
+}
+
 static void interrupts(const struct guest *g, bool asleep)
 {
 	unsigned int gsi = pci_read8(slot, PCI_INTR_LINE);
@@ -242,8 +263,10 @@ static void interrupts(const struct guest *g, bool asleep)
 	expect("interrupt pin", pci_read8(slot, PCI_INTR_PIN), 1);
 	irq_pin_enable(gsi, irq_apic, IRQ_VECTOR + VECTOR_PIN);
 	check_interrupts(VECTOR_PIN, asleep, "pin");
-	if (!asleep)
+	if (!asleep) {
 		check_reassertion();
+		check_turned_off(gsi);
+	}
 	irq_pin_disable(gsi);
 }
 

@@ -87,6 +87,14 @@ static int set_intx(void *be, int trigger, int unmask)
 				    VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &unmask);
 }
 
+static int unmask_intx(void *be)
+{
+	struct vmm_device *dev = be;
+
+	return rmio_client_set_irqs(dev->client, VFIO_PCI_INTX_IRQ_INDEX,
+				    VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, NULL);
+}
+
 static int set_msi(void *be, unsigned int count, const int *fds)
 {
 	struct vmm_device *dev = be;
@@ -118,6 +126,7 @@ const struct vmm_pci_backend_ops vmm_device_ops = {
 	.place = place,
 	.msi_count = msi_count,
 	.set_intx = set_intx,
+	.unmask_intx = unmask_intx,
 	.set_msi = set_msi,
 	.dma_map = dma_map,
 	.reset = reset,

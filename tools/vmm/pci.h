@@ -51,6 +51,8 @@ struct vmm_pci_backend_ops {
 	int (*msi_count)(void *be, unsigned int *count);
 	/* The pin: an eventfd to raise it, one that unmasks it; -1, -1: off. */
 	int (*set_intx)(void *be, int trigger, int unmask);
+	/* The pin again, without the eventfd: if it is raised, the device says so anew. */
+	int (*unmask_intx)(void *be);
 	/* Message vectors: count eventfds; 0: off. */
 	int (*set_msi)(void *be, unsigned int count, const int *fds);
 	int (*dma_map)(void *be, uint64_t gpa, uint64_t len, int fd, uint64_t offset);

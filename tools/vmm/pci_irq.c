@@ -85,7 +85,6 @@ static void pin_off(struct vmm_pci_dev *d, bool device_too)
 static void pin_on(struct vmm_pci_dev *d)
 {
 	bool had = d->pin_set;
-	uint64_t one = 1;
 	int rc = 0;
 
 	if (!had)
@@ -105,9 +104,14 @@ static void pin_on(struct vmm_pci_dev *d)
 	 * While it was off, KVM let the line fall.  A device that still raises
 	 * it waits for this before it says so again.  One that has just been
 	 * given the eventfds must not get it: it would say so twice.
+	 *
+	 * A message, since a write to the eventfd could wait for ever: the
+	 * device shares its flags and its counter, and can make it full and
+	 * blocking.
 	 */
-	if (had && write(d->pin_unmask, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		pci_complain(d, "interrupt pin: %s", strerror(errno));
+	rc = had ? d->ops->unmask_intx(d->be) : 0;
+	if (rc)
+		pci_complain(d, "interrupt pin: %s", strerror(-rc));
 }
 
 /* -- messages ------------------------------------------------------------- */
