@@ -155,8 +155,8 @@ static void socket_bell(void)
 	rmio_bell_ring(&p.out);
 }
 
-/* Arms @n waits on the bell. False: skipped or failed. */
-static bool arm_waits(struct pair *p, struct io_uring *ring, unsigned int n)
+/* Arms @n waits on a word. False: skipped or failed. */
+static bool arm_waits(const uint32_t *word, struct io_uring *ring, unsigned int n)
 {
 	struct io_uring_probe *probe = io_uring_get_probe();
 	bool there = probe && io_uring_opcode_supported(probe, OP_FUTEX_WAIT);
@@ -175,8 +175,8 @@ static bool arm_waits(struct pair *p, struct io_uring *ring, unsigned int n)
 		memset(sqe, 0, sizeof(*sqe));
 		sqe->opcode = OP_FUTEX_WAIT;
 		sqe->fd = WORD_U32;
-		sqe->addr = (uintptr_t)&p->down->bell;
-		sqe->off = p->down->bell;
+		sqe->addr = (uintptr_t)word;
+		sqe->off = *word;
 		memcpy((char *)sqe + 48, &mask, sizeof(mask));
 		sqe->user_data = i;
 	}
@@ -204,7 +204,7 @@ static void ring_wakes_a_bounded_number(void)
 	struct pair p;
 
 	T_REQUIRE(pair_init(&p, 0));
-	if (!arm_waits(&p, &ring, 200))
+	if (!arm_waits(&p.down->bell, &ring, 200))
 		return;
 	rmio_bell_arm(&p.in);
 	T_OK(rmio_bell_ring(&p.out));
@@ -221,7 +221,7 @@ static void ring_reaches_past_a_predecessor(void)
 	struct pair p;
 
 	T_REQUIRE(pair_init(&p, 0));
-	if (!arm_waits(&p, &ring, RING_WAKES))
+	if (!arm_waits(&p.down->bell, &ring, RING_WAKES))
 		return;
 	rmio_bell_arm(&p.in);
 	T_OK(rmio_bell_ring(&p.out));
@@ -264,6 +264,24 @@ static void woken_when_done_reaches(void)
 }
 
 /* The device remembers the last number it woke for; a vCPU added later does not know it. */
+/* The VMM's word, in memory that it has made: it may have armed any number of waits there. */
+static void answer_wakes_a_bounded_number(void)
+{
+	struct rmio_answer answer = { 0 };
+	struct rmio_sleeper sleeper = { 0 };
+	struct io_uring ring;
+	unsigned int last = 0;
+	struct pair p;
+
+	T_REQUIRE(pair_init(&p, 0));
+	if (!arm_waits(&p.prod.up->wake_seq, &ring, 200))
+		return;
+	rmio_sleeper_arm(&sleeper, &p.prod, 1);
+	serve(&p, 1);
+	T_OK(rmio_lane_wake(&p.cons, &answer));
+	T_EQ(reap(&ring, &last), RING_WAKES);
+}
+
 static void new_vcpu_is_woken(void)
 {
 	struct rmio_answer answer = { 0 };
@@ -338,6 +356,7 @@ static const struct ktap_test tests[] = {
 	{ "a ring wakes a bounded number", ring_wakes_a_bounded_number },
 	{ "a ring reaches past a predecessor's waits", ring_reaches_past_a_predecessor },
 	{ "a vCPU is woken when done reaches what it waits for", woken_when_done_reaches },
+	{ "an answer wakes a bounded number", answer_wakes_a_bounded_number },
 	{ "a new vCPU is woken", new_vcpu_is_woken },
 	{ "what ends a sleep", what_ends_a_sleep },
 };

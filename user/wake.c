@@ -43,14 +43,15 @@ static uint32_t fresh_number(uint32_t last)
 	return last == UINT32_MAX ? 1 : last + 1;
 }
 
-/* -- VMM to device --------------------------------------------------------- */
-
 /*
- * How many waiters a vCPU wakes.  One is the device; a dead predecessor whose
+ * How many waiters one side wakes.  One is the peer; a dead predecessor whose
  * io_uring is being torn down may still be queued before it.  No bound would let
- * a device arm 100,000 waits and have the vCPU work through them.
+ * a peer arm 100,000 waits and have a vCPU, or the loop of devices that serve
+ * other VMs too, work through them.
  */
 #define RING_WAKES	16
+
+/* -- VMM to device --------------------------------------------------------- */
 
 static void ring(struct rmio_bell_out *b, int wakes)
 {
@@ -130,7 +131,7 @@ bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a)
 		return false;
 	a->woken = number;				/* R4 */
 	__atomic_fetch_add(c->wake_seq, 1, __ATOMIC_RELEASE);
-	futex(c->wake_seq, FUTEX_WAKE, INT_MAX, NULL);
+	futex(c->wake_seq, FUTEX_WAKE, RING_WAKES, NULL);
 	return true;
 }
 
