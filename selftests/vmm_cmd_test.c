@@ -8,6 +8,8 @@
 #include "run_rmio.h"
 
 #include <json-c/json.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #define RUN(r, ...) rmio_run(&(r), (const char *const []){ __VA_ARGS__, NULL })
 
@@ -172,6 +174,68 @@ static void ends(void)
 	T_EQ(rmio_finish(&r), 128 + SIGINT);
 }
 
+/* Nobody reads the console: the guest waits for it, but the VM ends all the same. */
+static void unread_console(void)
+{
+	static const unsigned char talks[] = { 0xb0, 'x', 0xe6, 0xe9, 0xeb, 0xfa };
+	const char *guest = file_of(talks, sizeof(talks));
+	int there, before;
+
+	NEED_KVM();
+	for (int i = 0; i < 2; i++) {
+		T_REQUIRE(rmio_start(&r, (const char *const []){
+			"vmm", "--guest", guest, "--deadline", i ? "500" : "1000000", NULL }));
+		fcntl(r.out_fd, F_SETPIPE_SZ, 4096);
+		/* Most likely it waits once no more comes. */
+		there = 0;
+		do {
+			before = there;
+			usleep(100000);
+			ioctl(r.out_fd, FIONREAD, &there);
+		} while (!there || there != before);
+		if (!i)
+			kill(r.pid, SIGTERM);
+		T_EQ(waitpid(r.pid, &r.status, 0), r.pid);
+		T_EQ(WEXITSTATUS(r.status), i ? 124 : 128 + SIGTERM);
+		close(r.out_fd);
+		close(r.err_fd);
+	}
+}
+
+/* Set-up that waits can be interrupted, and does not wait where there is nothing to wait for. */
+static void waiting_to_start(void)
+{
+	char dir[] = "/tmp/rmio-XXXXXX", path[64], line[256];
+	unsigned long long blocked = 0;
+	FILE *f;
+
+	NEED_KVM();
+	T_REQUIRE(T_OK(mkdtemp(dir)));
+	snprintf(path, sizeof(path), "%s/fifo", dir);
+	T_EQ(mkfifo(path, 0600), 0);
+	T_EQ(RUN(r, "vmm", "--guest", path), 125);
+	T_SAYS(r.err, "not a regular file");
+	unlink(path);
+	rmdir(dir);
+
+	T_REQUIRE(rmio_start(&r, (const char *const []){
+		"vmm", "--guest", guest_file("hello"), "--device",
+		"socket=/nonexistent/x.sock,retry=3600000", NULL }));
+	/* Before it blocks the signal it would end by that, which is no news. */
+	snprintf(path, sizeof(path), "/proc/%d/status", r.pid);
+	while (!(blocked & 1ull << (SIGTERM - 1))) {
+		f = fopen(path, "r");
+		T_REQUIRE(T_OK(f));
+		while (fgets(line, sizeof(line), f))
+			sscanf(line, "SigBlk: %llx", &blocked);
+		fclose(f);
+		usleep(1000);
+	}
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 128 + SIGTERM);
+	T_SAYS(r.err, "x.sock: Interrupted");
+}
+
 static void stats(void)
 {
 	struct json_object *o, *v;
@@ -261,6 +325,8 @@ static const struct ktap_test tests[] = {
 	{ "hello", hello },
 	{ "exit statuses", statuses },
 	{ "deadline and signals", ends },
+	{ "a console that nobody reads", unread_console, 30 },
+	{ "set-up that waits", waiting_to_start, 30 },
 	{ "statistics", stats },
 	{ "doctor", doctor },
 };

@@ -346,7 +346,7 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (v->signal_fd < 0)
 		return vmm_fail(err, -errno, "signalfd: %s", strerror(errno));
 	rc = vmm_vm_new(&v->o.vm, &v->vm, err);
@@ -370,6 +370,17 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 			     "") : 0;
 }
 
+/* From here on nobody reads them: one ends the process, whatever that waits for. */
+static void unblock_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static int run(struct vmm *v, struct vmm_err *err)
 {
 	int rc, status;
@@ -385,6 +396,7 @@ static int run(struct vmm *v, struct vmm_err *err)
 	if (rc)
 		vmm_machine_fail(&v->machine, "%s", err->text);
 	status = watch(v);
+	unblock_signals();
 	if (v->o.json) {
 		rc = vmm_stats_write(v->o.json, &v->machine, v->rmio, v->devices, v->nr_devices,
 				     status);
@@ -393,6 +405,16 @@ static int run(struct vmm *v, struct vmm_err *err)
 	}
 	vmm_machine_exit(&v->machine);
 	return status;
+}
+
+/* Of a VM that was not started. */
+static int failed_status(const struct vmm *v, int rc)
+{
+	struct signalfd_siginfo si;
+
+	if (rc == -EINTR && read(v->signal_fd, &si, sizeof(si)) == sizeof(si))
+		return 128 + (int)si.ssi_signo;
+	return STATUS_FAILED;
 }
 
 static void tear_down(struct vmm *v)
@@ -427,7 +449,7 @@ int cmd_vmm(int argc, char **argv)
 {
 	struct vmm *v = calloc(1, sizeof(*v));
 	struct vmm_err err = { "" };
-	int rc, status = STATUS_FAILED;
+	int rc, status;
 
 	if (!v)
 		return STATUS_FAILED;
@@ -441,11 +463,10 @@ int cmd_vmm(int argc, char **argv)
 	}
 	pthread_mutex_init(&v->lock, NULL);
 	rc = set_up(v, &err);
-	if (!rc)
-		status = run(v, &err);
-	if (rc || status < 0) {
+	status = rc ? -1 : run(v, &err);
+	if (status < 0) {
 		say("%s", err.text);
-		status = STATUS_FAILED;
+		status = failed_status(v, rc);
 	}
 	tear_down(v);
 	free(v);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -191,6 +192,15 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+/* One of the signals that end the VM waits to be taken. */
+static bool interrupted(void)
+{
+	sigset_t set;
+
+	return !sigpending(&set) &&
+	       (sigismember(&set, SIGINT) == 1 || sigismember(&set, SIGTERM) == 1);
+}
+
 static int connect_socket(const struct vmm_device_opts *opts, const struct rmio_client_opts *co,
 			  struct rmio_client **c)
 {
@@ -201,6 +211,8 @@ static int connect_socket(const struct vmm_device_opts *opts, const struct rmio_
 		rc = rmio_client_connect(opts->socket, co, c);
 		if ((rc != -ENOENT && rc != -ECONNREFUSED) || now_ms() >= end)
 			return rc;
+		if (interrupted())
+			return -EINTR;
 		poll(NULL, 0, 10);
 	}
 }

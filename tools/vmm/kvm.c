@@ -340,7 +340,8 @@ int vmm_vm_load_file(struct vmm_vm *vm, const char *path, struct vmm_err *err)
 	char *p;
 	int fd, rc;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Not to wait for somebody to write to a pipe of that name. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return vmm_fail(err, -errno, "guest %s: %s", path, strerror(errno));
 	if (fstat(fd, &st) < 0) {

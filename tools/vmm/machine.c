@@ -6,11 +6,16 @@
 #include "machine.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
+
+/* How long a console that is not read may hold up a VM that has ended. */
+#define LAST_WORDS_MS	1000
 
 int vmm_machine_init(struct vmm_machine *m, struct vmm_vm *vm, int console_fd)
 {
@@ -21,6 +26,7 @@ int vmm_machine_init(struct vmm_machine *m, struct vmm_vm *vm, int console_fd)
 	if (m->ended_fd < 0)
 		return -errno;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->out_lock, NULL);
 	return 0;
 }
 
@@ -28,34 +34,54 @@ void vmm_machine_exit(struct vmm_machine *m)
 {
 	close(m->ended_fd);
 	pthread_mutex_destroy(&m->lock);
+	pthread_mutex_destroy(&m->out_lock);
 }
 
 /* -- console -------------------------------------------------------------- */
 
-/* Called with the lock held. */
-static void console_flush(struct vmm_machine *m)
+/*
+ * Who reads the console may have stopped to do so.  A vCPU waits for that as long as
+ * the VM runs: neither the guest nor the reader may hold up its end.
+ */
+static bool console_room(struct vmm_machine *m, int after_end_ms)
 {
-	for (size_t at = 0; at < m->out_len;) {
+	struct pollfd p[2] = {
+		{ .fd = m->console_fd, .events = POLLOUT },
+		{ .fd = m->ended_fd, .events = POLLIN },
+	};
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (!p[0].revents)
+		poll(p, 1, after_end_ms);
+	return p[0].revents;
+}
+
+/* With out_lock held.  What does not go out stays. */
+static void console_flush(struct vmm_machine *m, int after_end_ms)
+{
+	size_t at = 0;
+
+	while (at < m->out_len && console_room(m, after_end_ms)) {
 		ssize_t n = write(m->console_fd, m->out + at, m->out_len - at);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n <= 0)
-			break;
-		at += (size_t)n;
+		at = n > 0 ? at + (size_t)n : m->out_len;
 	}
-	m->out_len = 0;
+	m->out_len -= at;
+	memmove(m->out, m->out + at, m->out_len);
 }
 
 static void console_put(struct vmm_machine *m, const uint8_t *data, size_t len)
 {
-	pthread_mutex_lock(&m->lock);
-	for (size_t i = 0; i < len; i++) {
+	pthread_mutex_lock(&m->out_lock);
+	for (size_t i = 0; i < len && m->out_len < sizeof(m->out); i++) {
 		m->out[m->out_len++] = (char)data[i];
 		if (data[i] == '\n' || m->out_len == sizeof(m->out))
-			console_flush(m);
+			console_flush(m, 0);
 	}
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->out_lock);
 }
 
 /* -- the end -------------------------------------------------------------- */
@@ -72,7 +98,6 @@ static void end(struct vmm_machine *m, bool failed, uint32_t status, const char 
 		m->failed = failed;
 		m->status = status;
 		snprintf(m->reason, sizeof(m->reason), "%s", reason);
-		console_flush(m);
 	}
 	pthread_mutex_unlock(&m->lock);
 	if (!first)
@@ -84,6 +109,10 @@ static void end(struct vmm_machine *m, bool failed, uint32_t status, const char 
 
 void vmm_machine_end(struct vmm_machine *m, uint32_t status)
 {
+	/* Before the end, after which the console is not waited for. */
+	pthread_mutex_lock(&m->out_lock);
+	console_flush(m, 0);
+	pthread_mutex_unlock(&m->out_lock);
 	end(m, false, status, "");
 }
 
@@ -251,9 +280,21 @@ int vmm_machine_start(struct vmm_machine *m, struct vmm_err *err)
 	return 0;
 }
 
+static bool joined(pthread_t thread)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	return pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT;
+}
+
 void vmm_machine_join(struct vmm_machine *m)
 {
+	/* A kick may come just before a call that waits, such as a write to a terminal. */
 	for (unsigned int i = 0; i < m->nr_threads; i++)
-		pthread_join(m->threads[i], NULL);
+		while (!joined(m->threads[i]))
+			vmm_vm_stop(m->vm);
 	m->nr_threads = 0;
+	console_flush(m, LAST_WORDS_MS);
 }

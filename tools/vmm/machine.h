@@ -52,7 +52,7 @@ struct vmm_machine {
 	int console_fd;
 	int ended_fd;			/* eventfd: readable once the VM has ended */
 
-	pthread_mutex_t lock;		/* all below */
+	pthread_mutex_t lock;		/* from here to reason; nobody waits with it held */
 	bool ended;
 	bool failed;			/* ended by the VMM, not by the guest */
 	uint32_t status;
@@ -60,6 +60,8 @@ struct vmm_machine {
 	unsigned int nr_threads;
 	pthread_t threads[VMM_VCPUS_MAX];
 	struct vmm_start starts[VMM_VCPUS_MAX];
+
+	pthread_mutex_t out_lock;	/* below; a vCPU that waits for the console holds it */
 	size_t out_len;
 	char out[512];
 };
