@@ -43,6 +43,7 @@ static void help(void)
 	T_SAYS(r.err, "no command 'frobnicate'");
 	T_EQ(RUN(r, "help", "frobnicate"), 2);
 	T_EQ(RUN(r, "doctor", "now"), 2);
+	T_SAYS(r.err, "rmio doctor: what is 'now'?");
 	/* getopt's own words name the command as it was typed. */
 	T_EQ(RUN(r, "doctor", "--now"), 2);
 	T_SAYS(r.err, "rmio doctor: unrecognized option '--now'");

@@ -552,7 +552,7 @@ static void connecting_to_nothing(void)
 	T_EQ(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	close(fd);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--device", option), 125);
-	T_SAYS(r.err, "its device process has ended: start it again");
+	T_SAYS(r.err, "nobody listens there: start the device process again");
 	unlink(at.sun_path);
 	rmdir(dir);
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--backend", "bpf",

@@ -198,8 +198,10 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 			print_help(stdout);
 			return 1;
 		}
-		if (opt == '?')
+		if (opt == '?') {
+			fprintf(stderr, "rmio dev --help tells more.\n");
 			return USAGE_ERROR + 1;
+		}
 		err = parse_one(c, opt);
 		if (err)
 			return err + 1;

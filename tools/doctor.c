@@ -74,6 +74,8 @@ static const char *missing(const struct doctor *d, const char *const (*needs)[2]
 }
 
 #define EXIT_INSTEAD	"nothing: the exit back end is used instead"
+#define SEE_IT		"see there; until then the exit back end is used"
+#define BUILD_AGAIN	"install them and build again; until then the exit back end is used"
 
 /* Loads the program and attaches it to KVM's tracepoint, as a VMM would. */
 static void try_bpf(const struct doctor *d, struct finding *f)
@@ -107,9 +109,10 @@ static void try_bpf(const struct doctor *d, struct finding *f)
 		doctor_not(f, "run as root, or with CAP_BPF and CAP_PERFMON, or start `rmio bpfd` "
 			   "as root and give --broker; until then the exit back end is used",
 			   "%s", why);
+	else if (rc == -ENOTSUP && strstr(why, "built without"))
+		doctor_not(f, BUILD_AGAIN, "%s", why);
 	else if (lacks)
-		doctor_not(f, EXIT_INSTEAD, "%s%sthis machine lacks: %s", why, *why ? "; " : "",
-			   lacks);
+		doctor_not(f, SEE_IT, "%s%smissing: %s", why, *why ? "; " : "", lacks);
 	else if (rc)
 		doctor_not(f, EXIT_INSTEAD, "%s", *why ? why : strerror(-rc));
 	if (vm)
@@ -250,6 +253,7 @@ int cmd_doctor(int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
+		fprintf(stderr, "rmio doctor: what is '%s'?\n\n", argv[optind]);
 		help(stderr);
 		return 2;
 	}

@@ -224,7 +224,7 @@ static const char *remedy(int rc)
 	case -ENOENT:
 		return "; start `rmio dev --socket` there first, or give it time with retry=MS";
 	case -ECONNREFUSED:
-		return "; its device process has ended: start it again";
+		return "; nobody listens there: start the device process again";
 	case -EACCES:
 		return "; this user may not write to the socket";
 	case -ETIMEDOUT:
