@@ -151,7 +151,7 @@ static void good_device(int sock, void *arg)
 		.areas = areas, .nr_areas = make_areas(areas), .shadow_size = IMAGE,
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo) };
-	int fd = devproc_take(sock);
+	int fd = devproc_need(sock);
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
 

@@ -240,7 +240,7 @@ static void raw_device(struct order *o, int fd)
 static void device(int sock, void *arg)
 {
 	struct order *o = arg;
-	int fd = devproc_take(sock);
+	int fd = devproc_need(sock);
 
 	close(sock);
 	if (o->raw)

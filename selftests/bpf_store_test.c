@@ -111,7 +111,7 @@ static void device(int sock, void *arg)
 	struct rmio_dev *dev;
 
 	if (T_EQ(rmio_loop_new(&lo, &loop), 0) && T_EQ(rmio_dev_new(loop, &d, NULL, &dev), 0) &&
-	    T_EQ(rmio_dev_slave(dev, devproc_take(sock)), 0))
+	    T_EQ(rmio_dev_slave(dev, devproc_need(sock)), 0))
 		rmio_loop_run(loop);
 }
 

@@ -118,7 +118,7 @@ static void device(int sock, void *arg)
 	image = rmio_dev_shadow(dev);
 	for (i = 0; i < MODES * LEN; i++)
 		image[i] = pattern(i);
-	if (T_EQ(rmio_dev_slave(dev, devproc_take(sock)), 0))
+	if (T_EQ(rmio_dev_slave(dev, devproc_need(sock)), 0))
 		rmio_loop_run(loop);
 }
 

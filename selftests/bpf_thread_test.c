@@ -58,7 +58,7 @@ static void device(int sock, void *arg)
 	struct rmio_request r[64];
 	ssize_t n, i;
 
-	if (!T_EQ(rmio_slave_open(devproc_take(sock), NULL, &s), 0))
+	if (!T_EQ(rmio_slave_open(devproc_need(sock), NULL, &s), 0))
 		return;
 	for (;;) {
 		n = rmio_slave_read(s, r, KTAP_COUNT(r));

@@ -39,6 +39,19 @@ static inline int devproc_take(int sock)
 	return fd;
 }
 
+/*
+ * The same.  Ends the process if nothing comes: whoever started it has skipped or failed, and
+ * says so itself.
+ */
+static inline int devproc_need(int sock)
+{
+	int fd = devproc_take(sock);
+
+	if (fd < 0)
+		_exit(0);
+	return fd;
+}
+
 /* Hand over @fd, which is closed here. */
 static inline bool devproc_give(struct devproc *d, int fd)
 {

@@ -168,7 +168,7 @@ static void device(int sock, void *arg)
 		.shadow_size = IMAGE,
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo) };
-	int fd = devproc_take(sock);
+	int fd = devproc_need(sock);
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
 
