@@ -17,6 +17,8 @@
 #define DEVICE		0xe0000000u
 #define STORES		100u
 #define MARKER		0xe0
+#define KEPT_MAX	64
+#define MIB		(1u << 20)
 
 static char path[64];
 static struct rmio_run broker;
@@ -69,6 +71,18 @@ static int ask_load(int fd, int *fds)
 	return ask(fd, RMIO_BROKER_LOAD, 1, (uint32_t)SIGRTMIN, 0, fds, RMIO_BPF_FDS);
 }
 
+/* The kernel frees what was given back some time later. */
+static int ask_load_again(int fd, int *fds)
+{
+	int err = ask_load(fd, fds), i;
+
+	for (i = 0; i < 2000 && err == -EDQUOT; i++) {
+		usleep(10000);
+		err = ask_load(fd, fds);
+	}
+	return err;
+}
+
 static void close_all(int *fds, int n)
 {
 	while (n-- > 0)
@@ -108,6 +122,98 @@ static void elsewhere(void)
 	NEEDS_ROOT_AND_KVM();
 	T_REQUIRE(broker_up("--quiet", NULL));
 	in_child(attach_elsewhere, NULL);
+	broker_down();
+}
+
+/* -- more than one's share ---------------------------------------------------------------- */
+
+/* Connections that end, of which a descriptor is kept: how many come about. */
+static int keep_links(int *kept)
+{
+	int fds[RMIO_BPF_FDS], fd, n, err = 0;
+
+	for (n = 0; n < KEPT_MAX && !err; n++) {
+		fd = connect_broker();
+		err = ask_load(fd, fds);
+		close(fd);
+		if (err)
+			break;
+		kept[n] = fcntl(fds[RMIO_BPF_FD_LINK], F_DUPFD_CLOEXEC, 0);
+		close_all(fds, RMIO_BPF_FDS);
+	}
+	return n;
+}
+
+static void keep_programs(void *arg)
+{
+	int kept[KEPT_MAX], fds[RMIO_BPF_FDS], n, fd;
+
+	T_REQUIRE(drop_privileges());
+	n = keep_links(kept);
+	ktap_diag("%d programs stay attached", n);
+	T_LE(n, 16);
+	T_GT(n, 1);
+	/* Given back, they are for the asking again. */
+	close_all(kept, n);
+	fd = connect_broker();
+	if (T_EQ(ask_load_again(fd, fds), 0))
+		close_all(fds, RMIO_BPF_FDS);
+	close(fd);
+}
+
+static void programs(void)
+{
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	in_child(keep_programs, NULL);
+	broker_down();
+}
+
+/* Arrays of one MiB, each of another connection of which nothing else is left. */
+static int keep_arrays(int *kept)
+{
+	int fds[RMIO_BPF_FDS], fd, n, err = 0;
+
+	for (n = 0; n < KEPT_MAX && !err; n++) {
+		fd = connect_broker();
+		err = ask_load_again(fd, fds);
+		if (!T_EQ(err, 0))
+			break;
+		close_all(fds, RMIO_BPF_FDS);
+		err = ask(fd, RMIO_BROKER_IMAGE, 0, 0, MIB, &kept[n], 1);
+		close(fd);
+		if (err)
+			break;
+	}
+	T_EQ(err, -EDQUOT);
+	return n;
+}
+
+static void keep_memory(void *arg)
+{
+	int kept[KEPT_MAX], fds[RMIO_BPF_FDS], n, fd, i;
+
+	T_REQUIRE(drop_privileges());
+	n = keep_arrays(kept);
+	T_EQ(n, 16);
+	close_all(kept, n);
+	/* What is given back is not used up, for a VMM that goes on either. */
+	fd = connect_broker();
+	T_REQUIRE(T_EQ(ask_load_again(fd, fds), 0));
+	for (i = 0; i < 20; i++) {
+		T_REQUIRE(T_EQ(ask(fd, RMIO_BROKER_IMAGE, 0, 0, MIB, kept, 1), 0));
+		T_EQ(ask(fd, RMIO_BROKER_IMAGE, 0, 0, MIB, kept + 1, 1), -EDQUOT);
+		close(kept[0]);
+	}
+	close_all(fds, RMIO_BPF_FDS);
+	close(fd);
+}
+
+static void memory(void)
+{
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--max-mib", "1"));
+	in_child(keep_memory, NULL);
 	broker_down();
 }
 
@@ -304,6 +410,8 @@ static void namespaces(void)
 
 static const struct ktap_test tests[] = {
 	{ "what is handed over cannot be attached elsewhere", elsewhere, 60 },
+	{ "programs kept by connections that ended", programs, 120 },
+	{ "memory kept by connections that ended", memory, 120 },
 	{ "another process gets its number after LOAD", number_after, 60 },
 	{ "another process gets its number before LOAD", number_before, 60 },
 	{ "a broker in a namespace", namespaces, 60 },

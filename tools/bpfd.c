@@ -8,6 +8,7 @@
  * own.  When it disconnects, the broker lets go of all of it; what the VMM has copies of
  * goes with the VMM, since nothing is pinned.
  */
+#include "account.h"
 #include "broker.h"
 #include "cmd.h"
 #include "foreign.h"
@@ -29,6 +30,7 @@
 #define USAGE_ERROR	2
 #define CLIENTS		128
 #define CLIENTS_OF_UID	16
+#define ARRAYS_OF_UID	32768	/* as many as small ones may be, the table ends somewhere */
 #define GROUPS_MAX	256
 
 struct client {
@@ -37,7 +39,7 @@ struct client {
 	struct rmio_process process;
 	struct rmio_bpf_object *object;
 	uint32_t devices;
-	uint64_t bytes;		/* of the arrays made for it */
+	uint32_t number;	/* in the account; from 1 */
 };
 
 struct bpfd {
@@ -48,6 +50,8 @@ struct bpfd {
 	uint64_t max_bytes;
 	bool quiet;
 	int listen;
+	uint32_t connections;	/* so far */
+	struct account account;
 	struct client clients[CLIENTS];
 };
 
@@ -150,7 +154,11 @@ static void take_client(struct bpfd *b)
 		close(fd);
 		return;
 	}
-	b->clients[i] = (struct client){ .fd = fd, .who = who, .process = process };
+	if (!++b->connections)
+		b->connections = 1;
+	b->clients[i] = (struct client){
+		.fd = fd, .who = who, .process = process, .number = b->connections,
+	};
 	if (!b->quiet)
 		fprintf(stderr, "rmio bpfd: process %d of user %u\n", (int)who.pid, who.uid);
 }
@@ -161,6 +169,7 @@ static void drop_client(struct bpfd *b, struct client *c)
 		fprintf(stderr, "rmio bpfd: process %d has gone, %u devices\n", (int)c->who.pid,
 			c->devices);
 	rmio_bpf_object_free(c->object);
+	account_end(&b->account, c->number);
 	close(c->fd);
 	c->fd = -1;
 	c->object = NULL;
@@ -168,7 +177,43 @@ static void drop_client(struct bpfd *b, struct client *c)
 
 /* -- what it asks for --------------------------------------------------------------- */
 
-static int load(struct client *c, const struct rmio_broker_request *r,
+static bool over(const struct bpfd *b, const struct client *c, uint64_t bytes, const char **what)
+{
+	struct account_sum own = account_sum(&b->account, c->who.uid, c->number);
+	struct account_sum all = account_sum(&b->account, c->who.uid, 0);
+
+	*what = NULL;
+	if (bytes > b->max_bytes || own.bytes > b->max_bytes - bytes)
+		*what = "the memory of one VMM is used up";
+	else if (!c->who.uid)	/* could do it itself */
+		*what = NULL;
+	else if (!bytes && all.programs >= CLIENTS_OF_UID)
+		*what = "too many programs of this user are still in use";
+	else if (all.bytes > CLIENTS_OF_UID * b->max_bytes - bytes || all.arrays >= ARRAYS_OF_UID)
+		*what = "the memory of this user is used up";
+	return *what;
+}
+
+/* May it have so much more, or without @bytes a program? */
+static int allow(struct bpfd *b, const struct client *c, uint64_t bytes,
+		 struct rmio_broker_answer *a)
+{
+	const char *what;
+
+	if (!over(b, c, bytes, &what))
+		return 0;
+	account_sweep(&b->account);
+	if (!over(b, c, bytes, &what))
+		return 0;
+	if (bytes)
+		snprintf(a->why, sizeof(a->why), "%s: --max-mib %llu", what,
+			 (unsigned long long)(b->max_bytes >> 20));
+	else
+		snprintf(a->why, sizeof(a->why), "%s", what);
+	return -EDQUOT;
+}
+
+static int load(struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
 		struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
 {
 	struct rmio_bpf_load l = { .vcpus = r->a, .kick_signal = r->b, .vmm = &c->process };
@@ -181,28 +226,34 @@ static int load(struct client *c, const struct rmio_broker_request *r,
 	/* No signal that its own process would not survive, nor one that stops it. */
 	if (r->b == SIGKILL || r->b == SIGSTOP)
 		return -EINVAL;
-	err = rmio_bpf_object_new(&l, &c->object, a->why, sizeof(a->why));
+	err = allow(b, c, 0, a);
+	if (!err)
+		err = rmio_bpf_object_new(&l, &c->object, a->why, sizeof(a->why));
 	if (err)
 		return err;
 	rmio_bpf_object_fds(c->object, fds);
+	err = account_add(&b->account, c->who.uid, c->number, fds, RMIO_BPF_MAPS, true);
+	if (err) {
+		rmio_bpf_object_free(c->object);
+		c->object = NULL;
+		return err;
+	}
 	a->by_id = rmio_bpf_object_by_id(c->object);
 	*nfds = RMIO_BPF_FDS;
 	return 0;
 }
 
-static int spend(const struct bpfd *b, struct client *c, uint64_t bytes,
-		 struct rmio_broker_answer *a)
+/* Handed out or, when that cannot be noted, not made. */
+static int note(struct bpfd *b, const struct client *c, int *fds, uint32_t n)
 {
-	if (bytes <= b->max_bytes - c->bytes) {
-		c->bytes += bytes;
-		return 0;
-	}
-	snprintf(a->why, sizeof(a->why), "the memory of one VMM is used up: --max-mib %llu",
-		 (unsigned long long)(b->max_bytes >> 20));
-	return -EDQUOT;
+	int err = account_add(&b->account, c->who.uid, c->number, fds, n, false);
+
+	while (err && n)
+		close(fds[--n]);
+	return err;
 }
 
-static int make_device(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+static int make_device(struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
 		       struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
 {
 	uint64_t bytes = rmio_bpf_device_size(r->a, r->b);
@@ -210,10 +261,12 @@ static int make_device(const struct bpfd *b, struct client *c, const struct rmio
 
 	if (!c->object || !bytes || r->size)
 		return -EINVAL;
-	err = spend(b, c, bytes, a);
+	err = allow(b, c, bytes, a);
 	if (err)
 		return err;
 	err = rmio_bpf_object_device(c->object, r->a, r->b, fds);
+	if (!err)
+		err = note(b, c, fds, 3);
 	if (err)
 		return err;
 	c->devices++;
@@ -221,30 +274,32 @@ static int make_device(const struct bpfd *b, struct client *c, const struct rmio
 	return 0;
 }
 
-static int make_image(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+static int make_image(struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
 		      struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
 {
 	int err;
 
-	if (!c->object || r->a || r->b || r->size > RMIO_SHADOW_MAX)
+	if (!c->object || r->a || r->b || !r->size || r->size > RMIO_SHADOW_MAX)
 		return -EINVAL;
-	err = spend(b, c, r->size, a);
+	err = allow(b, c, r->size, a);
 	if (err)
 		return err;
 	fds[0] = rmio_bpf_object_image(r->size);
 	if (fds[0] < 0)
 		return fds[0];
+	err = note(b, c, fds, 1);
+	if (err)
+		return err;
 	*nfds = 1;
 	return 0;
 }
 
-/* Memory of a device that is gone is not given back to the account: the VMM may have it. */
-static int answer(const struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
+static int answer(struct bpfd *b, struct client *c, const struct rmio_broker_request *r,
 		  struct rmio_broker_answer *a, int *fds, uint32_t *nfds)
 {
 	switch (r->type) {
 	case RMIO_BROKER_LOAD:
-		return load(c, r, a, fds, nfds);
+		return load(b, c, r, a, fds, nfds);
 	case RMIO_BROKER_DEVICE:
 		return make_device(b, c, r, a, fds, nfds);
 	case RMIO_BROKER_IMAGE:
@@ -292,7 +347,7 @@ static ssize_t receive(int fd, struct rmio_broker_request *r)
 }
 
 /* One request.  False: it is to be dropped. */
-static bool serve(const struct bpfd *b, struct client *c)
+static bool serve(struct bpfd *b, struct client *c)
 {
 	struct rmio_broker_answer a = { .magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION };
 	struct rmio_broker_request r;
@@ -480,6 +535,7 @@ int cmd_bpfd(int argc, char **argv)
 	}
 	if (try_load())
 		return 1;
+	account_init(&b.account);
 	for (i = 0; i < CLIENTS; i++)
 		b.clients[i].fd = -1;
 	sigaction(SIGINT, &sa, NULL);
@@ -490,11 +546,13 @@ int cmd_bpfd(int argc, char **argv)
 		return 1;
 	}
 	if (!b.quiet)
-		fprintf(stderr, "rmio bpfd: VMMs connect at %s\n", b.path);
+		fprintf(stderr, "rmio bpfd: VMMs connect at %s%s\n", b.path, b.account.blind ?
+			"; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");
 	run(&b);
 	unlink(b.path);
 	for (i = 0; i < CLIENTS; i++)
 		if (b.clients[i].fd >= 0)
 			drop_client(&b, &b.clients[i]);
+	account_exit(&b.account);
 	return 0;
 }
