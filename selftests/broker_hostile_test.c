@@ -5,12 +5,16 @@
 #include "broker.h"
 #include "privileges.h"
 #include "run_rmio.h"
+#include "scm.h"
 #include "vmm/kvm.h"
 
+#include <dirent.h>
 #include <linux/bpf.h>
 #include <linux/kvm.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -19,6 +23,8 @@
 #define MARKER		0xe0
 #define KEPT_MAX	64
 #define MIB		(1u << 20)
+#define MANY		256
+#define CLIENTS		6
 
 static char path[64];
 static struct rmio_run broker;
@@ -217,6 +223,312 @@ static void memory(void)
 	broker_down();
 }
 
+/* -- what runs out, and who goes ------------------------------------------------------------ */
+
+static int broker_fds(void)
+{
+	char dir[64];
+	int n = 0;
+	DIR *d;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", (int)broker.pid);
+	d = opendir(dir);
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n - 2;	/* . and .. */
+}
+
+/* When it serves nobody: who has gone has been let go before the next is answered. */
+static int at_rest(void)
+{
+	int fd = connect_broker(), n;
+
+	T_EQ(ask(fd, 9, 0, 0, 0, NULL, 0), -EOPNOTSUPP);
+	n = broker_fds() - 1;
+	close(fd);
+	return n;
+}
+
+static void limit_broker(int what, rlim_t n)
+{
+	struct rlimit r = { .rlim_cur = n, .rlim_max = RLIM_INFINITY };
+
+	if (what == RLIMIT_NOFILE)
+		r.rlim_max = MANY;
+	T_EQ(prlimit(broker.pid, what, &r, NULL), 0);
+}
+
+/* As a VMM does, to the end or to the first refusal. */
+static int use(void)
+{
+	int fds[RMIO_BPF_FDS], more[3], fd, err;
+
+	fd = connect_broker();
+	err = ask_load(fd, fds);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	err = ask(fd, RMIO_BROKER_DEVICE, 1, 64, 0, more, 3);
+	if (!err) {
+		close_all(more, 3);
+		err = ask(fd, RMIO_BROKER_IMAGE, 0, 0, MIB, more, 1);
+	}
+	if (!err)
+		close(more[0]);
+	close_all(fds, RMIO_BPF_FDS);
+	close(fd);
+	return err;
+}
+
+/* It closes what a client had when it sees that he has gone. */
+static bool broker_has(int fds)
+{
+	int i;
+
+	for (i = 0; i < 1000 && broker_fds() != fds; i++)
+		usleep(10000);
+	return T_EQ(broker_fds(), fds);
+}
+
+/* Of those who want to be let in, how many are told that they are not. */
+static int turned_away(const int *fds, int n)
+{
+	struct pollfd p = { .events = POLLIN };
+	int i, away = 0;
+	char c;
+
+	for (i = 0; i < n; i++) {
+		p.fd = fds[i];
+		away += poll(&p, 1, 30000) == 1 && recv(fds[i], &c, 1, 0) <= 0;
+	}
+	return away;
+}
+
+static void descriptors(void)
+{
+	int fd[CLIENTS], base, i, n, refused = 0;
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	T_EQ(use(), 0);
+	base = at_rest();
+	for (n = base; n < MANY; n++) {
+		limit_broker(RLIMIT_NOFILE, (rlim_t)n);
+		if (!use())
+			break;
+		refused++;
+		if (!broker_has(base))
+			break;
+	}
+	ktap_diag("refused %d times, at last with %d descriptors", refused, n - 1);
+	T_GT(refused, RMIO_BPF_FDS);
+	T_LT(n, MANY);
+	T_REQUIRE(broker_has(base));
+	/* Room for two, or for one and a look into /proc; nobody waits for more. */
+	limit_broker(RLIMIT_NOFILE, (rlim_t)base + 3);
+	for (i = 0; i < CLIENTS; i++)
+		fd[i] = connect_broker();
+	T_EQ(turned_away(fd + 3, CLIENTS - 3), CLIENTS - 3);
+	T_EQ(ask(fd[0], 9, 0, 0, 0, NULL, 0), -EOPNOTSUPP);
+	close_all(fd, CLIENTS);
+	limit_broker(RLIMIT_NOFILE, MANY);
+	T_EQ(use(), 0);
+	T_EQ(at_rest(), base);
+	broker_down();
+}
+
+static void addresses(void)
+{
+	unsigned long pages = 0;
+	char file[64];
+	int base, i, refused = 0;
+	FILE *f;
+
+	if (KTAP_SLOWDOWN > 1)
+		T_SKIP("a sanitizer needs all of the address space", "run the plain build");
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	T_EQ(use(), 0);
+	base = at_rest();
+	snprintf(file, sizeof(file), "/proc/%d/statm", (int)broker.pid);
+	f = fopen(file, "re");
+	T_REQUIRE(f && T_EQ(fscanf(f, "%lu", &pages), 1));
+	fclose(f);
+	for (i = 0; i < 200; i++) {
+		limit_broker(RLIMIT_AS, pages * 4096 + (rlim_t)i * (MIB / 4));
+		if (!use())
+			break;
+		refused++;
+	}
+	ktap_diag("refused %d times", refused);
+	T_LT(i, 200);
+	T_GT(refused, 0);
+	T_EQ(at_rest(), base);
+	broker_down();
+}
+
+/* Where a client is when it is killed. */
+enum step {
+	CONNECTED, HALF_SENT, LOAD_SENT, LOADED, DEVICE_SENT, HAS_DEVICE, IMAGE_SENT, HAS_IMAGE,
+	STEPS,
+};
+
+static void send_only(int fd, uint16_t type, uint32_t a, uint32_t b, uint64_t size)
+{
+	struct rmio_broker_request r = {
+		.magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION,
+		.type = type, .a = a, .b = b, .size = size,
+	};
+
+	T_EQ(send(fd, &r, sizeof(r), 0), sizeof(r));
+}
+
+static void send_with(int fd, int passed)
+{
+	struct rmio_broker_request r = {
+		.magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION, .type = RMIO_BROKER_LOAD,
+		.a = 1, .b = (uint32_t)SIGRTMIN,
+	};
+	struct iovec iov = { .iov_base = &r, .iov_len = sizeof(r) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	RMIO_SCM_ROOM(1) room;
+
+	rmio_scm_put(&m, &room, &passed, 1);
+	T_EQ(sendmsg(fd, &m, 0), sizeof(r));
+}
+
+/* Number of the attached program. */
+static uint32_t program_of(int link)
+{
+	struct bpf_link_info info = { 0 };
+	union bpf_attr a;
+
+	memset(&a, 0, sizeof(a));
+	a.info.bpf_fd = (uint32_t)link;
+	a.info.info_len = sizeof(info);
+	a.info.info = (uintptr_t)&info;
+	T_EQ(syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &a, sizeof(a)), 0);
+	return info.prog_id;
+}
+
+static bool is_loaded(uint32_t program)
+{
+	union bpf_attr a;
+	int fd;
+
+	memset(&a, 0, sizeof(a));
+	a.prog_id = program;
+	fd = (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &a, sizeof(a));
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno != ENOENT;
+}
+
+/* Goes as far as @step and says so; where it waits for an answer the broker is stopped first. */
+static void go_to(enum step step, int to)
+{
+	int fds[RMIO_BPF_FDS], more[3], fd = connect_broker();
+	uint32_t program = 0;
+
+	if (step == HALF_SENT)
+		T_EQ(send(fd, "half of it", 10, 0), 10);
+	if (step == LOAD_SENT) {
+		kill(broker.pid, SIGSTOP);
+		send_only(fd, RMIO_BROKER_LOAD, 1, (uint32_t)SIGRTMIN, 0);
+	}
+	if (step >= LOADED) {
+		T_EQ(ask_load(fd, fds), 0);
+		program = program_of(fds[RMIO_BPF_FD_LINK]);
+	}
+	if (step == DEVICE_SENT) {
+		kill(broker.pid, SIGSTOP);
+		send_only(fd, RMIO_BROKER_DEVICE, 1, 64, 0);
+	}
+	if (step >= HAS_DEVICE)
+		T_EQ(ask(fd, RMIO_BROKER_DEVICE, 1, 64, 0, more, 3), 0);
+	if (step == IMAGE_SENT) {
+		kill(broker.pid, SIGSTOP);
+		send_only(fd, RMIO_BROKER_IMAGE, 0, 0, MIB);
+	}
+	if (step >= HAS_IMAGE)
+		T_EQ(ask(fd, RMIO_BROKER_IMAGE, 0, 0, MIB, more, 1), 0);
+	if (ktap_failed() || write(to, &program, sizeof(program)) != sizeof(program))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void killed_at(enum step step, int base)
+{
+	uint32_t program = 0;
+	int p[2], status, i;
+	pid_t pid;
+
+	T_REQUIRE(T_EQ(pipe(p), 0));
+	pid = fork();
+	if (!pid)
+		go_to(step, p[1]);
+	close(p[1]);
+	T_EQ(read(p[0], &program, sizeof(program)), sizeof(program));
+	close(p[0]);
+	kill(pid, SIGKILL);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	kill(broker.pid, SIGCONT);
+	T_EQ(WTERMSIG(status), SIGKILL);
+	T_EQ(at_rest(), base);
+	for (i = 0; program && i < 1000 && is_loaded(program); i++)
+		usleep(10000);
+	if (!T_OK(!program || !is_loaded(program)))
+		ktap_diag("step %d", step);
+}
+
+static void killed(void)
+{
+	int base, step;
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	T_EQ(use(), 0);
+	base = at_rest();
+	for (step = 0; step < STEPS; step++)
+		killed_at(step, base);
+	T_EQ(use(), 0);
+	broker_down();
+}
+
+/* Its requests are one after the other: what is sent with answers unread ends it. */
+static void unread(void)
+{
+	int fds[RMIO_BPF_FDS], fd;
+	struct rmio_broker_answer a;
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	fd = connect_broker();
+	T_EQ(ask_load(fd, fds), 0);
+	kill(broker.pid, SIGSTOP);
+	send_only(fd, RMIO_BROKER_IMAGE, 0, 0, MIB);
+	send_only(fd, RMIO_BROKER_IMAGE, 0, 0, MIB);
+	kill(broker.pid, SIGCONT);
+	/* It has seen both when it answers who comes now. */
+	at_rest();
+	T_EQ(recv(fd, &a, sizeof(a), 0), sizeof(a));
+	T_LE(recv(fd, &a, sizeof(a), 0), 0);
+	close_all(fds, RMIO_BPF_FDS);
+	close(fd);
+
+	/* Nor are descriptors, of which it wants none. */
+	fd = connect_broker();
+	send_with(fd, STDIN_FILENO);
+	T_LE(recv(fd, &a, sizeof(a), 0), 0);
+	close(fd);
+	T_EQ(use(), 0);
+	broker_down();
+}
+
 /* -- other processes ------------------------------------------------------------------------ */
 
 /* mov $DEVICE,%ebx; mov $STORES,%eax; again: mov %eax,(%rbx); dec %eax; jnz again; out; hlt */
@@ -412,6 +724,10 @@ static const struct ktap_test tests[] = {
 	{ "what is handed over cannot be attached elsewhere", elsewhere, 60 },
 	{ "programs kept by connections that ended", programs, 120 },
 	{ "memory kept by connections that ended", memory, 120 },
+	{ "a broker without descriptors", descriptors, 120 },
+	{ "a broker without address space", addresses, 120 },
+	{ "a client is killed at each step", killed, 120 },
+	{ "requests that come too early", unread, 60 },
 	{ "another process gets its number after LOAD", number_after, 60 },
 	{ "another process gets its number before LOAD", number_before, 60 },
 	{ "a broker in a namespace", namespaces, 60 },

@@ -15,13 +15,17 @@
 #include "scm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -30,6 +34,7 @@
 #define USAGE_ERROR	2
 #define CLIENTS		128
 #define CLIENTS_OF_UID	16
+#define BACKLOG		64
 #define ARRAYS_OF_UID	32768	/* as many as small ones may be, the table ends somewhere */
 #define GROUPS_MAX	256
 
@@ -50,6 +55,7 @@ struct bpfd {
 	uint64_t max_bytes;
 	bool quiet;
 	int listen;
+	int spare;		/* descriptor, to turn somebody away when there is no other */
 	uint32_t connections;	/* so far */
 	struct account account;
 	struct client clients[CLIENTS];
@@ -128,7 +134,24 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 	return NULL;
 }
 
-static void take_client(struct bpfd *b)
+/* A connection.  None to be had for want of a descriptor: it ends, instead of waiting for one. */
+static int accept_client(struct bpfd *b)
+{
+	int fd = accept4(b->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	if (b->spare >= 0)
+		close(b->spare);
+	fd = accept4(b->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	b->spare = fcntl(b->listen, F_DUPFD_CLOEXEC, 0);
+	return -1;
+}
+
+/* False: nobody waits, or nobody can be let in. */
+static bool take_client(struct bpfd *b)
 {
 	struct rmio_process process;
 	struct ucred who;
@@ -136,9 +159,9 @@ static void take_client(struct bpfd *b)
 	const char *why;
 	int fd, i;
 
-	fd = accept4(b->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd = accept_client(b);
 	if (fd < 0)
-		return;
+		return false;
 	for (i = 0; i < CLIENTS && b->clients[i].fd >= 0; i++)
 		;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
@@ -152,7 +175,7 @@ static void take_client(struct bpfd *b)
 			fprintf(stderr, "rmio bpfd: refused: process %d of user %u %s\n",
 				(int)who.pid, who.uid, why);
 		close(fd);
-		return;
+		return true;
 	}
 	if (!++b->connections)
 		b->connections = 1;
@@ -161,6 +184,7 @@ static void take_client(struct bpfd *b)
 	};
 	if (!b->quiet)
 		fprintf(stderr, "rmio bpfd: process %d of user %u\n", (int)who.pid, who.uid);
+	return true;
 }
 
 static void drop_client(struct bpfd *b, struct client *c)
@@ -343,7 +367,7 @@ static ssize_t receive(int fd, struct rmio_broker_request *r)
 		return 0;
 	for (i = 0; i < nfds; i++)
 		rmio_foreign_close(fds[i]);
-	return m.msg_flags & MSG_TRUNC ? 0 : n;
+	return nfds || m.msg_flags & MSG_TRUNC ? 0 : n;
 }
 
 /* One request.  False: it is to be dropped. */
@@ -353,13 +377,16 @@ static bool serve(struct bpfd *b, struct client *c)
 	struct rmio_broker_request r;
 	int fds[RMIO_BPF_FDS];
 	uint32_t nfds = 0, i;
+	int err, unread = 0;
 	ssize_t n;
-	int err;
 
 	n = receive(c->fd, &r);
 	if (n < 0)
 		return n == -EAGAIN || n == -EINTR;
 	if (n != sizeof(r) || r.magic != RMIO_ABI_MAGIC || r.version != RMIO_ABI_VERSION)
+		return false;
+	/* Descriptors on their way are the broker's, and there is a limit for all of its. */
+	if (ioctl(c->fd, SIOCOUTQ, &unread) || unread)
 		return false;
 	a.error = answer(b, c, &r, &a, fds, &nfds);
 	if (a.error && !a.why[0])
@@ -408,7 +435,7 @@ static int start(struct bpfd *b)
 	umask(mask);
 	if (err)
 		return err;
-	if ((b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, 64))
+	if ((b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, BACKLOG))
 		return -errno;
 	return 0;
 }
@@ -416,19 +443,26 @@ static int start(struct bpfd *b)
 static void run(struct bpfd *b)
 {
 	struct pollfd p[CLIENTS + 1];
-	int i;
+	struct client *who[CLIENTS];
+	int i, n;
 
 	while (!stopped) {
-		p[CLIENTS] = (struct pollfd){ .fd = b->listen, .events = POLLIN };
-		for (i = 0; i < CLIENTS; i++)
-			p[i] = (struct pollfd){ .fd = b->clients[i].fd, .events = POLLIN };
-		if (poll(p, CLIENTS + 1, -1) < 0)
+		/* No entries for nobody: there may be no more than this process may have files. */
+		for (n = 0, i = 0; i < CLIENTS; i++) {
+			if (b->clients[i].fd < 0)
+				continue;
+			who[n] = &b->clients[i];
+			p[n++] = (struct pollfd){ .fd = b->clients[i].fd, .events = POLLIN };
+		}
+		p[n] = (struct pollfd){ .fd = b->listen, .events = POLLIN };
+		if (poll(p, (nfds_t)n + 1, -1) < 0)
 			continue;
-		for (i = 0; i < CLIENTS; i++)
-			if (p[i].revents && !serve(b, &b->clients[i]))
-				drop_client(b, &b->clients[i]);
-		if (p[CLIENTS].revents)
-			take_client(b);
+		for (i = 0; i < n; i++)
+			if (p[i].revents && !serve(b, who[i]))
+				drop_client(b, who[i]);
+		/* All who wait: one a round would wait for as many requests of the others. */
+		for (i = 0; p[n].revents && i < BACKLOG && take_client(b); i++)
+			;
 	}
 }
 
@@ -523,6 +557,17 @@ static const char *remedy(int err)
 	}
 }
 
+/* A VMM takes some twenty; what a shell gives is enough for a third of those that may come. */
+static void more_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
 int cmd_bpfd(int argc, char **argv)
 {
 	static struct bpfd b = { .max_bytes = 256ull << 20 };
@@ -545,6 +590,8 @@ int cmd_bpfd(int argc, char **argv)
 		fprintf(stderr, "rmio bpfd: %s: %s%s\n", b.path, strerror(-err), remedy(err));
 		return 1;
 	}
+	more_descriptors();
+	b.spare = fcntl(b.listen, F_DUPFD_CLOEXEC, 0);
 	if (!b.quiet)
 		fprintf(stderr, "rmio bpfd: VMMs connect at %s%s\n", b.path, b.account.blind ?
 			"; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");

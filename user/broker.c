@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 int rmio_broker_connect(const char *path)
 {
+	const struct timeval most = { .tv_sec = ANSWER_MS / 1000 };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int fd, err;
 
@@ -26,9 +28,11 @@ int rmio_broker_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	/* So many may wait to be let in, the next waits for that. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
 	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
 		return fd;
-	err = -errno;
+	err = errno == EAGAIN ? -ETIMEDOUT : -errno;
 	close(fd);
 	return err;
 }
