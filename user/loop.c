@@ -115,6 +115,8 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **out)
 	if (err)
 		goto close_stop;
 	l->futex = has_futex(&l->ring);
+	l->due_end = &l->due;
+	rmio_eventfds_init(&l->eventfds);
 	l->stop_watch = rmio_watch_eventfd(l, l->stop_fd, stopped, l);
 	if (!l->stop_watch) {
 		err = -ENOMEM;
@@ -124,6 +126,7 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **out)
 	return 0;
 
 exit_ring:
+	rmio_eventfds_exit(&l->eventfds);
 	io_uring_queue_exit(&l->ring);
 close_stop:
 	close(l->stop_fd);
@@ -136,6 +139,7 @@ void rmio_loop_free(struct rmio_loop *l)
 {
 	if (!l)
 		return;
+	rmio_eventfds_exit(&l->eventfds);
 	io_uring_queue_exit(&l->ring);
 	rmio_task_free_all(l);		/* the stop descriptor too */
 	free(l);
@@ -194,6 +198,7 @@ static int submitted(int n)
 
 int rmio_loop_flush(struct rmio_loop *l)
 {
+	rmio_signal_flush(l);
 	if (l->unqueued)
 		rmio_task_queue_all(l);
 	return io_uring_sq_ready(&l->ring) ? submitted(io_uring_submit(&l->ring)) : 0;
@@ -390,6 +395,7 @@ static int wait_for_completion(struct rmio_loop *l)
 	struct __kernel_timespec ts;
 	uint64_t now, left;
 
+	rmio_signal_flush(l);
 	if (l->unqueued)
 		rmio_task_queue_all(l);
 	if (!l->timers)
@@ -425,7 +431,7 @@ static bool spin(struct rmio_loop *l, uint64_t start)
 		if (!io_uring_peek_cqe(&l->ring, &cqe) || (l->timers && l->timers->at_ns <= now))
 			goto found;
 		/* Somebody was put to sleep, or gone: let the kernel know, and look again. */
-		if (l->unqueued || io_uring_sq_ready(&l->ring) || !l->hot)
+		if (l->unqueued || rmio_loop_queued(l) || !l->hot)
 			return true;
 	}
 	return false;

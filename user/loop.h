@@ -6,6 +6,7 @@
 #ifndef RMIO_USER_LOOP_H
 #define RMIO_USER_LOOP_H
 
+#include "eventfds.h"
 #include "slave.h"
 #include "wake.h"
 
@@ -56,6 +57,8 @@ struct rmio_loop {
 	uint32_t busy;			/* rounds that found requests */
 	struct rmio_task *ops;		/* all there are */
 	uint32_t unqueued;		/* of them, wait for a submission entry */
+	struct rmio_eventfds eventfds;
+	struct rmio_signal *due, **due_end;	/* raised since the last flush */
 	uint32_t users;			/* devices that listen or have a peer */
 	int cpu;			/* where the loop has moved to, -1 */
 	cpu_set_t allowed;		/* where its thread might run at the start */
@@ -77,6 +80,11 @@ void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src);
 
 /* Hand what is queued to the kernel; 0 or what io_uring_enter failed with. */
 int rmio_loop_flush(struct rmio_loop *l);
+
+static inline bool rmio_loop_queued(const struct rmio_loop *l)
+{
+	return l->due || io_uring_sq_ready(&l->ring);
+}
 
 /*
  * A device began or ended to keep the loop running: when the last has ended,
@@ -115,15 +123,17 @@ struct rmio_watch *rmio_watch_eventfd(struct rmio_loop *l, int fd,
 void rmio_watch_free(struct rmio_watch *w);
 
 /*
- * Signal an eventfd of a peer through the ring: write(2) could block, since the
- * peer shares the description, can clear O_NONBLOCK, and can bring the counter
- * to its limit.  At most one write is under way; signals in the meantime become
- * one more.  Takes the descriptor over unless it returns NULL, and makes it
- * non-blocking; a peer that undoes that gets its interrupts later.
+ * Signal an eventfd of a peer, at the next flush; signals until then become one.
+ * Not by write(2), which could block: see eventfds.h.  Where there is no aio, and for
+ * what it does not take, by a write through the ring: at most one is under way, signals
+ * in the meantime become one more.  Takes the descriptor over unless it returns NULL,
+ * and makes it non-blocking; a peer that undoes that gets its interrupts later.
  */
 struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd);
 void rmio_signal_raise(struct rmio_signal *s);
 void rmio_signal_free(struct rmio_signal *s);
+/* What was raised: done before this returns, but for what goes through the ring. */
+void rmio_signal_flush(struct rmio_loop *l);
 
 /*
  * Wait for *word to change from @value; the completion makes @src hot.  A wait that is

@@ -41,7 +41,9 @@ struct rmio_watch {
 };
 
 struct rmio_signal {
-	struct rmio_task op;
+	struct rmio_task op;		/* the write through the ring, where it has to be one */
+	struct rmio_signal *next;	/* due after it */
+	bool due;
 };
 
 static void task_free(struct rmio_task *op)
@@ -156,7 +158,8 @@ static void task_done(struct rmio_io *io, int res, uint32_t flags)
 
 static struct rmio_task *task_new(struct rmio_loop *l, enum kind kind, int fd)
 {
-	struct rmio_task *op = calloc(1, sizeof(*op));
+	struct rmio_task *op = calloc(1, kind == KIND_WRITE ? sizeof(struct rmio_signal) :
+							      sizeof(*op));
 
 	if (!op)
 		return NULL;
@@ -242,7 +245,7 @@ struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd)
 	return (struct rmio_signal *)op;
 }
 
-void rmio_signal_raise(struct rmio_signal *s)
+static void raise_through_ring(struct rmio_signal *s)
 {
 	if (s->op.queued || s->op.wanted)
 		s->op.again = s->op.queued;
@@ -250,10 +253,55 @@ void rmio_signal_raise(struct rmio_signal *s)
 		task_queue(&s->op);
 }
 
+void rmio_signal_raise(struct rmio_signal *s)
+{
+	struct rmio_loop *l = s->op.loop;
+
+	if (!rmio_eventfds_there(&l->eventfds)) {
+		raise_through_ring(s);
+	} else if (!s->due) {
+		s->due = true;
+		s->next = NULL;
+		*l->due_end = s;
+		l->due_end = &s->next;
+	}
+}
+
+static struct rmio_signal *take_due(struct rmio_loop *l)
+{
+	struct rmio_signal *s = l->due;
+
+	l->due = s->next;
+	if (!l->due)
+		l->due_end = &l->due;
+	s->due = false;
+	return s;
+}
+
+void rmio_signal_flush(struct rmio_loop *l)
+{
+	int fds[RMIO_EVENTFDS_MAX];
+	struct rmio_signal *s;
+	uint32_t n, done;
+
+	while (l->due) {
+		for (n = 0, s = l->due; s && n < RMIO_EVENTFDS_MAX; s = s->next)
+			fds[n++] = s->op.fd;
+		done = rmio_eventfds_signal(&l->eventfds, fds, n);
+		if (!done)
+			raise_through_ring(take_due(l));
+		for (; done; done--)
+			take_due(l);
+	}
+}
+
 void rmio_signal_free(struct rmio_signal *s)
 {
-	if (s)
-		task_drop(&s->op);
+	if (!s)
+		return;
+	if (s->due)
+		rmio_signal_flush(s->op.loop);
+	task_drop(&s->op);
 }
 
 static int queue_once(struct rmio_loop *l, struct rmio_task *op)
