@@ -21,6 +21,13 @@ char LICENSE[] SEC("license") = "GPL";
 #define MMIO_READ		1
 #define MMIO_WRITE		2
 
+/* Loads and stores by one CPU are seen in order, each kind for itself. */
+#if defined(__TARGET_ARCH_x86)
+#define STORES_IN_ORDER	true
+#else
+#define STORES_IN_ORDER	false
+#endif
+
 #define SLOTS_A_PAGE	(RMIO_PAGE / sizeof(struct rmio_request))
 
 /*
@@ -33,7 +40,6 @@ __u64 vmm_started_from;	/* so much, or up to vmm_precision later */
 __u64 vmm_precision;
 const volatile _Bool for_others;	/* the VMM did not load it, and may end before it does */
 const volatile __u32 kick_signal;
-const volatile _Bool stores_in_order;	/* by the CPU, and loads: x86 */
 const volatile _Bool threads_by_id;	/* no task storage for a thread: before Linux 6.9 */
 
 struct page {
@@ -247,14 +253,16 @@ struct store {
 	__u64 data;
 	__u32 len;
 	__u32 vcpu;
+	__u32 generation;	/* of the vCPU's tables when the store was seen */
+	__u32 reserved;
 };
 
 /* Where this store goes, if KVM takes it.  False: it exits. */
-static __always_inline bool look_up(const struct store *s, struct rmio_bpf_reg *to, bool *zone)
+static __always_inline bool look_up(__u64 gpa, __u32 len, struct rmio_bpf_reg *to, bool *zone)
 {
-	struct rmio_bpf_reg_key key = { .gpa = s->gpa, .len = s->len };
-	__u32 in = s->gpa & (RMIO_PAGE - 1);
-	__u64 page = s->gpa / RMIO_PAGE;
+	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
+	__u32 in = gpa & (RMIO_PAGE - 1);
+	__u64 page = gpa / RMIO_PAGE;
 	struct rmio_bpf_zone *z;
 	struct rmio_bpf_reg *r;
 
@@ -266,7 +274,7 @@ static __always_inline bool look_up(const struct store *s, struct rmio_bpf_reg *
 		return true;
 	}
 	z = bpf_map_lookup_elem(&zones, &page);
-	if (!z || in < z->from || in + s->len > z->end)
+	if (!z || in < z->from || in + len > z->end)
 		return false;
 	z->to.hits++;
 	*to = z->to;
@@ -298,56 +306,62 @@ static __always_inline void evict(struct rmio_bpf_hit *h)
 	h->to.hits = 0;
 }
 
-/* The same from what this vCPU has looked up before. */
-static __always_inline struct rmio_bpf_hit *find(struct rmio_bpf_vcpu *v, const struct store *s)
+/* Look it up, and have it take the place of what was there. */
+static __noinline bool remember(struct rmio_bpf_hit *h, __u64 gpa, __u32 len, __u32 generation)
 {
-	/* Before the tables: a change in between leaves the result void. */
-	__u32 generation = *(volatile __u32 *)&v->generation;
-	struct rmio_bpf_hit *h;
 	bool zone;
 
-	h = &v->hit[(s->gpa / 4 ^ s->gpa / 64 ^ s->gpa / RMIO_PAGE) & (RMIO_BPF_HITS - 1)];
-	if (h->gpa == s->gpa && h->len == s->len && h->generation == generation) {
-		h->to.hits++;
-		return h;
-	}
 	evict(h);
 	h->generation = 0;
-	if (!look_up(s, &h->to, &zone))
-		return NULL;
+	if (!look_up(gpa, len, &h->to, &zone))
+		return false;
 	h->to.hits = 0;
 	h->zone = zone;
-	h->gpa = s->gpa;
-	h->len = s->len;
+	h->gpa = gpa;
+	h->len = len;
 	/* Elsewhere the tables may have been read before the number. */
-	if (stores_in_order)
+	if (STORES_IN_ORDER)
 		h->generation = generation;
-	return h;
+	return true;
 }
 
 /*
- * One slot and the reserve?  How far the device has got is looked at only when it may
- * matter, since the line is the device's.
+ * The same from what this vCPU has looked up before.  @generation was read before the
+ * tables are: a change in between leaves the result void.
  */
-static __always_inline bool has_room(const struct rmio_bpf_reg *to, struct rmio_bpf_lane *lane,
-				     __u32 vcpu, __u64 tail, __u32 reserve)
+static __always_inline struct rmio_bpf_hit *find(struct rmio_bpf_vcpu *v, __u64 gpa, __u32 len,
+						 __u32 generation)
+{
+	struct rmio_bpf_hit *h;
+
+	h = &v->hit[(gpa / 4 ^ gpa / 64 ^ gpa / RMIO_PAGE) & (RMIO_BPF_HITS - 1)];
+	/* One computation of the address, not one for each use. */
+	barrier_var(h);
+	if (h->gpa == gpa && h->len == len && h->generation == generation)
+		h->to.hits++;
+	else if (!remember(h, gpa, len, generation))
+		return NULL;
+	return h;
+}
+
+/* Slots in use, with a look at how far the device has got: the line is the device's. */
+static __always_inline __u64 in_use(const struct rmio_bpf_reg *to, struct rmio_bpf_lane *lane,
+				    __u32 vcpu, __u64 tail)
 {
 	struct rmio_up_lane *ul;
 	__u32 index = 1 + vcpu;
-	__u64 done, most = to->slot_mask - reserve;
+	__u64 done;
 
-	if (tail - lane->done <= most)
-		return true;
 	ul = (struct rmio_up_lane *)page_of(&ups, to->dev, index);
-	if (!ul)
-		return false;
-	/* The slots below done have been read: a control dependency orders our writes. */
-	done = *(volatile __u64 *)&ul->done;
-	if (done - lane->done > tail - lane->done)
-		lane->bad++;
-	else
-		lane->done = done;
-	return tail - lane->done <= most;
+	if (ul) {
+		/* The slots below done have been read: a control dependency orders our writes. */
+		done = *(volatile __u64 *)&ul->done;
+		if (done - lane->done > tail - lane->done)
+			lane->bad++;
+		else
+			lane->done = done;
+	}
+	return tail - lane->done;
 }
 
 /*
@@ -383,18 +397,15 @@ static __always_inline void publish(struct rmio_request *slot, __u64 seq, bool f
 	 * Where KVM wakes by itself a release would do, which only total store order has
 	 * for nothing here.
 	 */
-	if (fence || !stores_in_order)
+	if (fence || !STORES_IN_ORDER)
 		__sync_lock_test_and_set(&slot->seq, seq);
 	else
 		*(volatile __u64 *)&slot->seq = seq;
 }
 
-/*
- * Put it into the lane.  True: delivered, or nobody wants it any more.  Not static, like
- * the other two below: the verifier looks at each once, instead of at each way through
- * all of them, which took it a second.
- */
-__noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
+/* Put it into the lane.  True: delivered, or nobody wants it any more. */
+static __always_inline bool deliver(struct rmio_bpf_vcpu *v, __u32 vcpu, __u32 generation,
+				    __u64 gpa, __u32 len, __u64 data)
 {
 	const struct rmio_bpf_reg *to;
 	struct rmio_bpf_lane *lane;
@@ -404,11 +415,10 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 	void *down, *inner;
 	struct page *p;
 	__u32 index, dev, first;
+	bool full = false;
 	__u64 tail;
 
-	if (!v || !s)
-		return false;
-	h = find(v, s);
+	h = find(v, gpa, len, generation);
 	if (!h)
 		return false;
 	to = &h->to;
@@ -417,12 +427,11 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 	down = bpf_map_lookup_elem(&downs, &dev);
 	if (!inner || !down)
 		return false;
-	index = s->vcpu;
-	lane = bpf_map_lookup_elem(inner, &index);
+	lane = bpf_map_lookup_elem(inner, &vcpu);
 	if (!lane)
 		return false;
 	tail = lane->tail;
-	first = 1 + s->vcpu * to->lane_pages;
+	first = 1 + vcpu * to->lane_pages;
 	index = first + 1 + ((__u32)tail & to->slot_mask) / SLOTS_A_PAGE;
 	p = bpf_map_lookup_elem(down, &index);
 	if (!p)
@@ -431,24 +440,30 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 		lane->discarded++;
 		return true;
 	}
-	if (!has_room(to, lane, s->vcpu, tail, 0)) {
-		lane->lost++;
-		kick(v, dev);
-		return true;
+	/* Is the reserve free after this one? */
+	if (tail - lane->done > (__u64)to->slot_mask - RMIO_BPF_RESERVE) {
+		__u64 used = in_use(to, lane, vcpu, tail);
+
+		if (used > to->slot_mask) {
+			lane->lost++;
+			kick(v, dev);
+			return true;
+		}
+		full = used > (__u64)to->slot_mask - RMIO_BPF_RESERVE;
 	}
 
 	/* Before the slot: what the device makes of the register must not be overwritten. */
 	if (to->flags & RMIO_BPF_THROUGH) {
-		write_shadow(to, to->shadow, s->len, s->data);
+		write_shadow(to, to->shadow, len, data);
 		lane->through++;
 	}
 	slot = (void *)(p->bytes + ((__u32)tail & (SLOTS_A_PAGE - 1)) * sizeof(*slot));
 	slot->offset = to->offset;
-	slot->data = s->data;
+	slot->data = data;
 	slot->range_id = to->range_id;
-	slot->vcpu = s->vcpu;
+	slot->vcpu = vcpu;
 	slot->op = RMIO_OP_STORE;
-	slot->len = s->len;
+	slot->len = len;
 	slot->flags = 0;
 	slot->reserved = 0;
 	tail++;
@@ -456,7 +471,7 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 	lane->tail = tail;
 	lane->posted++;
 	lane->zone += h->zone;
-	if (!has_room(to, lane, s->vcpu, tail, RMIO_BPF_RESERVE - 1)) {
+	if (full) {
 		lane->full++;
 		kick(v, dev);
 	}
@@ -472,6 +487,15 @@ __noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
 }
 
 /*
+ * Not static, like the other two below: the verifier looks at each once, instead of at
+ * each way through all of them, which took it a second.
+ */
+__noinline int post(struct rmio_bpf_vcpu *v, const struct store *s)
+{
+	return v && s && deliver(v, s->vcpu, s->generation, s->gpa, s->len, s->data);
+}
+
+/*
  * What a page boundary has left of a store, 3, 5, 6 or 7 bytes: a zone takes it as one,
  * the device gets it in natural pieces, as after an exit.
  */
@@ -483,8 +507,7 @@ __noinline int odd_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, __
 	if (!v || !s)
 		return false;
 	gpa = s->gpa;
-	s->len = len;
-	if (!find(v, s))
+	if (!find(v, gpa, len, s->generation))
 		return false;
 	for (i = 0; i < 4 && at < len; i++) {
 		n = 4;
@@ -514,7 +537,7 @@ static __always_inline bool any_store(struct rmio_bpf_vcpu *v, struct store *s, 
 /* KVM offers a store of more than 8 bytes in pieces, up to the first that nobody takes. */
 __noinline int wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, __u64 val)
 {
-	__u32 i, n;
+	__u32 i, n, taken = 0;
 	__u64 gpa;
 
 	if (!v || !s)
@@ -527,26 +550,34 @@ __noinline int wide_store(struct rmio_bpf_vcpu *v, struct store *s, __u32 len, _
 		s->gpa = gpa + i * 8;
 		if (!any_store(v, s, n, val + i * 8))
 			break;
-		v->last_taken += n;
+		taken += n;
 	}
-	return 0;
+	return taken;
 }
 
-static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u64 gpa, __u32 len,
-				     const void *val)
+static __always_inline void on_store(struct rmio_bpf_vcpu *v, __u32 vcpu, __u32 generation,
+				     __u64 gpa, __u32 len, const void *val)
 {
-	struct store s = { .gpa = gpa, .vcpu = vcpu };
+	__u32 taken = 0;
 
 	v->seen++;
 	v->prev_gpa = v->last_gpa;
 	v->prev_taken = v->last_taken;
 	v->last_gpa = gpa;
 	v->last_len = len;
-	v->last_taken = 0;
-	if (len > 8)
-		wide_store(v, &s, len, (__u64)val);
-	else if (len && any_store(v, &s, len, (__u64)val))
-		v->last_taken = len;
+	/* 1, 2, 4 or 8, as most are: here without a call. */
+	if (len <= 8 && 0x116 >> len & 1) {
+		if (deliver(v, vcpu, generation, gpa, len, read_value(val, len)))
+			taken = len;
+	} else if (len) {
+		struct store s = { .gpa = gpa, .vcpu = vcpu, .generation = generation };
+
+		if (len > 8)
+			taken = wide_store(v, &s, len, (__u64)val);
+		else if (odd_store(v, &s, len, (__u64)val))
+			taken = len;
+	}
+	v->last_taken = taken;
 }
 
 /* What the thread has noted since the library took it; made if there is nothing and @make. */
@@ -619,7 +650,7 @@ static __noinline void on_stray(struct task_struct *task, __u64 gpa, __u32 len, 
 		n = len - i * 8;
 		s.gpa = gpa + i * 8;
 		s.len = n < 8 ? n : 8;
-		if (!look_up(&s, &to, &zone))
+		if (!look_up(s.gpa, s.len, &to, &zone))
 			break;
 		if (!note)
 			note = note_of(task, tid, true);
@@ -761,32 +792,17 @@ static __noinline struct rmio_bpf_vcpu *ask(struct task_struct *task, __u32 *vcp
 		return NULL;
 	*vcpu = *number;
 	v = bpf_map_lookup_elem(&vcpus, vcpu);
-	if (!v || !stores_in_order)
+	if (!v || !STORES_IN_ORDER)
 		return v;
 	/* What is remembered must be the answer of after this: who changes it counts up then. */
 	generation = *(volatile __u32 *)&v->generation;
 	number = number_of(task);
 	if (!number || *number != *vcpu)
 		return v;
-	v->tid = task->pid;
 	v->started = task->start_boottime;
 	v->bound = generation;
 	hint[(__u32)task->pid & (HINTS - 1)] = *vcpu;
 	return v;
-}
-
-/* The vCPU that this thread is. */
-static __always_inline struct rmio_bpf_vcpu *vcpu_of(struct task_struct *task, __u32 *vcpu)
-{
-	struct rmio_bpf_vcpu *v;
-
-	*vcpu = hint[(__u32)task->pid & (HINTS - 1)];
-	v = bpf_map_lookup_elem(&vcpus, vcpu);
-	/* A number can be used again, but not by a thread that was started then. */
-	if (v && v->tid == task->pid && v->started == task->start_boottime &&
-	    v->bound == *(volatile __u32 *)&v->generation)
-		return v;
-	return ask(task, vcpu);
 }
 
 SEC("tp_btf/kvm_mmio")
@@ -794,19 +810,31 @@ int BPF_PROG(rmio_mmio, int type, int len, __u64 gpa, void *val)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct rmio_bpf_vcpu *v;
-	__u32 vcpu;
+	__u32 vcpu, generation;
 
 	/* Other VMs' vCPUs; nor may a VMM register what is not its own. */
 	if (!is_vmm(task))
 		return 0;
-	v = vcpu_of(task, &vcpu);
-	if (!v) {
-		if (type == MMIO_WRITE)
-			on_stray(task, gpa, len, val);
+	vcpu = hint[(__u32)task->pid & (HINTS - 1)];
+	v = bpf_map_lookup_elem(&vcpus, &vcpu);
+	if (!v)
 		return 0;
+	generation = *(volatile __u32 *)&v->generation;
+	/*
+	 * Is it still this thread's?  No two with the same last digits of their number are
+	 * started in one nanosecond.
+	 */
+	if (v->bound != generation || v->started != task->start_boottime) {
+		v = ask(task, &vcpu);
+		if (!v) {
+			if (type == MMIO_WRITE)
+				on_stray(task, gpa, len, val);
+			return 0;
+		}
+		generation = *(volatile __u32 *)&v->generation;
 	}
 	if (type == MMIO_WRITE)
-		on_store(v, vcpu, gpa, len, val);
+		on_store(v, vcpu, generation, gpa, len, val);
 	else if (type == MMIO_READ_UNSATISFIED)
 		load_left(v, gpa);
 	else

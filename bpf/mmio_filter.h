@@ -107,10 +107,10 @@ struct rmio_bpf_vcpu {
 	 * any thread.
 	 */
 	__u32 generation;
-	/* The thread that this vCPU was found to be when the count was "bound". */
+	/* When the thread was started that was found to be this vCPU at the count "bound". */
 	__u64 started;
-	__s32 tid;
 	__u32 bound;
+	__u32 reserved2;
 	__u64 pad[2];
 	struct rmio_bpf_hit hit[RMIO_BPF_HITS];
 };

@@ -176,9 +176,6 @@ static int open_skel(struct rmio_bpf_object *o, const struct rmio_bpf_load *l)
 		return -errno;
 	o->by_id = !has_thread_pidfds();
 	o->skel->rodata->kick_signal = l->kick_signal;
-#if defined(__x86_64__) || defined(__i386__)
-	o->skel->rodata->stores_in_order = true;
-#endif
 	o->skel->rodata->threads_by_id = o->by_id;
 	o->skel->rodata->for_others = l->vmm;
 	bpf_map__set_max_entries(o->skel->maps.vcpus, l->vcpus);
