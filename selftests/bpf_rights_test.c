@@ -6,11 +6,13 @@
  */
 #include "bpf.h"
 #include "chan.h"
+#include "memfd.h"
 #include "privileges.h"
 #include "vmm/kvm.h"
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <poll.h>
 #include <rmio/slave.h>
 #include <rmio/vmm.h>
 #include <sys/syscall.h>
@@ -272,9 +274,48 @@ static void kept_descriptors(void)
 	vmm_down(&v);
 }
 
+/* -- a device that keeps its images ------------------------------------------------- */
+
+#define KEPT	(8u << 20)
+
+/* Arrays are memory of the kernel: no more than 64 MiB of it, however often it asks. */
+static void kept_images(void)
+{
+	struct rmio_chan_hdr h;
+	int fds[RMIO_CHAN_FDS], i, arrays = 0, memfds = 0;
+	struct vmm v = { 0 };
+	struct pollfd p;
+	size_t nfds;
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(vmm_up(&v));
+	p = (struct pollfd){ .fd = v.slave[0], .events = POLLIN };
+	T_REQUIRE(T_EQ(rmio_chan_recv(p.fd, &h, NULL, 0, fds, &nfds), 0));
+	h.answer = 1;
+	T_EQ(rmio_chan_send(p.fd, &h, NULL, 0, NULL, 0), 0);
+	for (i = 0; i < 20; i++) {
+		h = (struct rmio_chan_hdr){
+			.magic = RMIO_ABI_MAGIC, .version = RMIO_ABI_VERSION,
+			.type = RMIO_CHAN_SHADOW_SIZE, .value = KEPT,
+		};
+		T_EQ(rmio_chan_send(p.fd, &h, NULL, 0, NULL, 0), 0);
+		T_REQUIRE(T_EQ(poll(&p, 1, -1), 1));
+		T_REQUIRE(T_EQ(rmio_chan_recv(p.fd, &h, NULL, 0, fds, &nfds), 0));
+		T_EQ(h.error, 0);
+		T_REQUIRE(T_EQ(nfds, 1));
+		arrays += !rmio_bpf_array_check(fds[0], KEPT);
+		memfds += !rmio_memfd_check(fds[0], KEPT, false);
+	}
+	T_EQ(arrays, (64 << 20) / KEPT);
+	T_EQ(arrays + memfds, 20);
+	T_EQ(rmio_master_state(v.m[0]), RMIO_STATE_LIVE);
+	vmm_down(&v);
+}
+
 static const struct ktap_test tests[] = {
 	{ "device code cannot write requests", once_it_runs },
 	{ "a device that can harms itself", kept_descriptors },
+	{ "a device that keeps its images", kept_images },
 };
 
 int main(int argc, char **argv)

@@ -20,7 +20,10 @@
 
 #define STOP_ID		UINT64_MAX
 #define EVENTS		16
-/* Bytes of an image that may be an array: kernel memory, all of it there from the start. */
+/*
+ * Bytes of images that may be arrays: kernel memory, all of it there from the start.  For
+ * all images of a device together, since it may ask again and again, and keep them all.
+ */
 #define ARRAY_MAX	(64u << 20)
 /* Messages of one slave served in a row before the others get their turn. */
 #define BATCH		16
@@ -29,18 +32,20 @@
  * A descriptor for the device, and the image mapped.  An array, which the BPF program
  * can write, where there can be one; else a memfd.
  */
-static int new_image(const struct rmio_master *m, uint64_t size, void **image, bool *array)
+static int new_image(struct rmio_master *m, uint64_t size, void **image, bool *array)
 {
 	int fd = -ENOTSUP, err;
 
 	*array = false;
-	if (m->bpf && size <= ARRAY_MAX)
+	if (m->bpf && size <= ARRAY_MAX - m->array_bytes)
 		fd = rmio_bpf_shadow_new(m->vm->bpf, size);
 	if (fd >= 0) {
 		*image = rmio_memfd_map(fd, size, true, NULL);
 		*array = *image;
-		if (*image)
+		if (*image) {
+			m->array_bytes += size;
 			return fd;
+		}
 		close(fd);
 	}
 	fd = rmio_memfd_new("rmio-shadow", size);
@@ -178,6 +183,8 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 	err = rmio_chan_send(m->chan, &h, NULL, 0, &fd, h.error || fd < 0 ? 0 : 1);
 	if (fd >= 0 && err && err != -EAGAIN && err != -EPIPE) {
 		/* Descriptors cannot be passed: another process may have used up what there is. */
+		if (m->array)
+			m->array_bytes -= h.value;
 		h.value = 0;
 		serve_size(m, &h, NULL);
 		h.error = err;

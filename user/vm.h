@@ -141,6 +141,7 @@ struct rmio_master {
 	struct rmio_map *map;
 	void *image;
 	uint64_t image_size;
+	uint64_t array_bytes;	/* of all images that were arrays; vm->control */
 
 	struct rmio_down_hdr *down;
 	const struct rmio_up_hdr *up;
