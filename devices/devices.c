@@ -57,7 +57,7 @@ static int one_option(const char *opt, size_t n, const char *const *keys, uint64
 			continue;
 		errno = 0;
 		vals[i] = strtoull(text, &end, 0);
-		return errno || *end || text[0] == '-' ? -EINVAL : 0;
+		return errno || *end || text[0] < '0' || text[0] > '9' ? -EINVAL : 0;
 	}
 	return -EINVAL;
 }

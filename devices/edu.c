@@ -12,8 +12,11 @@
 #include "edu.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define EDU_DELAY_MAX	3600000000u
 
 /* Registers are not neighbours in the image, so that no load gets halves of two from it. */
 #define SHADOW(reg)	(2 * (reg))
@@ -293,6 +296,10 @@ static int make(struct rmio_loop *loop, const char *opts, struct rmio_dev **dev,
 	err = device_options(opts, keys, vals, why, len);
 	if (err)
 		return err;
+	if (vals[1] > EDU_DELAY_MAX) {
+		snprintf(why, len, "delay_us is at most %u, an hour", EDU_DELAY_MAX);
+		return -EINVAL;
+	}
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;

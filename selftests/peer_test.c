@@ -509,6 +509,13 @@ static void command_fd(void)
 	T_EQ(read32(c, NULL_MAGIC), NULL_MAGIC_VALUE);
 	rmio_client_free(c);
 	T_EQ(ended(pid), 0);
+
+	/* Nobody at its other end, and nobody ever will be. */
+	s[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid = run_dev(argv, line, sizeof(line), s[0]);
+	T_STREQ(line, "rmio dev: descriptor 40: Transport endpoint is not connected; it has to be "
+		      "a UNIX socket that is connected");
+	T_EQ(ended(pid), 1);
 }
 
 static void command_errors(void)
@@ -529,6 +536,9 @@ static void command_errors(void)
 		  "rmio dev: a device must follow --socket" },
 		{ { "dev", "--fd", "77", "edu" }, 2, "rmio dev: --fd: not an open descriptor: 77" },
 		{ { "dev", "--fd", "x", "edu" }, 2, "rmio dev: --fd: not an open descriptor: x" },
+		{ { "dev", "--fd", "1", "edu", "--fd", "1", "null" },
+		  2,
+		  "rmio dev: --fd: given twice: 1" },
 		{ { "dev", "--wait", "long", "--socket", path, "edu" },
 		  2,
 		  "rmio dev: --wait: adaptive, poll or sleep, not long" },
@@ -544,6 +554,13 @@ static void command_errors(void)
 		{ { "dev", "--socket", path, "edu,delay_us=" },
 		  1,
 		  "rmio dev: edu,delay_us=: bad option \"delay_us=\"; see rmio dev list" },
+		{ { "dev", "--socket", path, "edu,delay_us= -5" },
+		  1,
+		  "rmio dev: edu,delay_us= -5: bad option \"delay_us= -5\"; see rmio dev list" },
+		{ { "dev", "--socket", path, "edu,delay_us=18446744073709552" },
+		  1,
+		  "rmio dev: edu,delay_us=18446744073709552: delay_us is at most 3600000000, an "
+		  "hour" },
 		{ { "dev", "--socket", "/proc/no/where", "edu" },
 		  1,
 		  "rmio dev: /proc/no/where: No such file or directory; its directory has to be there" },

@@ -154,6 +154,7 @@ static int parse_one(struct dev_cmd *c, int opt)
 {
 	struct rmio_wait_opts *w = &c->opts.wait;
 	unsigned long n;
+	int i;
 
 	switch (opt) {
 	case 1:		/* not an option: the device of the last place */
@@ -166,6 +167,9 @@ static int parse_one(struct dev_cmd *c, int opt)
 	case OPT_FD:
 		if (number(optarg, 1 << 20, &n) || fcntl((int)n, F_GETFD) < 0)
 			return usage("--fd: not an open descriptor:", optarg);
+		for (i = 0; i < c->nr; i++)
+			if (!c->groups[i].path && c->groups[i].fd == (int)n)
+				return usage("--fd: given twice:", optarg);
 		return place(c, NULL, (int)n);
 	case OPT_WAIT:
 		return set_wait(w, optarg) ? usage("--wait: adaptive, poll or sleep, not", optarg)
@@ -218,10 +222,13 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 
 static int serve_fd(struct group *g)
 {
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(int), room = sizeof(peer);
 	int type = 0;
-	socklen_t len = sizeof(type);
 
-	if (getsockopt(g->fd, SOL_SOCKET, SO_TYPE, &type, &len))
+	/* One without a peer, such as one that listens, would be waited at for ever. */
+	if (getsockopt(g->fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
+	    getpeername(g->fd, (struct sockaddr *)&peer, &room))
 		return -errno;
 	return type == SOCK_SEQPACKET ? rmio_dev_slave(g->dev, g->fd)
 				      : rmio_dev_serve(g->dev, g->fd);
@@ -235,6 +242,7 @@ static const char *remedy(int err)
 		return "; another process serves it, or it is not a socket";
 	case -ENOENT:
 		return "; its directory has to be there";
+	case -ENOTCONN:
 	case -ENOTSOCK:
 	case -EPROTOTYPE:
 		return "; it has to be a UNIX socket that is connected";
