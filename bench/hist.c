@@ -45,7 +45,7 @@ uint64_t hist_bucket_value(unsigned int index)
 	unsigned int shift = index >> HIST_SUB_BITS;
 	uint64_t low;
 
-	/* The first two rows are both one wide: row 0 starts at 0, row 1 at 128. */
+	/* The first two rows are both one wide: row 0 starts at 0, row 1 at 512. */
 	if (shift <= 1)
 		return index;
 	shift--;

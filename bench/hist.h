@@ -6,12 +6,12 @@
 #include <stdint.h>
 
 /*
- * Every power of two is cut into 128 buckets of equal width, so a bucket is at
- * most 1/128 as wide as its values are large and its middle is off by less than
- * 0.4 %. Below 256 a bucket holds one value. With picoseconds the top is reached
+ * Every power of two is cut into 512 buckets of equal width, so a bucket is at
+ * most 1/512 as wide as its values are large and its middle is off by less than
+ * 0.1 %. Below 1024 a bucket holds one value. With picoseconds the top is reached
  * after 18 minutes; larger values count as the largest.
  */
-#define HIST_SUB_BITS 7
+#define HIST_SUB_BITS 9
 #define HIST_TOP_BITS 50
 #define HIST_BUCKETS ((HIST_TOP_BITS - HIST_SUB_BITS + 1) << HIST_SUB_BITS)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The benchmark's histogram: values come back within one percent, percentiles are
+ * The benchmark's histogram: values come back within 0.1 %, percentiles are
  * those of the sorted samples, nothing is lost at either end.
  */
 #include <inttypes.h>
@@ -28,8 +28,8 @@ static void bucket_holds_its_value(void)
 		index = hist_index(v);
 		middle = hist_bucket_value(index);
 		if (index < last || index >= HIST_BUCKETS || hist_index(middle) != index ||
-		    (v < 256 && middle != v) ||
-		    (v > middle ? v - middle : middle - v) * 200 > v) {
+		    (v < 1024 && middle != v) ||
+		    (v > middle ? v - middle : middle - v) * 1000 > v) {
 			ktap_diag("value %" PRIu64 ": bucket %u after %u, middle %" PRIu64,
 				  v, index, last, middle);
 			bad++;
