@@ -10,13 +10,14 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <rmio/slave.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define VCPUS		8u
+#define VCPUS		11u	/* as many as no other test has, so that its maps can be told */
 #define SLOTS		65536u
 #define DEVICE		0xe0000000u
 #define DESCRIPTORS	100		/* more than a VM with a device takes */
@@ -77,7 +78,7 @@ static int load(int fd, struct rmio_vm **vm)
 	return err;
 }
 
-static int plug(struct rmio_vm *vm, struct rmio_master **m)
+static int plug_in(struct rmio_vm *vm, struct rmio_master **m, struct rmio_slave **s)
 {
 	struct rmio_master_opts o = {
 		.sz = sizeof(o), .backend = RMIO_BACKEND_BPF, .ring_slots = SLOTS,
@@ -89,12 +90,20 @@ static int plug(struct rmio_vm *vm, struct rmio_master **m)
 		return err;
 	err = rmio_master_pa_range(*m, &r);
 	fd = rmio_master_slave_fd(*m);
-	if (!err && fd >= 0) {
+	if (!err && fd < 0)
+		err = fd;
+	if (!err && s)
+		err = rmio_slave_open(fd, NULL, s);
+	else if (!err)
 		close(fd);
-		return 0;
-	}
-	rmio_master_free(*m);
-	return err ? err : fd;
+	if (err)
+		rmio_master_free(*m);
+	return err;
+}
+
+static int plug(struct rmio_vm *vm, struct rmio_master **m)
+{
+	return plug_in(vm, m, NULL);
 }
 
 /* libbpf may have tried again in another way, and failed for another reason. */
@@ -226,6 +235,132 @@ static void locked_memory(void)
 	close(fd);
 }
 
+/* -- a shadow image ------------------------------------------------------------------ */
+
+/* Of another size each time, so that it is a new one. */
+static int ask_image(struct rmio_slave *s, uint64_t size)
+{
+	struct rmio_area area = {
+		.length = 4096, .load = RMIO_LOAD_SHADOW, .sizes = RMIO_SIZE_ALL,
+	};
+	uint8_t *image;
+	int err = rmio_slave_shadow_size(s, size);
+
+	if (err)
+		return err;
+	image = rmio_slave_mmap(s, NULL);
+	if (!T_OK(image))
+		return 0;
+	memset(image, (int)(size / 4096), 4096);
+	T_EQ(rmio_slave_shadow_ctrl(s, &area, 1), 0);
+	return 0;
+}
+
+/* A vCPU loads what the device has there, or finds no image. */
+static void check_image(struct rmio_vcpu *v, uint64_t size)
+{
+	uint64_t byte = size / 4096 & 0xff, value = 0;
+
+	T_EQ(rmio_vcpu_load(v, RMIO_BUS_MEM, DEVICE, 2, &value), 0);
+	T_EQ(value, size ? byte << 8 | byte : 0xffff);
+}
+
+/* The VMM's thread closes what it has sent some time after that has come. */
+static void settles_at(int fds)
+{
+	long long end = ktap_now_ms() + 20000;
+
+	while (count_in("/proc/self/fd") != fds && ktap_now_ms() < end)
+		usleep(100);
+	T_EQ(count_in("/proc/self/fd"), fds);
+}
+
+/* Both ends are in this process, and so are the limits. */
+static void images(void)
+{
+	int fd, before, n, i, err = -1, refused[2] = { 0 };
+	struct rmio_master *m = NULL;
+	struct rmio_slave *s = NULL;
+	struct rmio_vm *vm = NULL;
+	struct rmio_vcpu *v;
+	const uint64_t size = 4096, larger = 4098 * 4096;
+	uint64_t base;
+
+	NEED_BPF();
+	fd = kvm_vm();
+	T_REQUIRE(T_EQ(load(fd, &vm), 0));
+	T_REQUIRE(T_EQ(plug_in(vm, &m, &s), 0));
+	T_REQUIRE(T_EQ(rmio_vcpu_new(vm, 0, NULL, &v), 0));
+	rmio_master_timeout(m, 1000000000);
+	before = count_in("/proc/self/fd");
+	for (n = 3; err && n < before + DESCRIPTORS && !ktap_failed(); n++) {
+		limit(RLIMIT_NOFILE, (rlim_t)n);
+		err = ask_image(s, size);
+		limit(RLIMIT_NOFILE, DESCRIPTORS * 10);
+		refused[0] += err != 0;
+		if (err && !T_OK(err == -EMFILE || err == -ENFILE))
+			ktap_diag("an image with %d descriptors: %s", n, strerror(-err));
+		if (err)
+			settles_at(before);
+	}
+	T_REQUIRE(T_EQ(err, 0));
+	T_GT(refused[0], 0);
+	check_image(v, size);
+	before = count_in("/proc/self/fd");
+	base = address_space();
+	for (err = -1, i = 0; KTAP_SLOWDOWN == 1 && err && i < AS_STEPS && !ktap_failed(); i++) {
+		limit(RLIMIT_AS, base + (uint64_t)i * AS_STEP);
+		err = ask_image(s, larger);
+		limit(RLIMIT_AS, RLIM_INFINITY);
+		refused[1] += err != 0;
+		if (err && !T_EQ(err, -ENOMEM))
+			ktap_diag("an image with %u KiB: %s", i * (AS_STEP >> 10), strerror(-err));
+		if (err)
+			settles_at(before);
+	}
+	if (KTAP_SLOWDOWN == 1) {
+		T_REQUIRE(T_EQ(err, 0));
+		T_GT(refused[1], 0);
+		check_image(v, larger);
+	}
+	ktap_diag("refused %d times, %d times", refused[0], refused[1]);
+	rmio_slave_free(s);
+	rmio_vcpu_free(v);
+	rmio_master_free(m);
+	rmio_vm_free(vm);
+	close(fd);
+}
+
+/* The device is a process of its own, and has no descriptor left. */
+static void poor_device(void)
+{
+	struct rmio_master *m = NULL;
+	struct rmio_slave *s = NULL;
+	struct rmio_vm *vm = NULL;
+	int fd, status = -1;
+	pid_t pid;
+
+	NEED_BPF();
+	fd = kvm_vm();
+	T_REQUIRE(T_EQ(load(fd, &vm), 0));
+	T_REQUIRE(T_EQ(plug_in(vm, &m, &s), 0));
+	pid = fork();
+	if (!pid) {
+		limit(RLIMIT_NOFILE, 3);
+		T_EQ(ask_image(s, 4096), -EMFILE);
+		T_EQ(ask_image(s, 4096), -EMFILE);
+		limit(RLIMIT_NOFILE, DESCRIPTORS * 10);
+		T_EQ(ask_image(s, 4096), 0);
+		_exit(ktap_failed());
+	}
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_EQ(status, 0);
+	rmio_slave_free(s);
+	rmio_master_free(m);
+	rmio_vm_free(vm);
+	close(fd);
+}
+
 /* -- a memory cgroup --------------------------------------------------------------- */
 
 struct group {
@@ -311,6 +446,35 @@ static int with_memory(const struct group *g, uint64_t kib, bool device)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The maps of vCPUs' state that tests of this program have made and the kernel has. */
+static int maps_left(void)
+{
+	struct bpf_map_info info;
+	uint32_t id = 0, len;
+	int fd, n = 0;
+
+	while (!bpf_map_get_next_id(id, &id)) {
+		fd = bpf_map_get_fd_by_id(id);
+		len = sizeof(info);
+		memset(&info, 0, sizeof(info));
+		n += fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		     !strcmp(info.name, "vcpus") && info.max_entries == VCPUS;
+		if (fd >= 0)
+			close(fd);
+	}
+	return n;
+}
+
+/* A program that is attached has its maps; the kernel frees both some time later. */
+static void nothing_left(void)
+{
+	long long end = ktap_now_ms() + 20000;
+
+	while (maps_left() && ktap_now_ms() < end)
+		usleep(1000);
+	T_EQ(maps_left(), 0);
+}
+
 static void memory(void)
 {
 	struct group g;
@@ -328,6 +492,7 @@ static void memory(void)
 			err = with_memory(&g, kib, device);
 			refused += err == ENOMEM;
 			killed += err == 128 + SIGKILL;
+			nothing_left();
 			if (err && !T_OK(err == ENOMEM || err == 128 + SIGKILL))
 				ktap_diag("%s with %llu KiB: %d", device ? "device" : "VM",
 					  (unsigned long long)kib, err);
@@ -440,6 +605,7 @@ static void killed(void)
 		close(pipes[1]);
 		T_REQUIRE(T_EQ(read(pipes[0], &s.id, sizeof(s.id)), sizeof(s.id)));
 		T_OK(loaded(s.id));
+		T_GT(maps_left(), 0);
 		kill(pid, SIGKILL);
 		T_EQ(waitpid(pid, &status, 0), pid);
 		T_OK(goes(s.id));
@@ -451,7 +617,9 @@ static const struct ktap_test tests[] = {
 	{ "descriptors", descriptors, 60 },
 	{ "address space", addresses, 60 },
 	{ "locked memory", locked_memory, 30 },
-	{ "memory of a cgroup", memory, 60 },
+	{ "images", images, 60 },
+	{ "an image for a device without descriptors", poor_device, 60 },
+	{ "memory of a cgroup", memory, 120 },
 	{ "maps pinned by a crashed run", pinned, 30 },
 	{ "the VMM is killed", killed, 60 },
 };

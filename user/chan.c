@@ -72,10 +72,10 @@ ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t ro
 	err = rmio_scm_take(&m, fds, &got, RMIO_CHAN_FDS);
 	if (!err && !n && !got)
 		return -ECONNRESET;
-	if (!err && !(m.msg_flags & MSG_TRUNC) && n >= (ssize_t)sizeof(*h) &&
+	if ((!err || err == -EMFILE) && !(m.msg_flags & MSG_TRUNC) && n >= (ssize_t)sizeof(*h) &&
 	    h->magic == RMIO_ABI_MAGIC && h->version == RMIO_ABI_VERSION) {
 		*nfds = got;
-		return n - (ssize_t)sizeof(*h);
+		return err ? err : n - (ssize_t)sizeof(*h);
 	}
 	rmio_scm_close(fds, &got);
 	for (i = 0; i < RMIO_CHAN_FDS; i++)

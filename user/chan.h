@@ -52,7 +52,8 @@ int rmio_chan_send(int fd, const struct rmio_chan_hdr *h, const void *payload, s
  * Receive one message without blocking into @payload of @room bytes.  All
  * descriptors that come along are in fds[0..*nfds), the rest of the array is
  * -1; too many are closed and refused.  Returns the payload's length, -EAGAIN,
- * -ECONNRESET (end of file), -EPROTO (truncated, wrong magic or version).
+ * -ECONNRESET (end of file), -EPROTO (truncated, wrong magic or version), -EMFILE (no
+ * room for its descriptors; then the header is valid).
  */
 ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t room,
 		       int fds[RMIO_CHAN_FDS], size_t *nfds);

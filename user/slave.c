@@ -618,6 +618,13 @@ int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *res
 	int err = -EPROTO;
 	ssize_t n = rmio_chan_recv(s->chan, &h, NULL, 0, fds, &nfds);
 
+	/* The question has been answered, though not so that this process can use it. */
+	if (n == -EMFILE && h.type == RMIO_CHAN_SHADOW_SIZE && h.answer && s->asked_shadow_size) {
+		s->asked_shadow_size = false;
+		*event = RMIO_SLAVE_SHADOW_SIZE;
+		*result = -EMFILE;
+		return 0;
+	}
 	if (n < 0) {
 		if (n == -ECONNRESET)
 			s->gone = true;

@@ -94,9 +94,9 @@ int rmio_slave_arm(struct rmio_slave *s);
  * Rounded up to pages.  Replaces an earlier image and its access map; the old
  * mapping goes away.  0 removes it.  Blocks for the master's answer.  Returns 0,
  * -EFBIG (above RMIO_SHADOW_MAX, or the VMM's RLIMIT_FSIZE), -ENOMEM, -EMFILE or
- * -ENFILE (in the VMM), -ECONNRESET, -ETIMEDOUT (no answer within five seconds),
- * -EAGAIN (the socket is full), -EBUSY (an earlier call's answer is still due),
- * -EPROTO (the master wrote nonsense).
+ * -ENFILE (in the VMM, or here: then ask again), -ECONNRESET, -ETIMEDOUT (no answer
+ * within five seconds), -EAGAIN (the socket is full), -EBUSY (an earlier call's answer
+ * is still due), -EPROTO (the master wrote nonsense).
  */
 int rmio_slave_shadow_size(struct rmio_slave *s, uint64_t size);
 
