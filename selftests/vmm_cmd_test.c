@@ -203,6 +203,33 @@ static void unread_console(void)
 	}
 }
 
+/* What the VMM opens must not take the place of a console that is closed. */
+static void closed_console(void)
+{
+	const char *rmio = getenv("RMIO") ? getenv("RMIO") : "./rmio";
+	int status, p[2], i;
+	pid_t pid;
+
+	NEED_KVM();
+	for (i = 0; i < 2; i++) {
+		T_EQ(pipe(p), 0);
+		pid = fork();
+		if (!pid) {
+			/* Or is one that can only be read. */
+			close(STDOUT_FILENO);
+			if (i)
+				dup2(p[0], STDOUT_FILENO);
+			execl(rmio, "rmio", "vmm", "--guest", guest_file("hello"), NULL);
+			_exit(127);
+		}
+		T_EQ(waitpid(pid, &status, 0), pid);
+		T_OK(WIFEXITED(status));
+		T_EQ(WEXITSTATUS(status), 0);
+		close(p[0]);
+		close(p[1]);
+	}
+}
+
 /* Set-up that waits can be interrupted, and does not wait where there is nothing to wait for. */
 static void waiting_to_start(void)
 {
@@ -327,6 +354,7 @@ static const struct ktap_test tests[] = {
 	{ "exit statuses", statuses },
 	{ "deadline and signals", ends },
 	{ "a console that nobody reads", unread_console, 30 },
+	{ "a console that is closed", closed_console, 30 },
 	{ "set-up that waits", waiting_to_start, 30 },
 	{ "statistics", stats },
 	{ "doctor", doctor },

@@ -4,8 +4,10 @@
  */
 #include "cmd.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command {
 	const char *name;
@@ -44,12 +46,23 @@ static void help(FILE *f)
 		"rmio COMMAND --help tells more.  rmio --version prints the version.\n");
 }
 
+/* What is opened where one of these is closed would be taken for it, and be written to. */
+static void standard_descriptors(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			_exit(125);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *c;
 	char *help_argv[] = { NULL, "--help", NULL };
 	static char name[32];	/* as getopt's messages have it */
 
+	standard_descriptors();
 	if (argc < 2) {
 		help(stderr);
 		return 2;
