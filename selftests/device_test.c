@@ -591,6 +591,69 @@ static void dma_calls(void)
 	close(fd);
 }
 
+/* -- descriptions that make no sense: a line says what ---------------------------------- */
+
+static char last_line[200];
+
+static void keep_line(void *arg, const char *line)
+{
+	snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+static void descriptions(void)
+{
+	static const struct rmio_dev_ops none = { 0 };
+	static const struct {
+		struct rmio_dev_range range;
+		struct rmio_area area[2];
+		struct rmio_dev_desc d;
+		const char *words;
+	} bad[] = {
+		{ .range = { .len = 10 }, .words = "new: range 0: a BAR's length is a power of two" },
+		{ .range = { .len = 16, .bus = 2 }, .words = "new: range 0: unknown bus" },
+		{ .range = { .id = 7, .len = 16 }, .words = "not an id for a range" },
+		{ .d.class_code = 1 << 24, .words = "new: the class has 24 bits" },
+		{ .d.msi = 3, .words = "new: MSI vectors are a power of two" },
+		{ .d.intx = 5, .words = "new: the pin is 0 to 4" },
+		{ .d.nr_areas = 1, .words = "new: area 0 of the access map: empty, unknown bits" },
+		{ .d.nr_areas = 1, .area = { { .length = 4, .load = RMIO_LOAD_SHADOW } },
+		  .d.shadow_size = 4, .words = "area 0 of the access map: empty, unknown bits, or "
+					       "shadow without sizes" },
+		{ .d.nr_areas = 2, .area = { { .length = 4 }, { .offset = 2, .length = 4 } },
+		  .words = "area 1 of the access map: overlaps another one" },
+		{ .d.nr_areas = 1, .area = { { .offset = -4ull, .length = 8 } },
+		  .words = "area 0 of the access map: offset and length wrap" },
+		{ .d.nr_areas = 2, .area = { { .length = 4 }, { .offset = 14, .length = 4 } },
+		  .words = "area 1 of the access map: leaves its range" },
+		{ .d.nr_areas = 1, .area = { { .length = 4, .load = RMIO_LOAD_SHADOW,
+					       .sizes = RMIO_SIZE_4 } },
+		  .words = "area 0 of the access map: leaves its range or the shadow image" },
+	};
+	struct rmio_loop_opts lo = { .sz = sizeof(lo), .log = keep_line };
+	struct rmio_loop *loop;
+	struct rmio_dev *dev;
+
+	T_REQUIRE(T_EQ(rmio_loop_new(&lo, &loop), 0));
+	for (int i = 0; i < KTAP_COUNT(bad); i++) {
+		struct rmio_dev_range range = bad[i].range;
+		struct rmio_dev_desc d = bad[i].d;
+
+		if (!range.len)
+			range.len = 16;
+		d.sz = sizeof(d);
+		d.name = "new";
+		d.ops = &none;
+		d.ranges = &range;
+		d.nr_ranges = 1;
+		d.areas = bad[i].area;
+		last_line[0] = 0;
+		T_LT(rmio_dev_new(loop, &d, NULL, &dev), 0);
+		if (!T_OK(strstr(last_line, bad[i].words) != NULL))
+			ktap_diag("expected \"%s\" in \"%s\"", bad[i].words, last_line);
+	}
+	rmio_loop_free(loop);
+}
+
 static const struct ktap_test tests[] = {
 	{ "accesses by rings", accesses_rings },
 	{ "accesses by the socket", accesses_socket },
@@ -604,6 +667,7 @@ static const struct ktap_test tests[] = {
 	{ "without callbacks, by rings", silent_rings },
 	{ "without callbacks, by the socket", silent_socket },
 	{ "DMA calls and reset", dma_calls },
+	{ "descriptions that make no sense", descriptions },
 };
 
 int main(int argc, char **argv)

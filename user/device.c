@@ -180,6 +180,23 @@ static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 	return why ? -EINVAL : 0;
 }
 
+/* What rmio_map_new and make_map find wrong with an area. */
+static const char *bad_area(int err)
+{
+	switch (err) {
+	case -EINVAL:
+		return "empty, unknown bits, or shadow without sizes";
+	case -EEXIST:
+		return "overlaps another one";
+	case -EOVERFLOW:
+		return "offset and length wrap";
+	case -ERANGE:
+		return "leaves its range or the shadow image";
+	default:
+		return strerror(-err);
+	}
+}
+
 /* A compiled map of areas that all lie in ranges of the device. */
 static int make_map(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n,
 		    struct rmio_map **map)
@@ -199,7 +216,7 @@ static int make_map(struct rmio_dev *dev, const struct rmio_area *areas, uint32_
 		err = -ERANGE;
 	}
 	if (err)
-		rmio_dev_log(dev, "area %zu of the access map: %s", bad, strerror(-err));
+		rmio_dev_log(dev, "area %zu of the access map: %s", bad, bad_area(err));
 	return err;
 }
 
