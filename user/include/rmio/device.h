@@ -101,7 +101,8 @@ struct rmio_dev_ops {
 	/* A store.  NULL: ignored. */
 	void (*store)(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
 		      uint32_t len);
-	/* Bus or function reset, and before a new peer.  May be NULL. */
+	/* Bus or function reset, and when a peer has gone.  Not before the first one: the
+	 * device, its shadow too, is set up by who makes it.  May be NULL. */
 	void (*reset)(struct rmio_dev *dev);
 	/* The peer has attached (true) or gone (false).  May be NULL. */
 	void (*attach)(struct rmio_dev *dev, bool attached);
