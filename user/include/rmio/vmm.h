@@ -134,10 +134,14 @@ struct rmio_kvm_opts {
  * root, which can be given up afterwards: masters made later use the exit back end
  * then).  Before the first master and vCPU of the VM.  The VMM then has to call
  * rmio_vcpu_exit or rmio_vcpu_intr after each return of KVM_RUN.  Returns 0, -EINVAL
- * (options, or no VM), -E2BIG, -EBUSY (too late, or a second time),
- * -ENOTSUP (the library was built without), -EPERM, -ENOMEM, -EMFILE, -ENFILE, what
- * bpf(2) returns.  rmio_vm_backend says what is missing; everything else works on, with
- * the exit back end.
+ * (options, no VM; or the kernel lacks a kind of map or a type that the program uses),
+ * -E2BIG, -EBUSY (too late, or a second time), -ENOTSUP (the library was built without,
+ * or this kernel is not one for it), -EPERM (no privileges), -EACCES (the verifier
+ * refuses the program; or the broker's socket may not be written), -ESRCH or -ENOENT (no
+ * tracepoint kvm_mmio), -ENOMEM, -EMFILE, -ENFILE, what else bpf(2) returns.  With a broker
+ * also -ENOENT or -ECONNREFUSED (nobody serves the socket), -ECONNRESET (it wants none of
+ * us), -EDQUOT (this user has too many programs), -ETIMEDOUT, -EPROTO.  rmio_vm_backend
+ * says what is missing; everything else works on, with the exit back end.
  */
 int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts);
 
