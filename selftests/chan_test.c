@@ -101,6 +101,7 @@ static void nonsense(void)
 		size_t len;
 		uint32_t nfds;
 		enum rmio_state state;
+		int error;
 	} c[] = {
 #define GOOD_ RMIO_ABI_MAGIC, RMIO_ABI_VERSION
 		{ "magic", 0, RMIO_ABI_VERSION, 2, 0, 0, 24, 0, RMIO_STATE_PROTOCOL },
@@ -120,6 +121,8 @@ static void nonsense(void)
 		{ "an answer", GOOD_, 2, 1, 0x1000, 24, 0, RMIO_STATE_PROTOCOL },
 		{ "hello", GOOD_, 1, 0, 0, 24, 0, RMIO_STATE_PROTOCOL },
 		{ "hello with payload", GOOD_, 1, 1, 0, 32, 0, RMIO_STATE_PROTOCOL },
+		{ "a second hello", GOOD_, 1, 1, 0, 24, 0, RMIO_STATE_PROTOCOL },
+		{ "a question with an error", GOOD_, 2, 0, 0x1000, 24, 0, RMIO_STATE_PROTOCOL, 5 },
 	};
 	int i;
 
@@ -137,6 +140,7 @@ static void nonsense(void)
 		h->type = (uint16_t)c[i].type;
 		h->answer = c[i].answer;
 		h->value = c[i].value;
+		h->error = c[i].error;
 		send_msg(g.r.chan, big, c[i].len, c[i].nfds);
 		/* A vCPU that waits is told. */
 		T_EQ(rmio_vcpu_load(g.p.vcpu[0], RMIO_BUS_MEM, ADDR, 4, &v), 0);

@@ -160,11 +160,19 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 		rmio_foreign_close(fds[i]);
 	if (nfds)
 		return -EPROTO;
+	if (h.error)
+		return -EPROTO;
 	if (h.type == RMIO_CHAN_HELLO && h.answer && !n) {
+		bool first;
+
 		rmio_vm_freeze(m->vm);
-		if (m->state == RMIO_STATE_NEW)
+		first = m->state == RMIO_STATE_NEW;
+		if (first)
 			rmio_word_write(&m->state, RMIO_STATE_LIVE);
 		rmio_vm_thaw(m->vm);
+		/* Each would have the plan made anew, while the VM waits. */
+		if (!first)
+			return -EPROTO;
 		/* It may sleep in another way than what was planned before it was there. */
 		rmio_kvm_begin(m, RMIO_KVM_ALL);
 		rmio_kvm_end(m);
