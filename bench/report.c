@@ -215,6 +215,10 @@ void report_table(const struct bench_machine *m, const struct bench_run *runs, s
 	       "p50 against");
 	for (i = 0; i < n; i++)
 		print_row(&runs[i], runs, n);
+	for (i = 0; i < n && runs[i].status <= 0; i++)
+		;
+	if (i < n)
+		printf("\nSome were not run: `rmio doctor` says what this machine lacks and what to do.\n");
 	print_added(runs, n);
 	fflush(stdout);
 }
