@@ -86,6 +86,7 @@ static void refused(void)
 		{ { "vmm", "--guest", "x", "--spawn", "--socket" }, "--spawn --socket" },
 		{ { "vmm", "--guest", "x", "--device", "socket=a", "--device", "socket=a" },
 		  "socket=a is given twice" },
+		{ { "vmm", "--guest", "x", "--stats-socket", "" }, "no path" },
 		{ { "vmm", "--guest", "x", "--allow-kill" }, "--spawn" },
 		{ { "vmm", "--guest", "x", "--kill-after", "5" }, "--spawn" },
 	};
@@ -282,6 +283,33 @@ static void stats(void)
 	T_STREQ(r.out, "");
 }
 
+/* The reader of a pipe gets all of it, and no end before. */
+static void stats_to_pipe(void)
+{
+	char dir[] = "/tmp/rmio-XXXXXX", path[64];
+	static char text[65536];
+	size_t n = 0;
+	int status;
+	pid_t pid;
+	FILE *f;
+
+	NEED_KVM();
+	T_REQUIRE(T_OK(mkdtemp(dir)));
+	snprintf(path, sizeof(path), "%s/fifo", dir);
+	T_EQ(mkfifo(path, 0600), 0);
+	pid = fork();
+	if (!pid) {
+		f = fopen(path, "r");
+		n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+		_exit(n && strstr(text, "\"schema\"") ? 0 : 1);
+	}
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("hello"), "--json", path), 0);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_EQ(status, 0);
+	unlink(path);
+	rmdir(dir);
+}
+
 static void doctor(void)
 {
 	static const char *const mechanisms[] = {
@@ -357,6 +385,7 @@ static const struct ktap_test tests[] = {
 	{ "a console that is closed", closed_console, 30 },
 	{ "set-up that waits", waiting_to_start, 30 },
 	{ "statistics", stats },
+	{ "statistics to a pipe", stats_to_pipe, 30 },
 	{ "doctor", doctor },
 };
 

@@ -226,6 +226,8 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 		o->allow_kill = true;
 		return 0;
 	case 'S':
+		if (!*arg)
+			return vmm_fail(err, -EINVAL, "--stats-socket PATH: no path");
 		o->stats_socket = arg;
 		return 0;
 	case 'j':
