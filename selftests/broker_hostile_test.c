@@ -25,6 +25,7 @@
 #define MIB		(1u << 20)
 #define MANY		256
 #define CLIENTS		6
+#define USERS		9
 
 static char path[64];
 static struct rmio_run broker;
@@ -529,6 +530,69 @@ static void unread(void)
 	broker_down();
 }
 
+static int keep_connections(void)
+{
+	int n = 0;
+
+	while (ask(connect_broker(), 9, 0, 0, 0, NULL, 0) == -EOPNOTSUPP)
+		n++;
+	return n;
+}
+
+/* Keeps as much as it gets, and says how much that is. */
+static void crowd(uid_t uid, bool programs, int to)
+{
+	int kept[KEPT_MAX], n;
+
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(uid, uid, uid))
+		_exit(1);
+	n = programs ? keep_links(kept) : keep_connections();
+	if (write(to, &n, sizeof(n)) != sizeof(n))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Users enough to take all there is: root comes in all the same. */
+static void crowded(bool programs, int most)
+{
+	int p[2], fds[RMIO_BPF_FDS], i, n, all = 0, fd;
+	pid_t pid[USERS];
+
+	NEEDS_ROOT_AND_KVM();
+	T_REQUIRE(broker_up("--quiet", NULL));
+	T_REQUIRE(T_EQ(pipe(p), 0));
+	for (i = 0; i < USERS; i++) {
+		pid[i] = fork();
+		if (!pid[i])
+			crowd(NOBODY - 1 - (uid_t)i, programs, p[1]);
+		T_EQ(read(p[0], &n, sizeof(n)), sizeof(n));
+		all += n;
+	}
+	T_EQ(all, most);
+	fd = connect_broker();
+	if (T_EQ(ask_load(fd, fds), 0))
+		close_all(fds, RMIO_BPF_FDS);
+	close(fd);
+	for (i = 0; i < USERS; i++) {
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+	broker_down();
+}
+
+static void crowd_of_connections(void)
+{
+	crowded(false, 112);
+}
+
+static void crowd_of_programs(void)
+{
+	if (ktap_level() == KTAP_QUICK)
+		T_SKIP("loads 130 programs", "without --quick");
+	crowded(true, 128);
+}
+
 /* -- other processes ------------------------------------------------------------------------ */
 
 /* mov $DEVICE,%ebx; mov $STORES,%eax; again: mov %eax,(%rbx); dec %eax; jnz again; out; hlt */
@@ -728,6 +792,8 @@ static const struct ktap_test tests[] = {
 	{ "a broker without address space", addresses, 120 },
 	{ "a client is killed at each step", killed, 120 },
 	{ "requests that come too early", unread, 60 },
+	{ "more users than there is room for", crowd_of_connections, 60 },
+	{ "more users than there may be programs for", crowd_of_programs, 120 },
 	{ "another process gets its number after LOAD", number_after, 60 },
 	{ "another process gets its number before LOAD", number_before, 60 },
 	{ "a broker in a namespace", namespaces, 60 },

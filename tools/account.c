@@ -115,7 +115,7 @@ struct account_sum account_sum(const struct account *a, uid_t uid, uint32_t owne
 	for (i = 0; i < a->nr; i++) {
 		const struct account_entry *e = &a->entries[i];
 
-		if (e->uid != uid || (owner && e->owner != owner))
+		if ((uid != ACCOUNT_ALL && e->uid != uid) || (owner && e->owner != owner))
 			continue;
 		if (!e->program) {
 			s.arrays++;

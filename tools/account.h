@@ -40,7 +40,9 @@ int account_add(struct account *a, uid_t uid, uint32_t owner, const int *fds, si
 		bool program);
 /* Forget what is gone. */
 void account_sweep(struct account *a);
-/* Of a connection, or with owner 0 of all of the user's. */
+#define ACCOUNT_ALL	((uid_t)-1)
+
+/* Of a connection, or with owner 0 of all of the user's, or of all users'. */
 struct account_sum account_sum(const struct account *a, uid_t uid, uint32_t owner);
 void account_end(struct account *a, uint32_t owner);
 

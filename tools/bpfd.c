@@ -119,7 +119,7 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 			       struct rmio_process *p)
 {
 	const char *why;
-	int i, n = 0;
+	int i, n = 0, all = 0;
 
 	if (who->uid && who->uid != geteuid() && !(b->has_group && in_group(fd, who, b->group)))
 		return b->has_group ? "is not in the group" :
@@ -127,10 +127,15 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 	why = not_there(who, p);
 	if (why)
 		return why;
-	for (i = 0; i < CLIENTS; i++)
+	for (i = 0; i < CLIENTS; i++) {
+		all += b->clients[i].fd >= 0;
 		n += b->clients[i].fd >= 0 && b->clients[i].who.uid == who->uid;
+	}
 	if (n >= CLIENTS_OF_UID)
 		return "has too many connections";
+	/* Who has subordinate numbers can be many users. */
+	if (who->uid && all >= CLIENTS - CLIENTS_OF_UID)
+		return "is one too many, the rest is for root";
 	return NULL;
 }
 
@@ -213,6 +218,8 @@ static bool over(const struct bpfd *b, const struct client *c, uint64_t bytes, c
 		*what = NULL;
 	else if (!bytes && all.programs >= CLIENTS_OF_UID)
 		*what = "too many programs of this user are still in use";
+	else if (!bytes && account_sum(&b->account, ACCOUNT_ALL, 0).programs >= CLIENTS)
+		*what = "too many programs are still in use";
 	else if (all.bytes > CLIENTS_OF_UID * b->max_bytes - bytes || all.arrays >= ARRAYS_OF_UID)
 		*what = "the memory of this user is used up";
 	return *what;
