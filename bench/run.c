@@ -411,7 +411,7 @@ static double seconds(void)
  */
 static unsigned int run_rounds(const struct options *o, unsigned int rounds)
 {
-	double start = seconds(), limit = 15 + 1.6 * o->seconds * nr_runs;
+	double start = seconds(), limit = 15 + 1.35 * o->seconds * nr_runs;
 	uint64_t ns = o->seconds * 1e9 / rounds;
 	unsigned int round;
 	size_t i;
