@@ -258,6 +258,73 @@ struct rmio_up_words {
 	__u8  reserved[RMIO_LINE - 4];
 };
 
+/* -- the kernel device (KVM_DEV_TYPE_USER) ------------------------------------ */
+
+#ifndef __VMLINUX_H__
+
+/*
+ * KVM_CREATE_DEVICE with this type makes a device; its descriptor is the master.  A kernel
+ * without it answers ENODEV.
+ */
+#ifndef KVM_DEV_TYPE_USER
+#define KVM_DEV_TYPE_USER	0x52
+#endif
+
+/*
+ * Where "down", "up" and the shadow image lie in the slave descriptor, for mmap: all of each
+ * from its start.  "down" cannot be mapped for writing.
+ */
+#define RMIO_KVM_MAP_DOWN	0ull
+#define RMIO_KVM_MAP_UP		(1ull << 40)
+#define RMIO_KVM_MAP_SHADOW	(2ull << 40)
+
+#define RMIO_KVM_SLOTS		256u		/* of a ring, unless told */
+#define RMIO_KVM_LANES		64u		/* of a device, unless told */
+#define RMIO_KVM_LANE_BYTES	(1ull << 26)	/* of all rings of a device together */
+#define RMIO_KVM_SHADOW_MAX	(1ull << 26)	/* bytes of a shadow image in the kernel */
+
+/* Master, before the slave is made.  A vCPU has the lane of its KVM_CREATE_VCPU id. */
+struct rmio_kvm_rings {
+	__u32 lanes;		/* 1 .. RMIO_LANES_MAX */
+	__u32 slots;		/* as ring_slots above */
+};
+
+enum rmio_kvm_state {
+	RMIO_KVM_NEW		= 0,	/* no slave yet */
+	RMIO_KVM_LIVE		= 1,
+	RMIO_KVM_CLOSED		= 2,	/* the last slave descriptor and mapping are gone */
+	RMIO_KVM_TIMEOUT	= 3,	/* a vCPU waited longer than the timeout */
+	RMIO_KVM_PROTOCOL	= 4,	/* impossible values in a lane */
+};
+
+/* Slave: the access map, replacing the one before it. */
+struct rmio_kvm_map {
+	__u64 areas;		/* address of struct rmio_area[nr] */
+	__u32 nr;		/* 0 .. RMIO_AREAS_MAX */
+	__u32 reserved;		/* 0 */
+};
+
+#define RMIO_KVM_IO	0xae	/* KVMIO */
+
+/* Master.  SLAVE_FD returns the slave descriptor; a second one is refused with EBUSY. */
+#define KVM_DEV_USER_SLAVE_FD	_IO(RMIO_KVM_IO, 0xf0)
+#define KVM_DEV_USER_PA_RANGE	_IOW(RMIO_KVM_IO, 0xf1, struct rmio_pa_range)
+/* ns; 0: five seconds; all ones: for ever. */
+#define KVM_DEV_USER_TIMEOUT	_IOW(RMIO_KVM_IO, 0xf2, __u64)
+#define KVM_DEV_USER_RINGS	_IOW(RMIO_KVM_IO, 0xf3, struct rmio_kvm_rings)
+/* An eventfd that is signalled when the device dies; -1: none. */
+#define KVM_DEV_USER_EVENTFD	_IOW(RMIO_KVM_IO, 0xf4, __s32)
+/* Master and slave: enum rmio_kvm_state. */
+#define KVM_DEV_USER_STATE	_IOR(RMIO_KVM_IO, 0xf5, __u32)
+
+/* Slave. */
+#define KVM_DEV_USER_SHADOW_SIZE _IOW(RMIO_KVM_IO, 0xf8, __u64)
+#define KVM_DEV_USER_SHADOW_CTRL _IOW(RMIO_KVM_IO, 0xf9, struct rmio_kvm_map)
+/* With mapped lanes, instead of a futex: wake the vCPU of that lane if it sleeps. */
+#define KVM_DEV_USER_WAKE	_IOW(RMIO_KVM_IO, 0xfa, __u32)
+
+#endif
+
 /* -- sizes and offsets ---------------------------------------------------- */
 
 #ifdef __cplusplus

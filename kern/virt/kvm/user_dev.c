@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The master: descriptors, ranges, timeout, death.  And what KVM's buses call for each
+ * access: answered here if the shadow can answer it or the ring has room for a store;
+ * everything else waits in user_exit.c.
+ */
+#include <linux/eventfd.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "user_dev.h"
+
+#define TIMEOUT_DEFAULT	(5ull * NSEC_PER_SEC)
+
+static void user_dev_free(struct kref *ref)
+{
+	struct kvm_user_dev *ud = container_of(ref, struct kvm_user_dev, ref);
+
+	/* Nobody is left who could be reading it. */
+	kvm_user_map_free(rcu_dereference_protected(ud->map, true));
+	kvm_user_image_put(ud->image);
+	kvm_user_lanes_free(ud);
+	if (ud->died)
+		eventfd_ctx_put(ud->died);
+	kfree(ud);
+}
+
+void kvm_user_dev_put(struct kvm_user_dev *ud)
+{
+	kref_put(&ud->ref, user_dev_free);
+}
+
+/* The first reason stays.  Any context that may sleep. */
+void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
+{
+	u32 i, old = READ_ONCE(ud->state);
+
+	do {
+		if (old > RMIO_KVM_LIVE)
+			return;
+	} while (!try_cmpxchg(&ud->state, &old, state));
+	for (i = 0; ud->lanes && i < ud->nr_lanes; i++)
+		rcuwait_wake_up(&ud->lanes[i].wait);
+	wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLHUP);
+	mutex_lock(&ud->lock);
+	if (ud->died)
+		eventfd_signal(ud->died);
+	mutex_unlock(&ud->lock);
+}
+
+/* -- accesses ------------------------------------------------------------------- */
+
+static struct kvm_user_range *to_range(struct kvm_io_device *dev)
+{
+	return container_of(dev, struct kvm_user_range, dev);
+}
+
+static bool size_ok(int len)
+{
+	return len == 1 || len == 2 || len == 4 || len == 8;
+}
+
+static u64 get_value(const void *val, int len)
+{
+	u64 data = 0;
+
+	memcpy(&data, val, len);
+	return data;
+}
+
+/* Anything but 0 takes the vCPU out of the guest, to user_exit.c. */
+static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t addr, int len,
+		      void *val)
+{
+	struct kvm_user_range *r = to_range(dev);
+	struct kvm_user_dev *ud = r->ud;
+	struct kvm_user_lane *lane = kvm_user_lane_of(ud, vcpu);
+	const struct kvm_user_map *map;
+	struct kvm_user_decision d;
+	u64 data;
+
+	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud))
+		return -EOPNOTSUPP;
+	map = srcu_dereference(ud->map, &vcpu->kvm->srcu);
+	kvm_user_map_load(map, r->at.id, addr - r->at.addr, len, &d);
+	if (d.verdict != KVM_USER_SHADOW)
+		return -EOPNOTSUPP;
+	/* A load completes after this vCPU's older stores to the device. */
+	if (!d.relaxed && kvm_user_lane_idle(lane) != 1) {
+		kvm_user_count(&lane->down->counters.ordered);
+		return -EOPNOTSUPP;
+	}
+	data = kvm_user_image_read(map->image, d.shadow, len);
+	memcpy(val, &data, len);
+	kvm_user_count(&lane->down->counters.shadow);
+	return 0;
+}
+
+static int range_write(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t addr, int len,
+		       const void *val)
+{
+	struct kvm_user_range *r = to_range(dev);
+	struct kvm_user_dev *ud = r->ud;
+	struct kvm_user_lane *lane = kvm_user_lane_of(ud, vcpu);
+	const struct kvm_user_map *map;
+	struct kvm_user_decision d;
+	struct rmio_request req;
+
+	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud))
+		return -EOPNOTSUPP;
+	map = srcu_dereference(ud->map, &vcpu->kvm->srcu);
+	kvm_user_map_store(map, r->at.id, addr - r->at.addr, len, &d);
+	if (d.verdict == KVM_USER_SYNC || kvm_user_lane_room(ud, lane) <= 0)
+		return -EOPNOTSUPP;
+	req = (struct rmio_request){
+		.offset = addr - r->at.addr,
+		.data = get_value(val, len),
+		.range_id = r->at.id,
+		.vcpu = vcpu->vcpu_id,
+		.op = RMIO_OP_STORE,
+		.len = len,
+	};
+	/* The shadow first: what the device makes of the register is newer. */
+	if (d.verdict == KVM_USER_THROUGH)
+		kvm_user_image_write(map->image, d.shadow, req.data, len);
+	kvm_user_lane_push(ud, lane, &req);
+	kvm_user_count(&lane->down->counters.posted);
+	return 0;
+}
+
+static void range_destructor(struct kvm_io_device *dev)
+{
+	struct kvm_user_range *r = to_range(dev);
+
+	kvm_user_dev_put(r->ud);
+	kfree(r);
+}
+
+static const struct kvm_io_device_ops range_ops = {
+	.read = range_read,
+	.write = range_write,
+	.destructor = range_destructor,
+};
+
+/* For user_exit.c: the range that an address lies in, with kvm->srcu held. */
+struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
+{
+	struct kvm_io_device *dev = kvm_io_bus_get_dev(kvm, io ? KVM_PIO_BUS : KVM_MMIO_BUS, addr);
+
+	return dev && dev->ops == &range_ops ? to_range(dev) : NULL;
+}
+
+/* -- ranges -------------------------------------------------------------------- */
+
+static int check_range(const struct rmio_pa_range *at)
+{
+	u64 end;
+
+	if (at->bus > RMIO_BUS_IO || at->id > U16_MAX)
+		return -EINVAL;
+	if (!at->len)
+		return 0;
+	if (check_add_overflow(at->addr, at->len, &end) ||
+	    (at->bus == RMIO_BUS_IO && end > 0x10000))
+		return -EOVERFLOW;
+	return at->len > INT_MAX ? -EFBIG : 0;
+}
+
+static enum kvm_bus bus_of(const struct rmio_pa_range *at)
+{
+	return at->bus == RMIO_BUS_IO ? KVM_PIO_BUS : KVM_MMIO_BUS;
+}
+
+/* Does anything else on the bus, an ioeventfd for instance, lie there? */
+static bool is_taken(struct kvm *kvm, const struct rmio_pa_range *at,
+		     const struct kvm_user_range *but)
+{
+	struct kvm_io_bus *bus = rcu_dereference_protected(kvm->buses[bus_of(at)],
+							   lockdep_is_held(&kvm->slots_lock));
+	int i;
+
+	for (i = 0; bus && i < bus->dev_count; i++) {
+		const struct kvm_io_range *b = &bus->range[i];
+		/* One without a length takes any that begins there. */
+		u64 len = b->len ?: 1;
+
+		if (b->addr < at->addr + at->len && at->addr < b->addr + len &&
+		    (!but || b->dev != &but->dev))
+			return true;
+	}
+	return false;
+}
+
+static struct kvm_user_range *range_of(struct kvm_user_dev *ud, u32 id)
+{
+	struct kvm_user_range *r;
+
+	list_for_each_entry(r, &ud->ranges, node)
+		if (r->at.id == id)
+			return r;
+	return NULL;
+}
+
+/* With kvm->slots_lock. */
+static void range_remove(struct kvm_user_dev *ud, struct kvm_user_range *r)
+{
+	list_del(&r->node);
+	ud->nr_ranges--;
+	/* Returns when no vCPU is in it any more, and has freed it. */
+	kvm_io_bus_unregister_dev(ud->kvm, bus_of(&r->at), &r->dev);
+}
+
+static int range_add(struct kvm_user_dev *ud, const struct rmio_pa_range *at,
+		     struct kvm_user_range *old)
+{
+	struct kvm_user_range *r;
+	int err;
+
+	if (!old && ud->nr_ranges >= RMIO_RANGES_MAX)
+		return -ENOSPC;
+	if (is_taken(ud->kvm, at, old))
+		return -EEXIST;
+	r = kzalloc(sizeof(*r), GFP_KERNEL_ACCOUNT);
+	if (!r)
+		return -ENOMEM;
+	kvm_iodevice_init(&r->dev, &range_ops);
+	r->at = *at;
+	r->ud = ud;
+	if (old)
+		list_del(&old->node);
+	/* Frees the old one, when no vCPU is in it any more. */
+	err = kvm_io_bus_replace_dev(ud->kvm, old ? bus_of(&old->at) : 0, old ? &old->dev : NULL,
+				     bus_of(at), at->addr, at->len, &r->dev);
+	if (err) {
+		if (old)
+			list_add(&old->node, &ud->ranges);
+		kfree(r);
+		return err;
+	}
+	kref_get(&ud->ref);
+	list_add(&r->node, &ud->ranges);
+	ud->nr_ranges += !old;
+	return 0;
+}
+
+/* With lock: before the first range or slave. */
+static int need_lanes(struct kvm_user_dev *ud)
+{
+	int err;
+
+	if (ud->lanes)
+		return 0;
+	err = kvm_user_lanes_init(ud);
+	if (err)
+		kvm_user_lanes_free(ud);
+	return err;
+}
+
+static int set_range(struct kvm_user_dev *ud, const struct rmio_pa_range *at)
+{
+	struct kvm_user_range *old;
+	int err = check_range(at);
+
+	if (err)
+		return err;
+	mutex_lock(&ud->lock);
+	err = need_lanes(ud);
+	if (err)
+		goto unlock;
+	mutex_lock(&ud->kvm->slots_lock);
+	old = range_of(ud, at->id);
+	if (!at->len) {
+		if (old)
+			range_remove(ud, old);
+		else
+			err = -ENOENT;
+	} else if (kvm_user_map_exceeds(rcu_dereference_protected(ud->map,
+						lockdep_is_held(&ud->lock)), at->id, at->len)) {
+		err = -ERANGE;
+	} else {
+		err = range_add(ud, at, old);
+	}
+	mutex_unlock(&ud->kvm->slots_lock);
+unlock:
+	mutex_unlock(&ud->lock);
+	return err;
+}
+
+/* -- the master's descriptor ----------------------------------------------------- */
+
+static int set_rings(struct kvm_user_dev *ud, const struct rmio_kvm_rings *rings)
+{
+	int err = 0;
+
+	if (!rings->lanes || rings->lanes > RMIO_LANES_MAX || rings->slots < RMIO_RING_MIN ||
+	    rings->slots > RMIO_RING_MAX || !is_power_of_2(rings->slots))
+		return -EINVAL;
+	if ((u64)rings->lanes * rings->slots * sizeof(struct rmio_request) > RMIO_KVM_LANE_BYTES)
+		return -EFBIG;
+	mutex_lock(&ud->lock);
+	if (ud->lanes) {
+		err = -EBUSY;
+	} else {
+		ud->nr_lanes = rings->lanes;
+		ud->slots = rings->slots;
+	}
+	mutex_unlock(&ud->lock);
+	return err;
+}
+
+static int set_eventfd(struct kvm_user_dev *ud, int fd)
+{
+	struct eventfd_ctx *ctx = NULL;
+
+	if (fd >= 0) {
+		ctx = eventfd_ctx_fdget(fd);
+		if (IS_ERR(ctx))
+			return PTR_ERR(ctx);
+	} else if (fd != -1) {
+		return -EBADF;
+	}
+	mutex_lock(&ud->lock);
+	swap(ctx, ud->died);
+	if (ud->died && kvm_user_dev_dead(ud))
+		eventfd_signal(ud->died);
+	mutex_unlock(&ud->lock);
+	if (ctx)
+		eventfd_ctx_put(ctx);
+	return 0;
+}
+
+static int slave_fd(struct kvm_user_dev *ud)
+{
+	int fd = -EBUSY;
+
+	mutex_lock(&ud->lock);
+	if (!ud->has_slave)
+		fd = need_lanes(ud) ?: kvm_user_slave_fd(ud);
+	if (fd >= 0) {
+		ud->has_slave = true;
+		cmpxchg(&ud->state, RMIO_KVM_NEW, RMIO_KVM_LIVE);
+	}
+	mutex_unlock(&ud->lock);
+	return fd;
+}
+
+static long master_ioctl(struct kvm_device *dev, unsigned int cmd, unsigned long arg)
+{
+	struct kvm_user_dev *ud = dev->private;
+	void __user *argp = (void __user *)arg;
+	struct rmio_kvm_rings rings;
+	struct rmio_pa_range at;
+	u64 ns;
+	s32 fd;
+
+	switch (cmd) {
+	case KVM_DEV_USER_SLAVE_FD:
+		return arg ? -EINVAL : slave_fd(ud);
+	case KVM_DEV_USER_PA_RANGE:
+		if (copy_from_user(&at, argp, sizeof(at)))
+			return -EFAULT;
+		return set_range(ud, &at);
+	case KVM_DEV_USER_TIMEOUT:
+		if (copy_from_user(&ns, argp, sizeof(ns)))
+			return -EFAULT;
+		WRITE_ONCE(ud->timeout, ns ?: TIMEOUT_DEFAULT);
+		return 0;
+	case KVM_DEV_USER_RINGS:
+		if (copy_from_user(&rings, argp, sizeof(rings)))
+			return -EFAULT;
+		return set_rings(ud, &rings);
+	case KVM_DEV_USER_EVENTFD:
+		if (copy_from_user(&fd, argp, sizeof(fd)))
+			return -EFAULT;
+		return set_eventfd(ud, fd);
+	case KVM_DEV_USER_STATE:
+		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
+	}
+	return -ENOTTY;
+}
+
+static int user_create(struct kvm_device *dev, u32 type)
+{
+	struct kvm_user_dev *ud = kzalloc(sizeof(*ud), GFP_KERNEL_ACCOUNT);
+
+	if (!ud)
+		return -ENOMEM;
+	kref_init(&ud->ref);
+	mutex_init(&ud->lock);
+	mutex_init(&ud->io_lock);
+	init_waitqueue_head(&ud->poll);
+	INIT_LIST_HEAD(&ud->ranges);
+	ud->kvm = dev->kvm;
+	ud->timeout = TIMEOUT_DEFAULT;
+	ud->nr_lanes = RMIO_KVM_LANES;
+	ud->slots = RMIO_KVM_SLOTS;
+	dev->private = ud;
+	WRITE_ONCE(dev->kvm->user_devs, dev->kvm->user_devs + 1);
+	return 0;
+}
+
+/* The last master descriptor is gone, with kvm->lock held, or it was never to be had. */
+static void user_release(struct kvm_device *dev)
+{
+	struct kvm_user_dev *ud = dev->private;
+	struct kvm_user_range *r, *next;
+
+	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
+	mutex_lock(&ud->lock);
+	mutex_lock(&ud->kvm->slots_lock);
+	list_for_each_entry_safe(r, next, &ud->ranges, node)
+		range_remove(ud, r);
+	mutex_unlock(&ud->kvm->slots_lock);
+	WRITE_ONCE(ud->kvm->user_devs, ud->kvm->user_devs - 1);
+	ud->kvm = NULL;
+	mutex_unlock(&ud->lock);
+	kvm_user_dev_put(ud);
+	kfree(dev);
+}
+
+static struct kvm_device_ops user_ops = {
+	.name = "kvm-user",
+	.create = user_create,
+	.release = user_release,
+	.ioctl = master_ioctl,
+};
+
+int kvm_user_dev_ops_init(void)
+{
+	return kvm_register_device_ops(&user_ops, KVM_DEV_TYPE_USER);
+}
+
+void kvm_user_dev_ops_exit(void)
+{
+	kvm_unregister_device_ops(KVM_DEV_TYPE_USER);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * KVM_DEV_TYPE_USER: a device whose emulation is in another process.
+ *
+ * The data path: user_dev.c (which range) -> user_map.c (shadow or device) ->
+ * user_lane.c (ring, order, wake-ups) -> user_slave.c (the device process).  What a
+ * vCPU has to wait for it waits for in user_exit.c, outside of every lock but its own.
+ */
+#ifndef __KVM_USER_DEV_H
+#define __KVM_USER_DEV_H
+
+#include <linux/kvm_host.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/rcuwait.h>
+#include <kvm/iodev.h>
+#include <rmio/abi.h>
+
+/* Zeroed memory, accounted, that a process may map too (user_mem.c). */
+struct kvm_user_mem {
+	struct page **pages;
+	unsigned long nr;
+	void *addr;
+};
+
+int kvm_user_mem_init(struct kvm_user_mem *m, u64 size);
+void kvm_user_mem_free(struct kvm_user_mem *m);
+int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma);
+
+/* A shadow image; the map in force and each mapping hold a reference (user_map.c). */
+struct kvm_user_image {
+	struct kref ref;
+	u64 size;
+	struct kvm_user_mem mem;
+};
+
+struct kvm_user_image *kvm_user_image_new(u64 size);
+void kvm_user_image_put(struct kvm_user_image *image);
+
+/* The compiled access map: immutable, replaced as a whole under kvm->srcu. */
+struct kvm_user_map {
+	struct kvm_user_image *image;	/* NULL: no shadow */
+	u32 nr;
+	struct rmio_area areas[] __counted_by(nr);
+};
+
+enum kvm_user_verdict {
+	KVM_USER_DEVICE,	/* the device answers or takes it */
+	KVM_USER_SHADOW,	/* load: the shadow answers */
+	KVM_USER_POST,		/* store: posted */
+	KVM_USER_THROUGH,	/* store: posted, and written to the shadow */
+	KVM_USER_SYNC,		/* store: the vCPU waits */
+};
+
+struct kvm_user_decision {
+	enum kvm_user_verdict verdict;
+	bool relaxed;
+	bool refused_size;
+	u64 shadow;		/* where in the image */
+};
+
+struct kvm_user_map *kvm_user_map_new(const struct rmio_area __user *areas, u32 nr,
+				      struct kvm_user_image *image);
+void kvm_user_map_free(struct kvm_user_map *map);
+/* Does an area of this range id lie beyond len?  For a range that shrinks. */
+bool kvm_user_map_exceeds(const struct kvm_user_map *map, u32 id, u64 len);
+void kvm_user_map_load(const struct kvm_user_map *map, u32 id, u64 offset, int len,
+		       struct kvm_user_decision *d);
+void kvm_user_map_store(const struct kvm_user_map *map, u32 id, u64 offset, int len,
+			struct kvm_user_decision *d);
+u64 kvm_user_image_read(const struct kvm_user_image *image, u64 at, int len);
+void kvm_user_image_write(struct kvm_user_image *image, u64 at, u64 data, int len);
+
+/* One vCPU's pair of ring and reply slot (user_lane.c). */
+struct kvm_user_lane {
+	/* Producer: the vCPU's thread alone. */
+	u64 tail;
+	u64 done;		/* the last valid value of up->done */
+	struct rmio_down_lane *down;
+	struct rmio_request *slots;
+	struct rmio_up_lane *up;
+	struct rcuwait wait;	/* the vCPU, in user_exit.c */
+	u32 sleeps;		/* of the vCPU: need_wake's last number */
+	u32 poll_ns;		/* how long it looks before it sleeps */
+
+	/* Consumer for read() and write() of the slave: under io_lock. */
+	u64 taken;
+	u64 answer;		/* to the one load or synchronous store */
+	u8 *sent;		/* by slot: what has been read and not completed */
+};
+
+struct kvm_user_dev {
+	struct kvm *kvm;	/* while the master lives */
+	struct kref ref;	/* master, slave, ranges, a waiting vCPU */
+	u64 timeout;		/* ns */
+	u32 state;		/* enum rmio_kvm_state */
+	u32 nr_lanes, slots;
+	u64 stride;
+	struct kvm_user_mem down, up;
+	struct rmio_down_hdr *down_hdr;
+	struct rmio_up_hdr *up_hdr;
+	struct kvm_user_lane *lanes;
+
+	struct kvm_user_map __rcu *map;		/* kvm->srcu */
+	struct kvm_user_image *image;		/* the newest; under lock */
+	struct mutex lock;			/* control: image, map, rings, slave */
+	struct list_head ranges;		/* under kvm->slots_lock */
+	u32 nr_ranges;
+
+	wait_queue_head_t poll;			/* the device process */
+	u32 rung;				/* its need_wake last rung for */
+	struct eventfd_ctx *died;		/* under lock */
+	bool has_slave;
+
+	struct mutex io_lock;			/* the slave's read() and write() */
+	bool reads;				/* it uses them */
+	bool mapped;				/* it has mapped "up" instead */
+	u32 next_lane;				/* whose turn it is */
+};
+
+struct kvm_user_range {
+	struct kvm_io_device dev;
+	struct kvm_user_dev *ud;
+	struct rmio_pa_range at;
+	struct list_head node;
+};
+
+void kvm_user_dev_put(struct kvm_user_dev *ud);
+void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state);
+
+static inline bool kvm_user_dev_dead(const struct kvm_user_dev *ud)
+{
+	return READ_ONCE(ud->state) > RMIO_KVM_LIVE;
+}
+
+int kvm_user_slave_fd(struct kvm_user_dev *ud);
+
+/* Lanes. */
+int kvm_user_lanes_init(struct kvm_user_dev *ud);
+void kvm_user_lanes_free(struct kvm_user_dev *ud);
+struct kvm_user_lane *kvm_user_lane_of(struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu);
+/* Slots free: 0 none, -EPROTO: the device wrote nonsense. */
+int kvm_user_lane_room(struct kvm_user_dev *ud, struct kvm_user_lane *lane);
+/* The same with a look at how far the device has got. */
+int kvm_user_lane_refresh(struct kvm_user_dev *ud, struct kvm_user_lane *lane);
+/* All of the lane's requests complete?  Else as above. */
+int kvm_user_lane_idle(struct kvm_user_lane *lane);
+u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+		       const struct rmio_request *req);
+bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data);
+bool kvm_user_lane_pending(const struct kvm_user_dev *ud);
+
+static inline void kvm_user_count(u64 *counter)
+{
+	WRITE_ONCE(*counter, *counter + 1);
+}
+
+static inline u64 kvm_user_ones(int len)
+{
+	return len == 8 ? ~0ull : (1ull << (8 * len)) - 1;
+}
+
+struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr);
+
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Lanes: the rings that carry requests to the device process, the reply slot, and the
+ * scoreboard, which is what was pushed less what is done.
+ *
+ * Whatever is in "up" was written by the device process: each value is read once and
+ * bounded, and nothing else is believed of it.
+ */
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "user_dev.h"
+
+static u64 ring_bytes(u32 slots)
+{
+	return PAGE_ALIGN((u64)slots * sizeof(struct rmio_request));
+}
+
+int kvm_user_lanes_init(struct kvm_user_dev *ud)
+{
+	u32 i;
+	int err;
+
+	BUILD_BUG_ON(PAGE_SIZE != RMIO_PAGE);
+	ud->stride = PAGE_SIZE + ring_bytes(ud->slots);
+	ud->lanes = kvcalloc(ud->nr_lanes, sizeof(*ud->lanes), GFP_KERNEL_ACCOUNT);
+	if (!ud->lanes)
+		return -ENOMEM;
+	err = kvm_user_mem_init(&ud->down, PAGE_SIZE + ud->nr_lanes * ud->stride);
+	if (!err)
+		err = kvm_user_mem_init(&ud->up, PAGE_SIZE * (1ull + ud->nr_lanes));
+	if (err)
+		return err;
+	ud->down_hdr = ud->down.addr;
+	ud->up_hdr = ud->up.addr;
+	*ud->down_hdr = (struct rmio_down_hdr){
+		.magic = RMIO_ABI_MAGIC,
+		.version = RMIO_ABI_VERSION,
+		.features = RMIO_FEATURES,
+		.nr_lanes = ud->nr_lanes,
+		.ring_slots = ud->slots,
+		.lane_stride = ud->stride,
+		.size = PAGE_SIZE + ud->nr_lanes * ud->stride,
+		.lanes_used = ud->nr_lanes,
+	};
+	for (i = 0; i < ud->nr_lanes; i++) {
+		struct kvm_user_lane *lane = &ud->lanes[i];
+
+		lane->down = ud->down.addr + PAGE_SIZE + i * ud->stride;
+		lane->slots = (void *)lane->down + PAGE_SIZE;
+		lane->up = ud->up.addr + PAGE_SIZE * (1 + i);
+		rcuwait_init(&lane->wait);
+	}
+	return 0;
+}
+
+void kvm_user_lanes_free(struct kvm_user_dev *ud)
+{
+	u32 i;
+
+	for (i = 0; ud->lanes && i < ud->nr_lanes; i++)
+		kvfree(ud->lanes[i].sent);
+	kvfree(ud->lanes);
+	ud->lanes = NULL;
+	kvm_user_mem_free(&ud->down);
+	kvm_user_mem_free(&ud->up);
+}
+
+struct kvm_user_lane *kvm_user_lane_of(struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu)
+{
+	if (!ud->lanes || vcpu->vcpu_id >= ud->nr_lanes)
+		return NULL;
+	return &ud->lanes[array_index_nospec(vcpu->vcpu_id, ud->nr_lanes)];
+}
+
+/* How far the device has got.  Pairs with its release: slots below have been read. */
+static int lane_update(struct kvm_user_lane *lane)
+{
+	u64 done = smp_load_acquire(&lane->up->done);
+
+	if (done - lane->done > lane->tail - lane->done)
+		return -EPROTO;
+	lane->done = done;
+	return 0;
+}
+
+int kvm_user_lane_refresh(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+{
+	int err = lane_update(lane);
+
+	return err ?: ud->slots - (lane->tail - lane->done);
+}
+
+int kvm_user_lane_room(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+{
+	/* The line is the device's: it is looked at only when it may matter. */
+	if (lane->tail - lane->done < ud->slots)
+		return ud->slots - (lane->tail - lane->done);
+	return kvm_user_lane_refresh(ud, lane);
+}
+
+int kvm_user_lane_idle(struct kvm_user_lane *lane)
+{
+	int err;
+
+	if (lane->tail != lane->done) {
+		err = lane_update(lane);
+		if (err)
+			return err;
+	}
+	return lane->tail == lane->done;
+}
+
+/*
+ * There is room.  Returns the request's number.  Called by the vCPU's thread, with or
+ * without kvm->srcu.
+ */
+u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+		       const struct rmio_request *req)
+{
+	struct rmio_request *slot = &lane->slots[lane->tail & (ud->slots - 1)];
+	u64 seq = lane->tail + 1;
+	u32 wanted;
+
+	slot->offset = req->offset;
+	slot->data = req->data;
+	slot->range_id = req->range_id;
+	slot->vcpu = req->vcpu;
+	slot->op = req->op;
+	slot->len = req->len;
+	slot->flags = 0;
+	slot->reserved = 0;
+	smp_store_release(&slot->seq, seq);
+	lane->tail = seq;
+	WRITE_ONCE(lane->down->tail, seq);
+
+	/*
+	 * Either the device, which says that it will sleep before it looks once more,
+	 * sees the slot, or this sees what it says; the same with the wait queue of a
+	 * slave that uses read().  Each sleep has a number of its own: whom somebody
+	 * else has rung for looks again before it sleeps under the next one.
+	 */
+	smp_mb();
+	if (READ_ONCE(ud->mapped)) {
+		wanted = READ_ONCE(ud->up_hdr->need_wake);
+		if (!wanted || wanted == READ_ONCE(ud->rung))
+			return seq;
+		WRITE_ONCE(ud->rung, wanted);
+	}
+	if (waitqueue_active(&ud->poll))
+		wake_up_interruptible_poll(&ud->poll, EPOLLIN);
+	return seq;
+}
+
+bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data)
+{
+	if (smp_load_acquire(&lane->up->reply_seq) != seq)
+		return false;
+	*data = READ_ONCE(lane->up->reply_data);
+	return true;
+}
+
+/* Is there a request that the device has not completed?  For poll(). */
+bool kvm_user_lane_pending(const struct kvm_user_dev *ud)
+{
+	u32 i;
+
+	for (i = 0; i < ud->nr_lanes; i++) {
+		const struct kvm_user_lane *lane = &ud->lanes[i];
+		u64 taken = READ_ONCE(ud->mapped) ? READ_ONCE(lane->up->taken) :
+						    READ_ONCE(lane->taken);
+
+		if (READ_ONCE(lane->slots[taken & (ud->slots - 1)].seq) == taken + 1)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The slave descriptor: the device process's end.  Requests and replies by read() and
+ * write(), or by the lanes themselves, which it maps; the shadow image and its map.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "user_dev.h"
+
+enum { SENT_NOT, SENT, ANSWERED };
+
+/* -- read and write --------------------------------------------------------------- */
+
+/* With io_lock.  False: none pending in this lane. */
+static bool take(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct rmio_request *req)
+{
+	u32 at = lane->taken & (ud->slots - 1);
+	u64 seq = lane->taken + 1;
+
+	if (smp_load_acquire(&lane->slots[at].seq) != seq)
+		return false;
+	*req = lane->slots[at];
+	return true;
+}
+
+/* To the sent queue. */
+static int took(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+{
+	if (!lane->sent)
+		lane->sent = kvzalloc(ud->slots, GFP_KERNEL_ACCOUNT);
+	if (!lane->sent)
+		return -ENOMEM;
+	lane->sent[lane->taken & (ud->slots - 1)] = SENT;
+	WRITE_ONCE(lane->taken, lane->taken + 1);
+	return 0;
+}
+
+/* Every lane gets its turn. */
+static ssize_t read_some(struct kvm_user_dev *ud, char __user *buf, size_t n)
+{
+	struct rmio_request req;
+	size_t done = 0;
+	u32 idle = 0;
+	int err = 0;
+
+	while (done < n && idle < ud->nr_lanes) {
+		struct kvm_user_lane *lane = &ud->lanes[ud->next_lane];
+
+		ud->next_lane = (ud->next_lane + 1) % ud->nr_lanes;
+		if (!take(ud, lane, &req)) {
+			idle++;
+			continue;
+		}
+		idle = 0;
+		if (copy_to_user(buf + done * sizeof(req), &req, sizeof(req)))
+			err = -EFAULT;
+		else
+			err = took(ud, lane);
+		if (err)
+			break;
+		done++;
+	}
+	return done ? done * sizeof(req) : err;
+}
+
+static ssize_t slave_read(struct file *file, char __user *buf, size_t count, loff_t *pos)
+{
+	struct kvm_user_dev *ud = file->private_data;
+	ssize_t n;
+
+	if (count < sizeof(struct rmio_request))
+		return -EINVAL;
+	for (;;) {
+		if (mutex_lock_interruptible(&ud->io_lock))
+			return -ERESTARTSYS;
+		if (ud->mapped) {
+			n = -EBUSY;
+		} else {
+			ud->reads = true;
+			n = read_some(ud, buf, count / sizeof(struct rmio_request));
+		}
+		mutex_unlock(&ud->io_lock);
+		if (n)
+			return n;
+		/* What was posted before the master went is read first. */
+		if (kvm_user_dev_dead(ud))
+			return 0;
+		if (file->f_flags & O_NONBLOCK)
+			return -EAGAIN;
+		if (wait_event_interruptible(ud->poll, kvm_user_lane_pending(ud) ||
+						       kvm_user_dev_dead(ud)))
+			return -ERESTARTSYS;
+	}
+}
+
+/* Complete what is answered, in order, and let the vCPU look. */
+static void complete_lane(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+{
+	struct rmio_up_lane *up = lane->up;
+	u64 done = up->done;
+	u32 at;
+
+	while (done != lane->taken) {
+		at = done & (ud->slots - 1);
+		if (lane->sent[at] != ANSWERED)
+			break;
+		lane->sent[at] = SENT_NOT;
+		done++;
+		if (lane->slots[at].op != RMIO_OP_STORE) {
+			WRITE_ONCE(up->reply_data, lane->answer);
+			smp_store_release(&up->reply_seq, done);
+		}
+		/* Pairs with lane_update(): the slots below have been read. */
+		smp_store_release(&up->done, done);
+	}
+	rcuwait_wake_up(&lane->wait);
+}
+
+/* With io_lock. */
+static int reply_one(struct kvm_user_dev *ud, const struct rmio_reply *r)
+{
+	struct kvm_user_lane *lane;
+	u64 index = r->seq - 1;
+	u32 at;
+
+	if (r->reserved || r->vcpu >= ud->nr_lanes)
+		return -EINVAL;
+	lane = &ud->lanes[array_index_nospec(r->vcpu, ud->nr_lanes)];
+	/* Never asked for, or answered before. */
+	if (index - lane->up->done >= lane->taken - lane->up->done)
+		return -ENOENT;
+	at = index & (ud->slots - 1);
+	if (lane->sent[at] != SENT)
+		return -ENOENT;
+	lane->sent[at] = ANSWERED;
+	if (lane->slots[at].op != RMIO_OP_STORE)
+		lane->answer = r->data;
+	complete_lane(ud, lane);
+	return 0;
+}
+
+static ssize_t slave_write(struct file *file, const char __user *buf, size_t count, loff_t *pos)
+{
+	struct kvm_user_dev *ud = file->private_data;
+	size_t i, n = count / sizeof(struct rmio_reply);
+	struct rmio_reply r;
+	int err = 0;
+
+	if (!n || count % sizeof(r))
+		return -EINVAL;
+	if (mutex_lock_interruptible(&ud->io_lock))
+		return -ERESTARTSYS;
+	if (ud->mapped)
+		err = -EBUSY;
+	for (i = 0; i < n && !err; i++) {
+		if (copy_from_user(&r, buf + i * sizeof(r), sizeof(r)))
+			err = -EFAULT;
+		else
+			err = reply_one(ud, &r);
+		if (err)
+			break;
+		cond_resched();
+	}
+	mutex_unlock(&ud->io_lock);
+	return i ? i * sizeof(r) : err;
+}
+
+static __poll_t slave_poll(struct file *file, poll_table *wait)
+{
+	struct kvm_user_dev *ud = file->private_data;
+	__poll_t mask = EPOLLOUT | EPOLLWRNORM;
+
+	poll_wait(file, &ud->poll, wait);
+	/* Pairs with the barrier of kvm_user_lane_push(). */
+	smp_mb();
+	if (kvm_user_lane_pending(ud))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (kvm_user_dev_dead(ud))
+		mask |= EPOLLIN | EPOLLRDHUP | EPOLLHUP;
+	return mask;
+}
+
+/* -- mappings --------------------------------------------------------------------- */
+
+static int map_up(struct kvm_user_dev *ud, struct vm_area_struct *vma)
+{
+	int err;
+
+	mutex_lock(&ud->io_lock);
+	if (ud->reads) {
+		err = -EBUSY;
+	} else {
+		err = kvm_user_mem_map(&ud->up, vma);
+		if (!err)
+			WRITE_ONCE(ud->mapped, true);
+	}
+	mutex_unlock(&ud->io_lock);
+	return err;
+}
+
+static int map_shadow(struct kvm_user_dev *ud, struct vm_area_struct *vma)
+{
+	int err = -ENXIO;
+
+	mutex_lock(&ud->lock);
+	if (ud->image)
+		err = kvm_user_mem_map(&ud->image->mem, vma);
+	mutex_unlock(&ud->lock);
+	return err;
+}
+
+static int slave_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct kvm_user_dev *ud = file->private_data;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	switch ((u64)vma->vm_pgoff << PAGE_SHIFT) {
+	case RMIO_KVM_MAP_DOWN:
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		vm_flags_clear(vma, VM_MAYWRITE);
+		return kvm_user_mem_map(&ud->down, vma);
+	case RMIO_KVM_MAP_UP:
+		return map_up(ud, vma);
+	case RMIO_KVM_MAP_SHADOW:
+		return map_shadow(ud, vma);
+	}
+	return -EINVAL;
+}
+
+/* -- the shadow ------------------------------------------------------------------- */
+
+/* With lock.  When it returns, no vCPU uses the previous map. */
+static int replace_map(struct kvm_user_dev *ud, struct kvm_user_map *map)
+{
+	struct kvm_user_map *old = rcu_dereference_protected(ud->map, lockdep_is_held(&ud->lock));
+
+	rcu_assign_pointer(ud->map, map);
+	synchronize_srcu_expedited(&ud->kvm->srcu);
+	kvm_user_map_free(old);
+	return 0;
+}
+
+static int shadow_size(struct kvm_user_dev *ud, u64 size)
+{
+	struct kvm_user_image *image = NULL;
+	int err;
+
+	if (size) {
+		image = kvm_user_image_new(size);
+		if (IS_ERR(image))
+			return PTR_ERR(image);
+	}
+	mutex_lock(&ud->lock);
+	err = ud->kvm ? replace_map(ud, NULL) : -ENODEV;
+	if (!err)
+		swap(ud->image, image);
+	mutex_unlock(&ud->lock);
+	kvm_user_image_put(image);
+	return err;
+}
+
+static int map_fits(struct kvm_user_dev *ud, const struct kvm_user_map *map)
+{
+	struct kvm_user_range *r;
+	int err = 0;
+
+	mutex_lock(&ud->kvm->slots_lock);
+	list_for_each_entry(r, &ud->ranges, node)
+		if (kvm_user_map_exceeds(map, r->at.id, r->at.len))
+			err = -ERANGE;
+	mutex_unlock(&ud->kvm->slots_lock);
+	return err;
+}
+
+static int shadow_ctrl(struct kvm_user_dev *ud, const struct rmio_kvm_map *m)
+{
+	struct kvm_user_map *map;
+	int err;
+
+	if (m->reserved)
+		return -EINVAL;
+	mutex_lock(&ud->lock);
+	err = -ENODEV;
+	if (!ud->kvm)
+		goto unlock;
+	map = kvm_user_map_new(u64_to_user_ptr(m->areas), m->nr, ud->image);
+	err = PTR_ERR_OR_ZERO(map);
+	if (err)
+		goto unlock;
+	err = map_fits(ud, map);
+	if (err)
+		kvm_user_map_free(map);
+	else
+		err = replace_map(ud, map);
+unlock:
+	mutex_unlock(&ud->lock);
+	return err;
+}
+
+static int wake(struct kvm_user_dev *ud, u32 index)
+{
+	if (index >= ud->nr_lanes)
+		return -EINVAL;
+	rcuwait_wake_up(&ud->lanes[array_index_nospec(index, ud->nr_lanes)].wait);
+	return 0;
+}
+
+static long slave_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct kvm_user_dev *ud = file->private_data;
+	void __user *argp = (void __user *)arg;
+	struct rmio_kvm_map map;
+	u64 size;
+	u32 index;
+
+	switch (cmd) {
+	case KVM_DEV_USER_SHADOW_SIZE:
+		if (copy_from_user(&size, argp, sizeof(size)))
+			return -EFAULT;
+		return shadow_size(ud, size);
+	case KVM_DEV_USER_SHADOW_CTRL:
+		if (copy_from_user(&map, argp, sizeof(map)))
+			return -EFAULT;
+		return shadow_ctrl(ud, &map);
+	case KVM_DEV_USER_WAKE:
+		if (copy_from_user(&index, argp, sizeof(index)))
+			return -EFAULT;
+		return wake(ud, index);
+	case KVM_DEV_USER_STATE:
+		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
+	}
+	return -ENOTTY;
+}
+
+static int slave_release(struct inode *inode, struct file *file)
+{
+	struct kvm_user_dev *ud = file->private_data;
+
+	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
+	kvm_user_dev_put(ud);
+	return 0;
+}
+
+static const struct file_operations slave_fops = {
+	.owner = THIS_MODULE,
+	.read = slave_read,
+	.write = slave_write,
+	.poll = slave_poll,
+	.mmap = slave_mmap,
+	.unlocked_ioctl = slave_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = slave_release,
+	.llseek = noop_llseek,
+};
+
+/* With lock. */
+int kvm_user_slave_fd(struct kvm_user_dev *ud)
+{
+	int fd;
+
+	kref_get(&ud->ref);
+	fd = anon_inode_getfd("kvm-user-slave", &slave_fops, ud, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		kvm_user_dev_put(ud);
+	return fd;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What struct kvm_vcpu keeps of an access to a KVM_DEV_TYPE_USER device. */
+#ifndef __KVM_USER_WAIT_H
+#define __KVM_USER_WAIT_H
+
+#include <linux/ktime.h>
+#include <linux/types.h>
+
+struct kvm_user_dev;
+struct kvm_vcpu;
+
+struct kvm_user_wait {
+	struct kvm_user_dev *ud;	/* a reference; NULL: nothing is under way */
+	u64 seq;			/* of the request, once it is in the ring */
+	ktime_t deadline;
+	u64 addr, offset, data;
+	u32 index, count;		/* of a string of port accesses */
+	u16 range_id;
+	u8 len, at;			/* bytes; of them, done */
+	bool store, io, inside;
+};
+
+#ifdef CONFIG_KVM_USER_DEV
+bool kvm_user_exit(struct kvm_vcpu *vcpu);
+int kvm_user_resume(struct kvm_vcpu *vcpu);
+void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
+int kvm_user_dev_ops_init(void);
+void kvm_user_dev_ops_exit(void);
+
+/* The architecture's: what KVM_RUN came out for, in the fields from addr on; its value. */
+bool kvm_arch_user_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w);
+u64 kvm_arch_user_data(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
+void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
+#else
+static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
+static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
+static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
+static inline int kvm_user_dev_ops_init(void) { return 0; }
+static inline void kvm_user_dev_ops_exit(void) { }
+#endif
+
+#endif
