@@ -45,6 +45,7 @@ static const struct bench_case *const families[] = {
 	bench_kvm_cases,
 	bench_rmio_cases,
 	bench_bpf_cases,
+	bench_user_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];
@@ -404,6 +405,16 @@ static double seconds(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
+/* Of how many, the first round done, more rounds are to be made. */
+static size_t going_on(void)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < nr_runs; i++)
+		n += !runs[i].status;
+	return n;
+}
+
 /*
  * Returns how many rounds were made. On a machine that has no time for set-up they
  * can take several times as long as they measure; whoever waits for the result is
@@ -411,12 +422,13 @@ static double seconds(void)
  */
 static unsigned int run_rounds(const struct options *o, unsigned int rounds)
 {
-	double start = seconds(), limit = 15 + 1.35 * o->seconds * nr_runs;
+	double start = seconds(), limit;
 	uint64_t ns = o->seconds * 1e9 / rounds;
 	unsigned int round;
 	size_t i;
 
 	for (round = 0; round < rounds; round++) {
+		limit = 15 + 1.35 * o->seconds * going_on();
 		if (round && (seconds() - start) * (round + 1) / round > limit)
 			break;
 		for (i = 0; i < nr_runs; i++) {
