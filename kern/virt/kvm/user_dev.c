@@ -8,6 +8,7 @@
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/unaligned.h>
 
 #include "user_dev.h"
 
@@ -58,15 +59,21 @@ static struct kvm_user_range *to_range(struct kvm_io_device *dev)
 
 static bool size_ok(int len)
 {
-	return len == 1 || len == 2 || len == 4 || len == 8;
+	return len <= 8 && 0x116 >> len & 1;
 }
 
 static u64 get_value(const void *val, int len)
 {
-	u64 data = 0;
-
-	memcpy(&data, val, len);
-	return data;
+	switch (len) {
+	case 1:
+		return *(const u8 *)val;
+	case 2:
+		return get_unaligned((const u16 *)val);
+	case 4:
+		return get_unaligned((const u32 *)val);
+	default:
+		return get_unaligned((const u64 *)val);
+	}
 }
 
 /* Anything but 0 takes the vCPU out of the guest, to user_exit.c. */

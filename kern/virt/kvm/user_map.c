@@ -232,49 +232,48 @@ static u32 map_rank(const struct kvm_user_map *map, u32 id, u64 offset)
 	return lo;
 }
 
-/* The area that the offset lies in, or NULL. */
-static const struct rmio_area *map_area(const struct kvm_user_map *map, u32 id, u64 offset)
-{
-	u32 n = map_rank(map, id, offset);
-	const struct rmio_area *a;
-
-	if (!n)
-		return NULL;
-	a = &map->areas[n - 1];
-	return a->range_id == id && offset - a->offset < a->length ? a : NULL;
-}
-
 static bool inside(const struct rmio_area *a, u64 offset, int len)
 {
-	return a && len <= a->length - (offset - a->offset);
+	return offset - a->offset < a->length && len <= a->length - (offset - a->offset);
 }
 
 void kvm_user_map_load(const struct kvm_user_map *map, u32 id, u64 offset, int len,
 		       struct kvm_user_decision *d)
 {
-	const struct rmio_area *a = map_area(map, id, offset);
+	const struct rmio_area *a;
+	u32 n = map_rank(map, id, offset);
 
-	*d = (struct kvm_user_decision){ .verdict = KVM_USER_DEVICE };
-	if (!inside(a, offset, len) || a->load != RMIO_LOAD_SHADOW)
+	d->verdict = KVM_USER_DEVICE;
+	d->refused_size = false;
+	if (!n)
+		return;
+	a = &map->areas[n - 1];
+	if (a->range_id != id || a->load != RMIO_LOAD_SHADOW || !inside(a, offset, len))
 		return;
 	/* A size is the bit of its own number. */
-	d->refused_size = !(a->sizes & len);
-	if (d->refused_size)
+	if (!(a->sizes & len)) {
+		d->refused_size = true;
 		return;
+	}
 	d->verdict = KVM_USER_SHADOW;
 	d->relaxed = a->flags & RMIO_AREA_RELAXED;
 	d->shadow = a->shadow_offset + (offset - a->offset);
 }
 
-/* The store touches more than one area, or an area and a hole. */
-static bool any_sync(const struct kvm_user_map *map, u32 id, u64 offset, int len)
+/*
+ * The store touches more than one area, or an area and a hole: the one before, which is
+ * the nth, and those that begin in it.
+ */
+static bool any_sync(const struct kvm_user_map *map, u32 n, u32 id, u64 offset, int len)
 {
-	const struct rmio_area *a;
-	u32 i;
+	const struct rmio_area *a = n ? &map->areas[n - 1] : NULL;
 
-	for (i = map_rank(map, id, offset + len - 1); i-- > 0;) {
-		a = &map->areas[i];
-		if (a->range_id != id || a->offset + a->length <= offset)
+	if (a && a->range_id == id && offset - a->offset < a->length &&
+	    a->store == RMIO_STORE_SYNC)
+		return true;
+	for (; n < map->nr; n++) {
+		a = &map->areas[n];
+		if (a->range_id != id || a->offset - offset >= len)
 			break;
 		if (a->store == RMIO_STORE_SYNC)
 			return true;
@@ -285,11 +284,17 @@ static bool any_sync(const struct kvm_user_map *map, u32 id, u64 offset, int len
 void kvm_user_map_store(const struct kvm_user_map *map, u32 id, u64 offset, int len,
 			struct kvm_user_decision *d)
 {
-	const struct rmio_area *a = map_area(map, id, offset);
+	const struct rmio_area *a;
+	u32 n;
 
-	*d = (struct kvm_user_decision){ .verdict = KVM_USER_POST };
-	if (!inside(a, offset, len)) {
-		if (any_sync(map, id, offset, len))
+	d->verdict = KVM_USER_POST;
+	d->refused_size = false;
+	if (!map)
+		return;
+	n = map_rank(map, id, offset);
+	a = n ? &map->areas[n - 1] : NULL;
+	if (!a || a->range_id != id || !inside(a, offset, len)) {
+		if (any_sync(map, n, id, offset, len))
 			d->verdict = KVM_USER_SYNC;
 	} else if (a->store == RMIO_STORE_SYNC) {
 		d->verdict = KVM_USER_SYNC;
