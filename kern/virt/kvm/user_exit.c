@@ -5,7 +5,7 @@
  * vCPU's own, and goes on with the answer.  A signal ends KVM_RUN; the next one takes
  * the wait up again.
  */
-#include <linux/hrtimer.h>
+#include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
@@ -43,15 +43,15 @@ static int room_there(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struc
 	return room < 0 ? room : room >= c->room;
 }
 
-static int poll_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c)
+static int poll_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c,
+		    ktime_t start)
 {
 	u64 limit = min(lane->poll_ns, READ_ONCE(user_poll_ns));
-	ktime_t start, now, stop;
+	ktime_t now, stop;
 	int met = c->met(ud, lane, c);
 
 	if (met || !limit)
 		return met;
-	start = now = ktime_get();
 	stop = ktime_add_ns(start, limit);
 	do {
 		cpu_relax();
@@ -75,20 +75,28 @@ static void learn(struct kvm_user_lane *lane, u64 waited)
 		lane->poll_ns = 0;
 }
 
-/* 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead). */
-static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, ktime_t *deadline,
-		    struct condition *c)
+/*
+ * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The deadline is in jiffies, to the
+ * next tick: it is there for devices that are broken, and a tick's timer costs least.
+ */
+static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+		    struct kvm_user_wait *w, struct condition *c)
 {
 	u64 timeout = READ_ONCE(ud->timeout);
 	ktime_t start = ktime_get();
-	int err = 0, met;
+	long left = MAX_SCHEDULE_TIMEOUT;
+	int met, err = 0;
 
-	if (!*deadline)
-		*deadline = timeout >= KTIME_MAX ? KTIME_MAX : ktime_add_safe(start, timeout);
-	met = poll_for(ud, lane, c);
+	if (!w->timed && timeout < KTIME_MAX) {
+		w->timed = true;
+		w->deadline = jiffies + min_t(u64, nsecs_to_jiffies64(timeout), MAX_JIFFY_OFFSET) + 1;
+	}
+	met = poll_for(ud, lane, c, start);
 	if (met)
 		return min(met, 0);
 
+	if (w->timed)
+		left = max_t(long, 1, w->deadline - jiffies);
 	kvm_user_count(&lane->down->counters.slept);
 	prepare_to_rcuwait(&lane->wait);
 	/* A number of its own for each sleep; the device wakes once for each. */
@@ -100,27 +108,22 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, ktime_t
 		/* Orders need_wake before the look, as set_current_state() has it. */
 		set_current_state(TASK_INTERRUPTIBLE);
 		met = c->met(ud, lane, c);
-		if (met) {
+		if (met)
 			err = min(met, 0);
-			break;
-		}
-		if (kvm_user_dev_dead(ud)) {
+		else if (kvm_user_dev_dead(ud))
 			err = -ENODEV;
-			break;
-		}
-		if (signal_pending(current)) {
+		else if (signal_pending(current))
 			err = -EINTR;
-			break;
-		}
-		if (ktime_compare(ktime_get(), *deadline) >= 0) {
+		else if (!left)
 			err = -ETIMEDOUT;
+		if (met || err)
 			break;
-		}
-		schedule_hrtimeout(deadline, HRTIMER_MODE_ABS);
+		left = schedule_timeout(left);
 	}
 	finish_rcuwait(&lane->wait);
 	WRITE_ONCE(lane->down->need_wake, 0);
-	learn(lane, ktime_to_ns(ktime_sub(ktime_get(), start)));
+	if (!err)
+		learn(lane, ktime_to_ns(ktime_sub(ktime_get(), start)));
 	return err;
 }
 
@@ -242,12 +245,12 @@ static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 		c.room = max(1u, w->ud->slots / 2);
 		if (step == STEP_ROOM)
 			kvm_user_count(&lane->down->counters.full);
-		err = wait_for(w->ud, lane, &w->deadline, &c);
+		err = wait_for(w->ud, lane, w, &c);
 		if (err == -EINTR) {
 			kvm_user_count(&lane->down->counters.interrupted);
 			return err;
 		}
-		w->deadline = 0;
+		w->timed = false;
 		if (err == -ETIMEDOUT) {
 			/* Any room in time is slow, not dead. */
 			if (step == STEP_ROOM && kvm_user_lane_room(w->ud, lane) > 0)
@@ -325,7 +328,7 @@ int kvm_user_resume(struct kvm_vcpu *vcpu)
 			break;
 		w->at += piece_len(w);
 		w->seq = 0;
-		w->deadline = 0;
+		w->timed = false;
 		if (w->at < w->len)
 			continue;
 		if (!w->store)

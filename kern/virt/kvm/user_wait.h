@@ -3,7 +3,6 @@
 #ifndef __KVM_USER_WAIT_H
 #define __KVM_USER_WAIT_H
 
-#include <linux/ktime.h>
 #include <linux/types.h>
 
 struct kvm_user_dev;
@@ -12,12 +11,12 @@ struct kvm_vcpu;
 struct kvm_user_wait {
 	struct kvm_user_dev *ud;	/* a reference; NULL: nothing is under way */
 	u64 seq;			/* of the request, once it is in the ring */
-	ktime_t deadline;
+	unsigned long deadline;		/* jiffies, if timed */
 	u64 addr, offset, data;
 	u32 index, count;		/* of a string of port accesses */
 	u16 range_id;
 	u8 len, at;			/* bytes; of them, done */
-	bool store, io, inside;
+	bool store, io, inside, timed;
 };
 
 #ifdef CONFIG_KVM_USER_DEV
