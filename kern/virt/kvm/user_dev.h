@@ -145,7 +145,14 @@ int kvm_user_lane_room(struct kvm_user_dev *ud, struct kvm_user_lane *lane);
 /* The same with a look at how far the device has got. */
 int kvm_user_lane_refresh(struct kvm_user_dev *ud, struct kvm_user_lane *lane);
 /* All of the lane's requests complete?  Else as above. */
-int kvm_user_lane_idle(struct kvm_user_lane *lane);
+int kvm_user_lane_look(struct kvm_user_lane *lane);
+
+static inline int kvm_user_lane_idle(struct kvm_user_lane *lane)
+{
+	/* The line is the device's: it is looked at only when it may matter. */
+	return likely(lane->tail == lane->done) ? 1 : kvm_user_lane_look(lane);
+}
+
 u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		       const struct rmio_request *req);
 bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data);

@@ -99,16 +99,11 @@ int kvm_user_lane_room(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 	return kvm_user_lane_refresh(ud, lane);
 }
 
-int kvm_user_lane_idle(struct kvm_user_lane *lane)
+int kvm_user_lane_look(struct kvm_user_lane *lane)
 {
-	int err;
+	int err = lane_update(lane);
 
-	if (lane->tail != lane->done) {
-		err = lane_update(lane);
-		if (err)
-			return err;
-	}
-	return lane->tail == lane->done;
+	return err ?: lane->tail == lane->done;
 }
 
 /*
