@@ -14,6 +14,8 @@
 
 #define TIMEOUT_DEFAULT	(5ull * NSEC_PER_SEC)
 
+DEFINE_STATIC_KEY_FALSE(kvm_user_devs);
+
 static void user_dev_free(struct kref *ref)
 {
 	struct kvm_user_dev *ud = container_of(ref, struct kvm_user_dev, ref);
@@ -25,6 +27,8 @@ static void user_dev_free(struct kref *ref)
 	if (ud->died)
 		eventfd_ctx_put(ud->died);
 	kfree(ud);
+	/* Not before: an access that was interrupted goes on until then. */
+	static_branch_dec(&kvm_user_devs);
 }
 
 void kvm_user_dev_put(struct kvm_user_dev *ud)
@@ -407,6 +411,12 @@ static int user_create(struct kvm_device *dev, u32 type)
 	return 0;
 }
 
+/* Without kvm->lock. */
+static void user_init(struct kvm_device *dev)
+{
+	static_branch_inc(&kvm_user_devs);
+}
+
 /* The last master descriptor is gone, with kvm->lock held, or it was never to be had. */
 static void user_release(struct kvm_device *dev)
 {
@@ -429,6 +439,7 @@ static void user_release(struct kvm_device *dev)
 static struct kvm_device_ops user_ops = {
 	.name = "kvm-user",
 	.create = user_create,
+	.init = user_init,
 	.release = user_release,
 	.ioctl = master_ioctl,
 };

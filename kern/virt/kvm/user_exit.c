@@ -281,7 +281,7 @@ static void forget(struct kvm_user_wait *w)
  * KVM_RUN is about to return to user space: is it for one of our ranges?  Then it is to
  * call kvm_user_resume() and run on.
  */
-bool kvm_user_exit(struct kvm_vcpu *vcpu)
+bool __kvm_user_exit(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
 	struct kvm_user_range *r;
@@ -306,7 +306,7 @@ bool kvm_user_exit(struct kvm_vcpu *vcpu)
 }
 
 /* Before KVM_RUN runs: 0, or -EINTR and the access is still under way. */
-int kvm_user_resume(struct kvm_vcpu *vcpu)
+int __kvm_user_resume(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
 	int err = 0;

@@ -3,6 +3,7 @@
 #ifndef __KVM_USER_WAIT_H
 #define __KVM_USER_WAIT_H
 
+#include <linux/jump_label.h>
 #include <linux/types.h>
 
 struct kvm_user_dev;
@@ -20,8 +21,22 @@ struct kvm_user_wait {
 };
 
 #ifdef CONFIG_KVM_USER_DEV
-bool kvm_user_exit(struct kvm_vcpu *vcpu);
-int kvm_user_resume(struct kvm_vcpu *vcpu);
+/* Is there any such device on the host?  Other VMs pay for a branch that is not there. */
+DECLARE_STATIC_KEY_FALSE(kvm_user_devs);
+
+bool __kvm_user_exit(struct kvm_vcpu *vcpu);
+int __kvm_user_resume(struct kvm_vcpu *vcpu);
+
+static inline bool kvm_user_exit(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_user_devs) && __kvm_user_exit(vcpu);
+}
+
+static inline int kvm_user_resume(struct kvm_vcpu *vcpu)
+{
+	return static_branch_unlikely(&kvm_user_devs) ? __kvm_user_resume(vcpu) : 0;
+}
+
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
 int kvm_user_dev_ops_init(void);
 void kvm_user_dev_ops_exit(void);
