@@ -89,7 +89,8 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 
 	if (!w->timed && timeout < KTIME_MAX) {
 		w->timed = true;
-		w->deadline = jiffies + min_t(u64, nsecs_to_jiffies64(timeout), MAX_JIFFY_OFFSET) + 1;
+		timeout = min_t(u64, nsecs_to_jiffies64(timeout), MAX_JIFFY_OFFSET);
+		w->deadline = jiffies + timeout + 1;
 	}
 	met = poll_for(ud, lane, c, start);
 	if (met)
@@ -240,7 +241,8 @@ static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 		if (step == STEP_DONE)
 			return 0;
 		c.seq = w->seq;
-		c.met = step == STEP_REPLY ? reply_there : step == STEP_IDLE ? lane_idle : room_there;
+		c.met = step == STEP_REPLY ? reply_there :
+			step == STEP_IDLE ? lane_idle : room_there;
 		/* Half of it: woken for each slot, the vCPU would sleep for each store. */
 		c.room = max(1u, w->ud->slots / 2);
 		if (step == STEP_ROOM)
