@@ -7,6 +7,7 @@
 #include "vmm/kvm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <rmio/abi.h>
@@ -181,8 +182,294 @@ static void loads_and_stores(void)
 	stop(true);
 }
 
+/* In the order of the guest's code: movl $value,offset(%rbx) and mov offset(%rbx),%eax */
+static size_t put_store(uint8_t *p, uint32_t offset, uint32_t value)
+{
+	p[0] = 0xc7;
+	p[1] = 0x83;
+	memcpy(p + 2, &offset, 4);
+	memcpy(p + 6, &value, 4);
+	return 10;
+}
+
+static size_t put_load(uint8_t *p, uint32_t offset)
+{
+	p[0] = 0x8b;
+	p[1] = 0x83;
+	memcpy(p + 2, &offset, 4);
+	return 6;
+}
+
+static size_t put_begin(uint8_t *p)
+{
+	static const uint8_t base[] = { BASE };
+
+	memcpy(p, base, sizeof(base));
+	return sizeof(base);
+}
+
+static size_t put_end(uint8_t *p)
+{
+	static const uint8_t end[] = { END };
+
+	memcpy(p, end, sizeof(end));
+	return sizeof(end);
+}
+
+static bool set_map(const struct rmio_area *areas, uint32_t nr)
+{
+	struct rmio_kvm_map map = { .areas = (uintptr_t)areas, .nr = nr };
+
+	return T_EQ(ioctl(w.slave, KVM_DEV_USER_SHADOW_CTRL, &map), 0);
+}
+
+/* Answered by the image, without the device, which is not there. */
+static void shadow(void)
+{
+	static const struct rmio_area areas[] = {
+		{
+			.offset = 0x100, .length = 0x100, .shadow_offset = 0x40,
+			.sizes = RMIO_SIZE_4, .load = RMIO_LOAD_SHADOW,
+		}, {
+			.offset = 0x200, .length = 0x10, .shadow_offset = 0x200,
+			.sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+			.store = RMIO_STORE_THROUGH, .flags = RMIO_AREA_RELAXED,
+		},
+	};
+	const char *why = start(false);
+	uint64_t size = 4096;
+	uint8_t code[64];
+	uint32_t *image;
+	size_t n;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	T_EQ(ioctl(w.slave, KVM_DEV_USER_SHADOW_SIZE, &size), 0);
+	image = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW);
+	T_REQUIRE(T_OK(image != MAP_FAILED));
+	image[(0x40 + 0x24) / 4] = 0xcafe1234;
+	if (set_map(areas, 2)) {
+		n = put_begin(code);
+		n += put_load(code + n, 0x124);
+		n += put_end(code + n);
+		if (run(code, n))
+			T_EQ(rax(), 0xcafe1234);
+		/* Stored through, and read back although the store is still posted. */
+		n = put_begin(code);
+		n += put_store(code + n, 0x208, 0x55667788);
+		n += put_load(code + n, 0x208);
+		n += put_end(code + n);
+		if (run(code, n)) {
+			T_EQ(rax(), 0x55667788);
+			T_EQ(image[0x208 / 4], 0x55667788);
+		}
+		T_EQ(w.exits, 0);
+	}
+	munmap(image, size);
+	stop(false);
+}
+
+/* No answer: all ones, the device is dead, and the VMM is told. */
+static void timeout(void)
+{
+	const char *why = start(false);
+	uint64_t ns = 50000000, told = 0;
+	uint32_t state = 0;
+	uint8_t code[64];
+	size_t n;
+	int fd;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	fd = eventfd(0, EFD_NONBLOCK);
+	T_EQ(ioctl(w.master, KVM_DEV_USER_EVENTFD, &fd), 0);
+	T_EQ(ioctl(w.master, KVM_DEV_USER_TIMEOUT, &ns), 0);
+	n = put_begin(code);
+	n += put_load(code + n, 0x8);
+	n += put_end(code + n);
+	if (run(code, n)) {
+		T_EQ(rax(), 0xffffffff);
+		T_EQ(ioctl(w.master, KVM_DEV_USER_STATE, &state), 0);
+		T_EQ(state, RMIO_KVM_TIMEOUT);
+		T_EQ(read(fd, &told, sizeof(told)), sizeof(told));
+		T_EQ(told, 1);
+	}
+	/* And again at once. */
+	if (run(code, n))
+		T_EQ(rax(), 0xffffffff);
+	T_EQ(w.exits, 0);
+	close(fd);
+	stop(false);
+}
+
+/* More stores than the ring has slots: the vCPU waits, nothing is lost. */
+static void full_ring(void)
+{
+	const char *why = start(true);
+	static uint8_t code[8192];
+	size_t n;
+	uint32_t i;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	n = put_begin(code);
+	for (i = 0; i < 380; i++)
+		n += put_store(code + n, (i & 0xff) * 4, i);
+	n += put_load(code + n, 0x10);
+	n += put_end(code + n);
+	T_REQUIRE(T_OK(n <= 0x1000));
+	if (run(code, n)) {
+		T_EQ(atomic_load(&w.n), 381);
+		for (i = 0; i < 380; i++)
+			if (!T_EQ(w.log[i].data, i) || !T_EQ(w.log[i].offset, (i & 0xff) * 4))
+				break;
+		T_EQ(rax(), 260);
+		T_EQ(w.exits, 0);
+	}
+	stop(true);
+}
+
+/* The slave goes while nobody waits: all ones, stores to nowhere. */
+static void closed(void)
+{
+	const char *why = start(false);
+	uint32_t state = 0;
+	uint8_t code[64];
+	size_t n;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	close(w.slave);
+	w.slave = -1;
+	n = put_begin(code);
+	n += put_store(code + n, 0x10, 1);
+	n += put_load(code + n, 0x10);
+	n += put_end(code + n);
+	if (run(code, n)) {
+		T_EQ(rax(), 0xffffffff);
+		T_EQ(ioctl(w.master, KVM_DEV_USER_STATE, &state), 0);
+		T_EQ(state, RMIO_KVM_CLOSED);
+		T_EQ(w.exits, 0);
+	}
+	stop(false);
+}
+
+static void *kicker(void *arg)
+{
+	struct rmio_request r[4];
+	struct pollfd p = { .fd = w.slave, .events = POLLIN };
+
+	(void)arg;
+	/* The load is under way: end KVM_RUN, then answer it. */
+	T_EQ(poll(&p, 1, 5000), 1);
+	pthread_kill(w.vcpu->thread, vmm_kick_signal());
+	while (!atomic_load(&w.stop))
+		usleep(1000);
+	T_EQ(read(w.slave, r, sizeof(r)), sizeof(r[0]));
+	if (T_EQ(r[0].op, RMIO_OP_LOAD)) {
+		struct rmio_reply a = { .seq = r[0].seq, .vcpu = r[0].vcpu, .data = 0x77 };
+
+		T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
+		errno = 0;
+		T_EQ(write(w.slave, &a, sizeof(a)), -1);
+		T_EQ(errno, ENOENT);
+	}
+	return NULL;
+}
+
+/* A signal ends the wait, not the access: there is one request. */
+static void interrupted(void)
+{
+	const char *why = start(false);
+	struct rmio_request r;
+	struct vmm_err e;
+	pthread_t t;
+	size_t n;
+	int err;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	n = put_begin(w.code);
+	n += put_load(w.code + n, 0x20);
+	put_end(w.code + n);
+	T_EQ(vmm_vcpu_reset(w.vcpu, 0, &e), 0);
+	T_EQ(pthread_create(&t, NULL, kicker, NULL), 0);
+	err = vmm_vcpu_run(w.vcpu);
+	T_EQ(err, -EINTR);
+	vmm_vcpu_clear_kick(w.vcpu);
+	atomic_store(&w.stop, true);
+	while ((err = vmm_vcpu_run(w.vcpu)) == -EINTR)
+		;
+	T_EQ(err, 0);
+	pthread_join(t, NULL);
+	T_EQ(w.vcpu->run->exit_reason, KVM_EXIT_IO);
+	T_EQ(rax(), 0x77);
+	T_EQ(fcntl(w.slave, F_SETFL, O_NONBLOCK), 0);
+	errno = 0;
+	T_EQ(read(w.slave, &r, sizeof(r)), -1);
+	T_EQ(errno, EAGAIN);
+	stop(false);
+}
+
+static int range(uint64_t addr, uint64_t len, uint32_t bus, uint32_t id)
+{
+	struct rmio_pa_range r = { .addr = addr, .len = len, .bus = bus, .id = id };
+
+	return ioctl(w.master, KVM_DEV_USER_PA_RANGE, &r) ? -errno : 0;
+}
+
+/* Ranges move, and refuse what they cannot be. */
+static void ranges(void)
+{
+	const char *why = start(true);
+	struct kvm_ioeventfd io = { .addr = DEVICE + 0x20000, .len = 4 };
+	uint8_t code[64];
+	size_t n;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	T_EQ(range(DEVICE, LEN, 2, 1), -EINVAL);
+	T_EQ(range(DEVICE, LEN, 0, 65536), -EINVAL);
+	T_EQ(range(~0ull - 10, LEN, 0, 1), -EOVERFLOW);
+	T_EQ(range(0xfff8, 16, RMIO_BUS_IO, 1), -EOVERFLOW);
+	T_EQ(range(DEVICE + 0x40000, 1ull << 40, 0, 1), -EFBIG);
+	T_EQ(range(DEVICE + LEN - 8, 16, 0, 1), -EEXIST);
+	T_EQ(range(0xfec00000, 16, 0, 1), -EEXIST);
+	T_EQ(range(0, 0, 0, 9), -ENOENT);
+	io.fd = eventfd(0, 0);
+	T_EQ(ioctl(w.vm->fd, KVM_IOEVENTFD, &io), 0);
+	T_EQ(range(DEVICE + 0x20000, LEN, 0, 1), -EEXIST);
+	T_EQ(range(DEVICE + 0x80000, LEN, 0, 0), 0);
+	w.reg[0x30] = 0x42;
+	n = put_begin(code);
+	n += put_load(code + n, 0x80030);
+	n += put_end(code + n);
+	if (run(code, n))
+		T_EQ(rax(), 0x42);
+	T_EQ(w.exits, 0);
+	/* Back, over a part of its own place. */
+	T_EQ(range(DEVICE + 0x78000, LEN, 0, 0), 0);
+	n = put_begin(code);
+	n += put_load(code + n, 0x78030);
+	n += put_end(code + n);
+	if (run(code, n))
+		T_EQ(rax(), 0x42);
+	T_EQ(w.exits, 0);
+	T_EQ(range(0, 0, 0, 0), 0);
+	run(code, n);
+	T_EQ(w.exits, 1);
+	close(io.fd);
+	stop(true);
+}
+
 static const struct ktap_test tests[] = {
 	{ "loads and stores", loads_and_stores, 60 },
+	{ "shadow", shadow, 60 },
+	{ "timeout", timeout, 60 },
+	{ "full ring", full_ring, 60 },
+	{ "closed", closed, 60 },
+	{ "interrupted", interrupted, 60 },
+	{ "ranges", ranges, 60 },
 };
 
 int main(int argc, char **argv)
