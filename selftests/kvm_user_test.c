@@ -462,6 +462,219 @@ static void ranges(void)
 	stop(true);
 }
 
+/* Ports: one access, and strings of them. */
+static void ports(void)
+{
+	static const uint8_t code[] = {
+		0xba, 0x10, 0x10, 0x00, 0x00,	/* mov $PORT + 0x10,%edx */
+		0xb8, 0xdd, 0xcc, 0xbb, 0xaa,	/* mov $0xaabbccdd,%eax */
+		0xef,				/* out %eax,%dx */
+		0xfc,				/* cld */
+		0xbe, 0x00, 0x08, 0x10, 0x00,	/* mov $0x100800,%esi */
+		0xb9, 0x05, 0x00, 0x00, 0x00,	/* mov $5,%ecx */
+		0xf3, 0x6e,			/* rep outsb */
+		0xbf, 0x80, 0x08, 0x10, 0x00,	/* mov $0x100880,%edi */
+		0xb9, 0x03, 0x00, 0x00, 0x00,	/* mov $3,%ecx */
+		0xf3, 0x66, 0x6d,		/* rep insw */
+		0x31, 0xc0,			/* xor %eax,%eax */
+		0xed,				/* in %dx,%eax */
+		END
+	};
+	const char *why = start(true);
+	static const uint8_t out[] = { 1, 2, 3, 4, 5 };
+	uint16_t *in;
+	unsigned int i;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	T_EQ(range(PORT, 0x100, RMIO_BUS_IO, 1), 0);
+	memcpy(w.code + 0x800, out, sizeof(out));
+	if (run(code, sizeof(code))) {
+		T_EQ(w.exits, 0);
+		T_EQ(atomic_load(&w.n), 1 + 5 + 3 + 1);
+		T_EQ(w.log[0].data, 0xaabbccdd);
+		T_EQ(w.log[0].range_id, 1);
+		for (i = 0; i < 5; i++) {
+			T_EQ(w.log[1 + i].op, RMIO_OP_STORE);
+			T_EQ(w.log[1 + i].data, out[i]);
+			T_EQ(w.log[1 + i].offset, 0x10);
+		}
+		in = (uint16_t *)(w.code + 0x880);
+		for (i = 0; i < 3; i++)
+			T_EQ(in[i], 0xcc05);
+		T_EQ(rax(), 0xaabbcc05);
+	}
+	stop(true);
+}
+
+/* An access across two pages is two; what is left of 8 bytes goes in natural pieces. */
+static void crossing(void)
+{
+	const char *why = start(true);
+	uint8_t code[64];
+	uint32_t before;
+	size_t n;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	for (before = 1; before < 4; before++) {
+		unsigned int first = atomic_load(&w.n), i;
+		uint64_t bytes = 0;
+
+		n = put_begin(code);
+		n += put_store(code + n, 0x1000 - before, 0x44332211);
+		n += put_load(code + n, 0x1000 - before);
+		n += put_end(code + n);
+		if (!run(code, n))
+			break;
+		T_EQ(rax(), 0x44332211);
+		for (i = first; i < atomic_load(&w.n); i++) {
+			const struct rmio_request *r = &w.log[i];
+
+			T_OK(r->len == 1 || r->len == 2 || r->len == 4);
+			T_EQ(r->offset & (r->len - 1u), 0);
+			bytes += r->len;
+		}
+		T_EQ(bytes, 8);
+	}
+	T_EQ(w.exits, 0);
+	stop(true);
+}
+
+struct lanes {
+	const struct rmio_down_hdr *down;
+	struct rmio_up_hdr *up;
+	const struct rmio_down_lane *lane;
+	const struct rmio_request *slots;
+	struct rmio_up_lane *answer;
+};
+
+static bool map_lanes(struct lanes *l)
+{
+	size_t size = RMIO_PAGE * 2 + RMIO_KVM_SLOTS * sizeof(struct rmio_request);
+	char *down = mmap(NULL, size, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_DOWN);
+	char *up = mmap(NULL, RMIO_PAGE * 2, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave,
+			RMIO_KVM_MAP_UP);
+
+	if (!T_OK(down != MAP_FAILED && up != MAP_FAILED))
+		return false;
+	l->down = (void *)down;
+	l->lane = (void *)(down + RMIO_PAGE);
+	l->slots = (void *)(down + 2 * RMIO_PAGE);
+	l->up = (void *)up;
+	l->answer = (void *)(up + RMIO_PAGE);
+	T_EQ(l->down->magic, RMIO_ABI_MAGIC);
+	T_EQ(l->down->version, RMIO_ABI_VERSION);
+	T_EQ(l->down->ring_slots, RMIO_KVM_SLOTS);
+	/* Nothing of it is the device's to write. */
+	errno = 0;
+	T_EQ(mprotect(down, RMIO_PAGE, PROT_READ | PROT_WRITE), -1);
+	T_EQ(errno, EACCES);
+	T_OK(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_DOWN) ==
+	     MAP_FAILED);
+	return true;
+}
+
+static void *mapped_device(void *arg)
+{
+	struct lanes *l = arg;
+	struct pollfd p = { .fd = w.slave, .events = POLLIN };
+	uint32_t zero = 0, number = 0;
+	uint64_t done = 0;
+
+	while (!atomic_load(&w.stop)) {
+		const struct rmio_request *slot = &l->slots[done & (RMIO_KVM_SLOTS - 1)];
+
+		if (__atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) != done + 1) {
+			__atomic_store_n(&l->up->need_wake, ++number, __ATOMIC_RELAXED);
+			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			if (__atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) != done + 1)
+				poll(&p, 1, 100);
+			__atomic_store_n(&l->up->need_wake, 0, __ATOMIC_RELAXED);
+			continue;
+		}
+		w.log[done % KTAP_COUNT(w.log)] = *slot;
+		done++;
+		__atomic_store_n(&l->answer->taken, done, __ATOMIC_RELAXED);
+		if (slot->op == RMIO_OP_LOAD) {
+			__atomic_store_n(&l->answer->reply_data, 0x1000 + done, __ATOMIC_RELAXED);
+			__atomic_store_n(&l->answer->reply_seq, done, __ATOMIC_RELEASE);
+		}
+		__atomic_store_n(&l->answer->done, done, __ATOMIC_RELEASE);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&l->lane->need_wake, __ATOMIC_RELAXED))
+			ioctl(w.slave, KVM_DEV_USER_WAKE, &zero);
+	}
+	atomic_store(&w.n, (unsigned int)done);
+	return NULL;
+}
+
+/* The device takes requests from the memory itself. */
+static void mapped(void)
+{
+	const char *why = start(false);
+	struct rmio_request r;
+	struct lanes l;
+	uint8_t code[128];
+	pthread_t t;
+	size_t n;
+	int i;
+
+	if (why)
+		T_SKIP(why, ENABLE);
+	if (map_lanes(&l)) {
+		errno = 0;
+		T_EQ(read(w.slave, &r, sizeof(r)), -1);
+		T_EQ(errno, EBUSY);
+		T_EQ(pthread_create(&t, NULL, mapped_device, &l), 0);
+		for (i = 0; i < 20 && !ktap_failed(); i++) {
+			n = put_begin(code);
+			n += put_store(code + n, 0x10, (uint32_t)i);
+			n += put_load(code + n, 0x20);
+			n += put_end(code + n);
+			if (run(code, n))
+				T_EQ(rax(), 0x1000 + 2 * ((uint64_t)i + 1));
+		}
+		atomic_store(&w.stop, true);
+		pthread_join(t, NULL);
+		T_EQ(atomic_load(&w.n), 40);
+		T_EQ(w.exits, 0);
+	}
+	stop(false);
+}
+
+/* Impossible values in what the device writes: it is dead, and nothing else happens. */
+static void garbage(void)
+{
+	static const uint64_t values[] = { ~0ull, 1ull << 63, 257, 300 };
+	size_t i;
+
+	for (i = 0; i < KTAP_COUNT(values) && !ktap_failed(); i++) {
+		const char *why = start(false);
+		uint32_t state = 0;
+		struct lanes l;
+		uint8_t code[64];
+		size_t n;
+
+		if (why)
+			T_SKIP(why, ENABLE);
+		if (map_lanes(&l)) {
+			l.answer->done = values[i];
+			n = put_begin(code);
+			n += put_store(code + n, 0x10, 1);
+			n += put_load(code + n, 0x10);
+			n += put_end(code + n);
+			T_EQ(ioctl(w.master, KVM_DEV_USER_TIMEOUT, &(uint64_t){ 50000000 }), 0);
+			if (run(code, n)) {
+				T_EQ(rax(), 0xffffffff);
+				T_EQ(ioctl(w.master, KVM_DEV_USER_STATE, &state), 0);
+				T_OK(state == RMIO_KVM_PROTOCOL || state == RMIO_KVM_TIMEOUT);
+			}
+		}
+		stop(false);
+	}
+}
+
 static const struct ktap_test tests[] = {
 	{ "loads and stores", loads_and_stores, 60 },
 	{ "shadow", shadow, 60 },
@@ -470,6 +683,10 @@ static const struct ktap_test tests[] = {
 	{ "closed", closed, 60 },
 	{ "interrupted", interrupted, 60 },
 	{ "ranges", ranges, 60 },
+	{ "ports", ports, 60 },
+	{ "accesses across two pages", crossing, 60 },
+	{ "mapped lanes", mapped, 60 },
+	{ "garbage in mapped lanes", garbage, 60 },
 };
 
 int main(int argc, char **argv)
