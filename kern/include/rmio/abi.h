@@ -272,7 +272,8 @@ struct rmio_up_words {
 
 /*
  * Where "down", "up" and the shadow image lie in the slave descriptor, for mmap: all of each
- * from its start.  "down" cannot be mapped for writing.
+ * from its start.  "down" cannot be mapped for writing.  The master has "down" alone, once
+ * KVM_DEV_USER_RINGS or anything that needs lanes has been called.
  */
 #define RMIO_KVM_MAP_DOWN	0ull
 #define RMIO_KVM_MAP_UP		(1ull << 40)
@@ -304,6 +305,20 @@ struct rmio_kvm_map {
 	__u32 reserved;		/* 0 */
 };
 
+/*
+ * Master: an access that the VMM makes for a vCPU, between two KVM_RUN: one that came out
+ * all the same, or one that it emulates itself.
+ */
+struct rmio_kvm_access {
+	__u64 addr;		/* guest-physical address or port */
+	__u64 data;		/* of a store; a load's answer */
+	__u32 vcpu;		/* KVM_CREATE_VCPU id */
+	__u8  bus;		/* enum rmio_bus */
+	__u8  len;		/* 1 .. 8 */
+	__u8  store;		/* 0 or 1 */
+	__u8  reserved;		/* 0 */
+};
+
 #define RMIO_KVM_IO	0xae	/* KVMIO */
 
 /* Master.  SLAVE_FD returns the slave descriptor; a second one is refused with EBUSY. */
@@ -316,6 +331,13 @@ struct rmio_kvm_map {
 #define KVM_DEV_USER_EVENTFD	_IOW(RMIO_KVM_IO, 0xf4, __s32)
 /* Master and slave: enum rmio_kvm_state. */
 #define KVM_DEV_USER_STATE	_IOR(RMIO_KVM_IO, 0xf5, __u32)
+/*
+ * Master.  The answer goes by the ranges of all such devices.  EOPNOTSUPP: none is there;
+ * EINTR: still under way, call again with the same, or with another to give it up.
+ */
+#define KVM_DEV_USER_ACCESS	_IOWR(RMIO_KVM_IO, 0xf6, struct rmio_kvm_access)
+/* Master: the wait of that vCPU for this device, or its next one, ends with EINTR. */
+#define KVM_DEV_USER_KICK	_IOW(RMIO_KVM_IO, 0xf7, __u32)
 
 /* Slave. */
 #define KVM_DEV_USER_SHADOW_SIZE _IOW(RMIO_KVM_IO, 0xf8, __u64)

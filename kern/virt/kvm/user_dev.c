@@ -14,7 +14,8 @@
 
 #define TIMEOUT_DEFAULT	(5ull * NSEC_PER_SEC)
 
-DEFINE_STATIC_KEY_FALSE(kvm_user_devs);
+/* Patching the kernel at most once a second: devices may come and go faster. */
+DEFINE_STATIC_KEY_DEFERRED_FALSE(kvm_user_devs, HZ);
 
 static void user_dev_free(struct kref *ref)
 {
@@ -28,7 +29,7 @@ static void user_dev_free(struct kref *ref)
 		eventfd_ctx_put(ud->died);
 	kfree(ud);
 	/* Not before: an access that was interrupted goes on until then. */
-	static_branch_dec(&kvm_user_devs);
+	static_branch_slow_dec_deferred(&kvm_user_devs);
 }
 
 void kvm_user_dev_put(struct kvm_user_dev *ud)
@@ -36,7 +37,7 @@ void kvm_user_dev_put(struct kvm_user_dev *ud)
 	kref_put(&ud->ref, user_dev_free);
 }
 
-/* The first reason stays.  Any context that may sleep. */
+/* The first reason stays.  From where SRCU can wait for all vCPUs. */
 void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
 {
 	u32 i, old = READ_ONCE(ud->state);
@@ -48,10 +49,17 @@ void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
 	for (i = 0; ud->lanes && i < ud->nr_lanes; i++)
 		rcuwait_wake_up(&ud->lanes[i].wait);
 	wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLHUP);
+	/* What vCPUs have pushed, having seen it alive, is to be counted as well. */
 	mutex_lock(&ud->lock);
+	if (ud->kvm && ud->lanes) {
+		synchronize_srcu(&ud->kvm->srcu);
+		kvm_user_lanes_discard(ud);
+	}
+	mutex_unlock(&ud->lock);
+	spin_lock(&ud->leaf);
 	if (ud->died)
 		eventfd_signal(ud->died);
-	mutex_unlock(&ud->lock);
+	spin_unlock(&ud->leaf);
 }
 
 /* -- accesses ------------------------------------------------------------------- */
@@ -144,6 +152,9 @@ static void range_destructor(struct kvm_io_device *dev)
 {
 	struct kvm_user_range *r = to_range(dev);
 
+	/* With slots_lock; a bus that cannot be shrunk destroys all that is on it. */
+	list_del(&r->node);
+	r->ud->nr_ranges--;
 	kvm_user_dev_put(r->ud);
 	kfree(r);
 }
@@ -157,9 +168,24 @@ static const struct kvm_io_device_ops range_ops = {
 /* For user_exit.c: the range that an address lies in, with kvm->srcu held. */
 struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 {
-	struct kvm_io_device *dev = kvm_io_bus_get_dev(kvm, io ? KVM_PIO_BUS : KVM_MMIO_BUS, addr);
+	enum kvm_bus idx = io ? KVM_PIO_BUS : KVM_MMIO_BUS;
+	struct kvm_io_device *dev = kvm_io_bus_get_dev(kvm, idx, addr);
+	struct kvm_io_bus *bus;
+	int i;
 
-	return dev && dev->ops == &range_ops ? to_range(dev) : NULL;
+	if (dev && dev->ops == &range_ops)
+		return to_range(dev);
+	/*
+	 * The bus finds one of those that lie there.  With an ioeventfd inside of a range
+	 * that need not be ours.
+	 */
+	bus = srcu_dereference(kvm->buses[idx], &kvm->srcu);
+	for (i = 0; bus && i < bus->dev_count; i++) {
+		dev = bus->range[i].dev;
+		if (dev->ops == &range_ops && addr - bus->range[i].addr < bus->range[i].len)
+			return to_range(dev);
+	}
+	return NULL;
 }
 
 /* -- ranges -------------------------------------------------------------------- */
@@ -216,8 +242,6 @@ static struct kvm_user_range *range_of(struct kvm_user_dev *ud, u32 id)
 /* With kvm->slots_lock. */
 static void range_remove(struct kvm_user_dev *ud, struct kvm_user_range *r)
 {
-	list_del(&r->node);
-	ud->nr_ranges--;
 	/* Returns when no vCPU is in it any more, and has freed it. */
 	kvm_io_bus_unregister_dev(ud->kvm, bus_of(&r->at), &r->dev);
 }
@@ -238,34 +262,23 @@ static int range_add(struct kvm_user_dev *ud, const struct rmio_pa_range *at,
 	kvm_iodevice_init(&r->dev, &range_ops);
 	r->at = *at;
 	r->ud = ud;
-	if (old)
-		list_del(&old->node);
 	/* Frees the old one, when no vCPU is in it any more. */
 	err = kvm_io_bus_replace_dev(ud->kvm, old ? bus_of(&old->at) : 0, old ? &old->dev : NULL,
 				     bus_of(at), at->addr, at->len, &r->dev);
 	if (err) {
-		if (old)
-			list_add(&old->node, &ud->ranges);
 		kfree(r);
 		return err;
 	}
 	kref_get(&ud->ref);
 	list_add(&r->node, &ud->ranges);
-	ud->nr_ranges += !old;
+	ud->nr_ranges++;
 	return 0;
 }
 
 /* With lock: before the first range or slave. */
 static int need_lanes(struct kvm_user_dev *ud)
 {
-	int err;
-
-	if (ud->lanes)
-		return 0;
-	err = kvm_user_lanes_init(ud);
-	if (err)
-		kvm_user_lanes_free(ud);
-	return err;
+	return ud->lanes ? 0 : kvm_user_lanes_init(ud);
 }
 
 static int set_range(struct kvm_user_dev *ud, const struct rmio_pa_range *at)
@@ -315,6 +328,7 @@ static int set_rings(struct kvm_user_dev *ud, const struct rmio_kvm_rings *rings
 	} else {
 		ud->nr_lanes = rings->lanes;
 		ud->slots = rings->slots;
+		err = need_lanes(ud);
 	}
 	mutex_unlock(&ud->lock);
 	return err;
@@ -331,11 +345,11 @@ static int set_eventfd(struct kvm_user_dev *ud, int fd)
 	} else if (fd != -1) {
 		return -EBADF;
 	}
-	mutex_lock(&ud->lock);
+	spin_lock(&ud->leaf);
 	swap(ctx, ud->died);
 	if (ud->died && kvm_user_dev_dead(ud))
 		eventfd_signal(ud->died);
-	mutex_unlock(&ud->lock);
+	spin_unlock(&ud->leaf);
 	if (ctx)
 		eventfd_ctx_put(ctx);
 	return 0;
@@ -356,12 +370,38 @@ static int slave_fd(struct kvm_user_dev *ud)
 	return fd;
 }
 
+static int kick(struct kvm_user_dev *ud, u32 id)
+{
+	struct kvm_user_lane *lane;
+
+	if (!smp_load_acquire(&ud->lanes) || id >= ud->nr_lanes)
+		return -ENOENT;
+	lane = &ud->lanes[array_index_nospec(id, ud->nr_lanes)];
+	WRITE_ONCE(lane->kicked, 1);
+	rcuwait_wake_up(&lane->wait);
+	return 0;
+}
+
+static int access(struct kvm_user_dev *ud, struct rmio_kvm_access __user *argp)
+{
+	struct rmio_kvm_access a;
+	int err;
+
+	if (copy_from_user(&a, argp, sizeof(a)))
+		return -EFAULT;
+	err = kvm_user_access(ud->kvm, &a);
+	if (!err && !a.store && put_user(a.data, &argp->data))
+		err = -EFAULT;
+	return err;
+}
+
 static long master_ioctl(struct kvm_device *dev, unsigned int cmd, unsigned long arg)
 {
 	struct kvm_user_dev *ud = dev->private;
 	void __user *argp = (void __user *)arg;
 	struct rmio_kvm_rings rings;
 	struct rmio_pa_range at;
+	u32 id;
 	u64 ns;
 	s32 fd;
 
@@ -385,10 +425,28 @@ static long master_ioctl(struct kvm_device *dev, unsigned int cmd, unsigned long
 		if (copy_from_user(&fd, argp, sizeof(fd)))
 			return -EFAULT;
 		return set_eventfd(ud, fd);
+	case KVM_DEV_USER_ACCESS:
+		return access(ud, argp);
+	case KVM_DEV_USER_KICK:
+		if (copy_from_user(&id, argp, sizeof(id)))
+			return -EFAULT;
+		return kick(ud, id);
 	case KVM_DEV_USER_STATE:
 		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
 	}
 	return -ENOTTY;
+}
+
+/* For counters.  No lock: the caller holds mmap_lock. */
+static int master_mmap(struct kvm_device *dev, struct vm_area_struct *vma)
+{
+	struct kvm_user_dev *ud = dev->private;
+
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff != RMIO_KVM_MAP_DOWN >> PAGE_SHIFT)
+		return -EINVAL;
+	if (!smp_load_acquire(&ud->lanes))
+		return -ENXIO;
+	return kvm_user_mem_map(&ud->down, vma, false);
 }
 
 static int user_create(struct kvm_device *dev, u32 type)
@@ -399,6 +457,7 @@ static int user_create(struct kvm_device *dev, u32 type)
 		return -ENOMEM;
 	kref_init(&ud->ref);
 	mutex_init(&ud->lock);
+	spin_lock_init(&ud->leaf);
 	mutex_init(&ud->io_lock);
 	init_waitqueue_head(&ud->poll);
 	INIT_LIST_HEAD(&ud->ranges);
@@ -414,20 +473,19 @@ static int user_create(struct kvm_device *dev, u32 type)
 /* Without kvm->lock. */
 static void user_init(struct kvm_device *dev)
 {
-	static_branch_inc(&kvm_user_devs);
+	static_branch_inc(&kvm_user_devs.key);
 }
 
 /* The last master descriptor is gone, with kvm->lock held, or it was never to be had. */
 static void user_release(struct kvm_device *dev)
 {
 	struct kvm_user_dev *ud = dev->private;
-	struct kvm_user_range *r, *next;
 
 	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
 	mutex_lock(&ud->lock);
 	mutex_lock(&ud->kvm->slots_lock);
-	list_for_each_entry_safe(r, next, &ud->ranges, node)
-		range_remove(ud, r);
+	while (!list_empty(&ud->ranges))
+		range_remove(ud, list_first_entry(&ud->ranges, struct kvm_user_range, node));
 	mutex_unlock(&ud->kvm->slots_lock);
 	WRITE_ONCE(ud->kvm->user_devs, ud->kvm->user_devs - 1);
 	ud->kvm = NULL;
@@ -442,6 +500,7 @@ static struct kvm_device_ops user_ops = {
 	.init = user_init,
 	.release = user_release,
 	.ioctl = master_ioctl,
+	.mmap = master_mmap,
 };
 
 int kvm_user_dev_ops_init(void)
@@ -452,4 +511,5 @@ int kvm_user_dev_ops_init(void)
 void kvm_user_dev_ops_exit(void)
 {
 	kvm_unregister_device_ops(KVM_DEV_TYPE_USER);
+	static_key_deferred_flush(&kvm_user_devs);
 }

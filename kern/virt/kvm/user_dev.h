@@ -26,7 +26,8 @@ struct kvm_user_mem {
 
 int kvm_user_mem_init(struct kvm_user_mem *m, u64 size);
 void kvm_user_mem_free(struct kvm_user_mem *m);
-int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma);
+/* All of it or its beginning; for reading only, then and later, unless @write. */
+int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma, bool write);
 
 /* A shadow image; the map in force and each mapping hold a reference (user_map.c). */
 struct kvm_user_image {
@@ -60,8 +61,9 @@ struct kvm_user_decision {
 	u64 shadow;		/* where in the image */
 };
 
-struct kvm_user_map *kvm_user_map_new(const struct rmio_area __user *areas, u32 nr,
-				      struct kvm_user_image *image);
+/* Copied from the device process, for kvm_user_map_compile() to check. */
+struct kvm_user_map *kvm_user_map_copy(const struct rmio_area __user *areas, u32 nr);
+int kvm_user_map_compile(struct kvm_user_map *map, struct kvm_user_image *image);
 void kvm_user_map_free(struct kvm_user_map *map);
 /* Does an area of this range id lie beyond len?  For a range that shrinks. */
 bool kvm_user_map_exceeds(const struct kvm_user_map *map, u32 id, u64 len);
@@ -81,6 +83,7 @@ struct kvm_user_lane {
 	struct rmio_request *slots;
 	struct rmio_up_lane *up;
 	struct rcuwait wait;	/* the vCPU, in user_exit.c */
+	u32 kicked;		/* its wait, or the next one, is to end */
 	u32 sleeps;		/* of the vCPU: need_wake's last number */
 	u32 poll_ns;		/* how long it looks before it sleeps */
 
@@ -90,8 +93,10 @@ struct kvm_user_lane {
 	u8 *sent;		/* by slot: what has been read and not completed */
 };
 
+enum kvm_user_io { KVM_USER_IO_NONE, KVM_USER_IO_READS, KVM_USER_IO_MAPPED };
+
 struct kvm_user_dev {
-	struct kvm *kvm;	/* while the master lives */
+	struct kvm *kvm;	/* while the master lives; under lock */
 	struct kref ref;	/* master, slave, ranges, a waiting vCPU */
 	u64 timeout;		/* ns */
 	u32 state;		/* enum rmio_kvm_state */
@@ -103,19 +108,23 @@ struct kvm_user_dev {
 	struct kvm_user_lane *lanes;
 
 	struct kvm_user_map __rcu *map;		/* kvm->srcu */
-	struct kvm_user_image *image;		/* the newest; under lock */
-	struct mutex lock;			/* control: image, map, rings, slave */
+	/*
+	 * Nobody touches user memory or calls mmap with this lock, or with slots_lock, which
+	 * comes after it: vCPUs take mmap_lock where SRCU waits for them.
+	 */
+	struct mutex lock;			/* control: map, rings, slave; image's writers */
+	spinlock_t leaf;			/* image's readers; died */
+	struct kvm_user_image *image;		/* the newest */
 	struct list_head ranges;		/* under kvm->slots_lock */
 	u32 nr_ranges;
 
 	wait_queue_head_t poll;			/* the device process */
 	u32 rung;				/* its need_wake last rung for */
-	struct eventfd_ctx *died;		/* under lock */
+	struct eventfd_ctx *died;
 	bool has_slave;
 
 	struct mutex io_lock;			/* the slave's read() and write() */
-	bool reads;				/* it uses them */
-	bool mapped;				/* it has mapped "up" instead */
+	int io;					/* enum kvm_user_io: the first use decides */
 	u32 next_lane;				/* whose turn it is */
 };
 
@@ -157,7 +166,16 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		       const struct rmio_request *req);
 bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data);
 bool kvm_user_lane_pending(const struct kvm_user_dev *ud);
+/* The device is dead, and nobody pushes: count what it has left. */
+void kvm_user_lanes_discard(struct kvm_user_dev *ud);
+void kvm_user_lane_discarded(struct kvm_user_lane *lane, u64 stores);
 
+static inline bool kvm_user_dev_mapped(const struct kvm_user_dev *ud)
+{
+	return READ_ONCE(ud->io) == KVM_USER_IO_MAPPED;
+}
+
+/* One thread writes it: the vCPU's. */
 static inline void kvm_user_count(u64 *counter)
 {
 	WRITE_ONCE(*counter, *counter + 1);
@@ -169,5 +187,7 @@ static inline u64 kvm_user_ones(int len)
 }
 
 struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr);
+
+int kvm_user_access(struct kvm *kvm, struct rmio_kvm_access *a);
 
 #endif

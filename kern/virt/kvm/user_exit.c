@@ -23,7 +23,8 @@ struct condition {
 	int (*met)(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c);
 	u64 seq;		/* of the reply */
 	u64 data;
-	int room;
+	u64 done;		/* else: requests complete up to here; both: when to be woken */
+	bool look;		/* once: nobody is to wait */
 };
 
 static int reply_there(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c)
@@ -40,7 +41,7 @@ static int room_there(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struc
 {
 	int room = kvm_user_lane_refresh(ud, lane);
 
-	return room < 0 ? room : room >= c->room;
+	return room < 0 ? room : (s64)(lane->done - c->done) >= 0;
 }
 
 static int poll_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c,
@@ -50,7 +51,7 @@ static int poll_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct 
 	ktime_t now, stop;
 	int met = c->met(ud, lane, c);
 
-	if (met || !limit)
+	if (met || !limit || c->look)
 		return met;
 	stop = ktime_add_ns(start, limit);
 	do {
@@ -58,7 +59,7 @@ static int poll_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct 
 		met = c->met(ud, lane, c);
 		now = ktime_get();
 	} while (!met && kvm_vcpu_can_poll(now, stop) && !signal_pending(current) &&
-		 !kvm_user_dev_dead(ud));
+		 !kvm_user_dev_dead(ud) && !READ_ONCE(lane->kicked));
 	return met;
 }
 
@@ -76,8 +77,9 @@ static void learn(struct kvm_user_lane *lane, u64 waited)
 }
 
 /*
- * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The deadline is in jiffies, to the
+ * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The limit is in jiffies, to the
  * next tick: it is there for devices that are broken, and a tick's timer costs least.
+ * What the VMM does between two calls does not count.
  */
 static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		    struct kvm_user_wait *w, struct condition *c)
@@ -89,21 +91,22 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 
 	if (!w->timed && timeout < KTIME_MAX) {
 		w->timed = true;
-		timeout = min_t(u64, nsecs_to_jiffies64(timeout), MAX_JIFFY_OFFSET);
-		w->deadline = jiffies + timeout + 1;
+		w->left = min_t(u64, nsecs_to_jiffies64(timeout), MAX_JIFFY_OFFSET) + 1;
 	}
 	met = poll_for(ud, lane, c, start);
 	if (met)
 		return min(met, 0);
+	if (c->look)
+		return -EINTR;
 
 	if (w->timed)
-		left = max_t(long, 1, w->deadline - jiffies);
+		left = w->left;
 	kvm_user_count(&lane->down->counters.slept);
 	prepare_to_rcuwait(&lane->wait);
 	/* A number of its own for each sleep; the device wakes once for each. */
 	if (!++lane->sleeps)
 		lane->sleeps = 1;
-	WRITE_ONCE(lane->down->wake_at, c->seq ?: lane->done + 1);
+	WRITE_ONCE(lane->down->wake_at, c->done);
 	WRITE_ONCE(lane->down->need_wake, lane->sleeps);
 	for (;;) {
 		/* Orders need_wake before the look, as set_current_state() has it. */
@@ -113,7 +116,7 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 			err = min(met, 0);
 		else if (kvm_user_dev_dead(ud))
 			err = -ENODEV;
-		else if (signal_pending(current))
+		else if (signal_pending(current) || xchg(&lane->kicked, 0))
 			err = -EINTR;
 		else if (!left)
 			err = -ETIMEDOUT;
@@ -123,6 +126,8 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	}
 	finish_rcuwait(&lane->wait);
 	WRITE_ONCE(lane->down->need_wake, 0);
+	if (w->timed)
+		w->left = max(left, 1l);
 	if (!err)
 		learn(lane, ktime_to_ns(ktime_sub(ktime_get(), start)));
 	return err;
@@ -155,7 +160,7 @@ static void no_device(struct kvm_user_lane *lane, struct kvm_user_wait *w)
 {
 	if (w->store) {
 		if (lane)
-			kvm_user_count(&lane->down->counters.discarded);
+			kvm_user_lane_discarded(lane, 1);
 		return;
 	}
 	answer(w, ~0ull);
@@ -217,15 +222,15 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 }
 
 /* One piece: 0 or -EINTR. */
-static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
+static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 {
 	struct kvm_user_lane *lane = kvm_user_lane_of(w->ud, vcpu);
-	struct condition c = {};
+	struct condition c = { .look = look };
 	enum step step = STEP_REPLY;
 	int err, idx;
 
-	if (!lane) {
-		no_device(NULL, w);
+	if (!w->inside) {
+		no_device(lane, w);
 		return 0;
 	}
 	for (;;) {
@@ -241,12 +246,18 @@ static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 		if (step == STEP_DONE)
 			return 0;
 		c.seq = w->seq;
-		c.met = step == STEP_REPLY ? reply_there :
-			step == STEP_IDLE ? lane_idle : room_there;
-		/* Half of it: woken for each slot, the vCPU would sleep for each store. */
-		c.room = max(1u, w->ud->slots / 2);
-		if (step == STEP_ROOM)
+		if (step == STEP_REPLY) {
+			c.met = reply_there;
+			c.done = w->seq;
+		} else if (step == STEP_IDLE) {
+			c.met = lane_idle;
+			c.done = lane->tail;
+		} else {
+			c.met = room_there;
+			/* Half of it: woken for each slot, it would sleep for each store. */
+			c.done = lane->tail - w->ud->slots / 2;
 			kvm_user_count(&lane->down->counters.full);
+		}
 		err = wait_for(w->ud, lane, w, &c);
 		if (err == -EINTR) {
 			kvm_user_count(&lane->down->counters.interrupted);
@@ -268,7 +279,47 @@ static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 	}
 }
 
-/* -- KVM_RUN ---------------------------------------------------------------------- */
+/* The rest of one access: 0 or -EINTR. */
+static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
+{
+	int err;
+
+	while (w->at < w->len) {
+		err = do_piece(vcpu, w, look);
+		if (err)
+			return err;
+		w->at += piece_len(w);
+		w->seq = 0;
+		w->timed = false;
+	}
+	return 0;
+}
+
+/*
+ * Whose is the access of which addr, len, io and store are set?  False: no such device's, or
+ * it has no lane for this vCPU.  Else a reference is held.
+ */
+static bool find_device(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
+{
+	struct kvm_user_range *r;
+	int idx = srcu_read_lock(&vcpu->kvm->srcu);
+
+	r = kvm_user_range_find(vcpu->kvm, w->io, w->addr);
+	if (r && kvm_user_lane_of(r->ud, vcpu)) {
+		kref_get(&r->ud->ref);
+		w->ud = r->ud;
+		w->range_id = r->at.id;
+		w->offset = w->addr - r->at.addr;
+		/* What reaches over its end is nobody's. */
+		w->inside = w->len <= r->at.len - w->offset;
+		w->data = 0;
+		w->at = 0;
+		w->seq = 0;
+		w->timed = false;
+	}
+	srcu_read_unlock(&vcpu->kvm->srcu, idx);
+	return w->ud;
+}
 
 static void forget(struct kvm_user_wait *w)
 {
@@ -279,6 +330,25 @@ static void forget(struct kvm_user_wait *w)
 		kvm_user_dev_put(ud);
 }
 
+/* -- KVM_RUN ---------------------------------------------------------------------- */
+
+bool __kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
+{
+	/* With kvm->srcu, which the bus was looked at with. */
+	if (!kvm_user_range_find(vcpu->kvm, true, port))
+		return false;
+	vcpu->user_wait.done = done;
+	return true;
+}
+
+/* Nobody is left for the rest of a string: as any bus has it. */
+static void end_string(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
+{
+	w->data = ~0ull;
+	for (; w->index < w->count && !w->store; w->index++)
+		kvm_arch_user_answer(vcpu, w);
+}
+
 /*
  * KVM_RUN is about to return to user space: is it for one of our ranges?  Then it is to
  * call kvm_user_resume() and run on.
@@ -286,53 +356,43 @@ static void forget(struct kvm_user_wait *w)
 bool __kvm_user_exit(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
-	struct kvm_user_range *r;
-	int idx;
+	u32 done = w->done;
 
-	if (!READ_ONCE(vcpu->kvm->user_devs) || !kvm_arch_user_access(vcpu, w))
+	w->done = 0;
+	if ((!done && !READ_ONCE(vcpu->kvm->user_devs)) || !kvm_arch_user_access(vcpu, w))
 		return false;
-	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	r = kvm_user_range_find(vcpu->kvm, w->io, w->addr);
-	if (r) {
-		kref_get(&r->ud->ref);
-		w->ud = r->ud;
-		w->range_id = r->at.id;
-		w->offset = w->addr - r->at.addr;
-		/* What reaches over its end is nobody's. */
-		w->inside = w->len <= r->at.len - w->offset;
-		w->data = 0;
-		w->at = 0;
-	}
-	srcu_read_unlock(&vcpu->kvm->srcu, idx);
-	return r;
+	w->index = done;
+	if (find_device(vcpu, w))
+		return true;
+	if (!done)
+		return false;
+	/* The range went just now; user space must not see the part that is done. */
+	end_string(vcpu, w);
+	return true;
 }
 
 /* Before KVM_RUN runs: 0, or -EINTR and the access is still under way. */
 int __kvm_user_resume(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
+	bool look = READ_ONCE(vcpu->run->immediate_exit__unsafe);
 	int err = 0;
 
 	if (likely(!w->ud))
 		return 0;
+	if (w->vmm) {
+		/* The VMM has given it up. */
+		forget(w);
+		return 0;
+	}
 	kvm_sigset_activate(vcpu);
-	if (READ_ONCE(vcpu->run->immediate_exit__unsafe))
-		err = -EINTR;
 	/* A string of port accesses is several. */
-	while (!err && w->index < w->count) {
+	while (w->index < w->count) {
 		if (w->store)
 			w->data = kvm_arch_user_data(vcpu, w);
-		if (w->inside)
-			err = do_access(vcpu, w);
-		else
-			no_device(kvm_user_lane_of(w->ud, vcpu), w);
+		err = do_access(vcpu, w, look);
 		if (err)
 			break;
-		w->at += piece_len(w);
-		w->seq = 0;
-		w->timed = false;
-		if (w->at < w->len)
-			continue;
 		if (!w->store)
 			kvm_arch_user_answer(vcpu, w);
 		w->index++;
@@ -352,4 +412,61 @@ int __kvm_user_resume(struct kvm_vcpu *vcpu)
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu)
 {
 	forget(&vcpu->user_wait);
+}
+
+/* -- KVM_DEV_USER_ACCESS ------------------------------------------------------------ */
+
+static bool same_access(const struct kvm_user_wait *w, const struct rmio_kvm_access *a)
+{
+	return w->addr == a->addr && w->len == a->len && w->io == (a->bus == RMIO_BUS_IO) &&
+	       w->store == a->store && (!a->store || w->data == a->data);
+}
+
+/* With vcpu->mutex. */
+static int vmm_access(struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
+{
+	struct kvm_user_wait *w = &vcpu->user_wait;
+	int err;
+
+	/* One of KVM_RUN is under way, and only that goes on with it. */
+	if (w->ud && !w->vmm)
+		return -EBUSY;
+	if (w->ud && !same_access(w, a))
+		forget(w);
+	if (!w->ud) {
+		w->addr = a->addr;
+		w->len = a->len;
+		w->io = a->bus == RMIO_BUS_IO;
+		w->store = a->store;
+		w->vmm = true;
+		if (!find_device(vcpu, w)) {
+			forget(w);
+			return -EOPNOTSUPP;
+		}
+		if (a->store)
+			w->data = a->data;
+	}
+	err = do_access(vcpu, w, false);
+	if (err)
+		return err;
+	a->data = w->data;
+	forget(w);
+	return 0;
+}
+
+int kvm_user_access(struct kvm *kvm, struct rmio_kvm_access *a)
+{
+	struct kvm_vcpu *vcpu;
+	int err;
+
+	if (!a->len || a->len > 8 || a->store > 1 || a->bus > RMIO_BUS_IO || a->reserved)
+		return -EINVAL;
+	vcpu = kvm_get_vcpu_by_id(kvm, a->vcpu);
+	if (!vcpu)
+		return -ENOENT;
+	if (mutex_lock_interruptible(&vcpu->mutex))
+		return -EINTR;
+	err = vmm_access(vcpu, a);
+	mutex_unlock(&vcpu->mutex);
+	return err;
 }

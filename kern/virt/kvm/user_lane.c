@@ -18,19 +18,21 @@ static u64 ring_bytes(u32 slots)
 
 int kvm_user_lanes_init(struct kvm_user_dev *ud)
 {
+	struct kvm_user_lane *lanes;
 	u32 i;
 	int err;
 
 	BUILD_BUG_ON(PAGE_SIZE != RMIO_PAGE);
 	ud->stride = PAGE_SIZE + ring_bytes(ud->slots);
-	ud->lanes = kvcalloc(ud->nr_lanes, sizeof(*ud->lanes), GFP_KERNEL_ACCOUNT);
-	if (!ud->lanes)
+	lanes = kvcalloc(ud->nr_lanes, sizeof(*lanes), GFP_KERNEL_ACCOUNT);
+	if (!lanes)
 		return -ENOMEM;
 	err = kvm_user_mem_init(&ud->down, PAGE_SIZE + ud->nr_lanes * ud->stride);
-	if (!err)
-		err = kvm_user_mem_init(&ud->up, PAGE_SIZE * (1ull + ud->nr_lanes));
 	if (err)
-		return err;
+		goto free_lanes;
+	err = kvm_user_mem_init(&ud->up, PAGE_SIZE * (1ull + ud->nr_lanes));
+	if (err)
+		goto free_down;
 	ud->down_hdr = ud->down.addr;
 	ud->up_hdr = ud->up.addr;
 	*ud->down_hdr = (struct rmio_down_hdr){
@@ -44,14 +46,22 @@ int kvm_user_lanes_init(struct kvm_user_dev *ud)
 		.lanes_used = ud->nr_lanes,
 	};
 	for (i = 0; i < ud->nr_lanes; i++) {
-		struct kvm_user_lane *lane = &ud->lanes[i];
+		struct kvm_user_lane *lane = &lanes[i];
 
 		lane->down = ud->down.addr + PAGE_SIZE + i * ud->stride;
 		lane->slots = (void *)lane->down + PAGE_SIZE;
 		lane->up = ud->up.addr + PAGE_SIZE * (1 + i);
 		rcuwait_init(&lane->wait);
 	}
+	/* The master's mmap() looks without a lock. */
+	smp_store_release(&ud->lanes, lanes);
 	return 0;
+
+free_down:
+	kvm_user_mem_free(&ud->down);
+free_lanes:
+	kvfree(lanes);
+	return err;
 }
 
 void kvm_user_lanes_free(struct kvm_user_dev *ud)
@@ -136,7 +146,7 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	 * else has rung for looks again before it sleeps under the next one.
 	 */
 	smp_mb();
-	if (READ_ONCE(ud->mapped)) {
+	if (kvm_user_dev_mapped(ud)) {
 		wanted = READ_ONCE(ud->up_hdr->need_wake);
 		if (!wanted || wanted == READ_ONCE(ud->rung))
 			return seq;
@@ -162,11 +172,39 @@ bool kvm_user_lane_pending(const struct kvm_user_dev *ud)
 
 	for (i = 0; i < ud->nr_lanes; i++) {
 		const struct kvm_user_lane *lane = &ud->lanes[i];
-		u64 taken = READ_ONCE(ud->mapped) ? READ_ONCE(lane->up->taken) :
-						    READ_ONCE(lane->taken);
+		u64 taken = kvm_user_dev_mapped(ud) ? READ_ONCE(lane->up->taken) :
+						      READ_ONCE(lane->taken);
 
 		if (READ_ONCE(lane->slots[taken & (ud->slots - 1)].seq) == taken + 1)
 			return true;
 	}
 	return false;
+}
+
+/* Not by the vCPU alone: whoever declares the device dead counts too. */
+void kvm_user_lane_discarded(struct kvm_user_lane *lane, u64 stores)
+{
+	u64 *n = &lane->down->counters.discarded;
+	u64 old = READ_ONCE(*n);
+
+	while (!try_cmpxchg(n, &old, old + stores))
+		;
+}
+
+void kvm_user_lanes_discard(struct kvm_user_dev *ud)
+{
+	u32 i;
+
+	for (i = 0; i < ud->nr_lanes; i++) {
+		struct kvm_user_lane *lane = &ud->lanes[i];
+		u64 tail = READ_ONCE(lane->tail), done = smp_load_acquire(&lane->up->done);
+		u64 at, stores = 0;
+
+		if (tail - done > ud->slots)
+			done = READ_ONCE(lane->done);
+		for (at = done; at != tail && at - done < ud->slots; at++)
+			stores += lane->slots[at & (ud->slots - 1)].op == RMIO_OP_STORE;
+		if (stores)
+			kvm_user_lane_discarded(lane, stores);
+	}
 }

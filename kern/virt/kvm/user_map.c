@@ -139,8 +139,10 @@ static bool area_continues(const struct rmio_area *a, const struct rmio_area *b)
 	       a->load == b->load && a->store == b->store && a->flags == b->flags;
 }
 
-static int map_compile(struct kvm_user_map *map, u64 size)
+/* With an image, takes a reference of it. */
+int kvm_user_map_compile(struct kvm_user_map *map, struct kvm_user_image *image)
 {
+	u64 size = image ? image->size : 0;
 	struct rmio_area *a = map->areas;
 	u32 i, n = 0;
 	int err;
@@ -164,15 +166,15 @@ static int map_compile(struct kvm_user_map *map, u64 size)
 			a[n++] = a[i];
 	}
 	map->nr = n;
+	if (image)
+		kref_get(&image->ref);
+	map->image = image;
 	return 0;
 }
 
-/* Takes a reference of the image. */
-struct kvm_user_map *kvm_user_map_new(const struct rmio_area __user *areas, u32 nr,
-				      struct kvm_user_image *image)
+struct kvm_user_map *kvm_user_map_copy(const struct rmio_area __user *areas, u32 nr)
 {
 	struct kvm_user_map *map;
-	int err;
 
 	if (nr > RMIO_AREAS_MAX)
 		return ERR_PTR(-E2BIG);
@@ -180,17 +182,10 @@ struct kvm_user_map *kvm_user_map_new(const struct rmio_area __user *areas, u32 
 	if (!map)
 		return ERR_PTR(-ENOMEM);
 	map->nr = nr;
-	if (copy_from_user(map->areas, areas, array_size(nr, sizeof(*areas))))
-		err = -EFAULT;
-	else
-		err = map_compile(map, image ? image->size : 0);
-	if (err) {
+	if (copy_from_user(map->areas, areas, array_size(nr, sizeof(*areas)))) {
 		kvfree(map);
-		return ERR_PTR(err);
+		return ERR_PTR(-EFAULT);
 	}
-	if (image)
-		kref_get(&image->ref);
-	map->image = image;
 	return map;
 }
 

@@ -44,13 +44,19 @@ void kvm_user_mem_free(struct kvm_user_mem *m)
 	memset(m, 0, sizeof(*m));
 }
 
-/* All of it, from its start.  The pages stay while they are mapped. */
-int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma)
+/* The pages stay while they are mapped. */
+int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma, bool write)
 {
 	unsigned long nr = m->nr;
 
 	if (vma_pages(vma) > nr)
 		return -EINVAL;
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	if (!write) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		vm_flags_clear(vma, VM_MAYWRITE);
+	}
 	nr = vma_pages(vma);
 	return vm_insert_pages(vma, vma->vm_start, m->pages, &nr);
 }

@@ -13,6 +13,14 @@
 
 enum { SENT_NOT, SENT, ANSWERED };
 
+/* The first use of one kind refuses the other. */
+static bool claim(struct kvm_user_dev *ud, int io)
+{
+	int old = cmpxchg(&ud->io, KVM_USER_IO_NONE, io);
+
+	return old == KVM_USER_IO_NONE || old == io;
+}
+
 /* -- read and write --------------------------------------------------------------- */
 
 /* With io_lock.  False: none pending in this lane. */
@@ -74,15 +82,12 @@ static ssize_t slave_read(struct file *file, char __user *buf, size_t count, lof
 
 	if (count < sizeof(struct rmio_request))
 		return -EINVAL;
+	if (!claim(ud, KVM_USER_IO_READS))
+		return -EBUSY;
 	for (;;) {
 		if (mutex_lock_interruptible(&ud->io_lock))
 			return -ERESTARTSYS;
-		if (ud->mapped) {
-			n = -EBUSY;
-		} else {
-			ud->reads = true;
-			n = read_some(ud, buf, count / sizeof(struct rmio_request));
-		}
+		n = read_some(ud, buf, count / sizeof(struct rmio_request));
 		mutex_unlock(&ud->io_lock);
 		if (n)
 			return n;
@@ -152,10 +157,10 @@ static ssize_t slave_write(struct file *file, const char __user *buf, size_t cou
 
 	if (!n || count % sizeof(r))
 		return -EINVAL;
+	if (!claim(ud, KVM_USER_IO_READS))
+		return -EBUSY;
 	if (mutex_lock_interruptible(&ud->io_lock))
 		return -ERESTARTSYS;
-	if (ud->mapped)
-		err = -EBUSY;
 	for (i = 0; i < n && !err; i++) {
 		if (copy_from_user(&r, buf + i * sizeof(r), sizeof(r)))
 			err = -EFAULT;
@@ -186,48 +191,38 @@ static __poll_t slave_poll(struct file *file, poll_table *wait)
 
 /* -- mappings --------------------------------------------------------------------- */
 
-static int map_up(struct kvm_user_dev *ud, struct vm_area_struct *vma)
-{
-	int err;
-
-	mutex_lock(&ud->io_lock);
-	if (ud->reads) {
-		err = -EBUSY;
-	} else {
-		err = kvm_user_mem_map(&ud->up, vma);
-		if (!err)
-			WRITE_ONCE(ud->mapped, true);
-	}
-	mutex_unlock(&ud->io_lock);
-	return err;
-}
-
 static int map_shadow(struct kvm_user_dev *ud, struct vm_area_struct *vma)
 {
-	int err = -ENXIO;
+	struct kvm_user_image *image;
+	int err;
 
-	mutex_lock(&ud->lock);
-	if (ud->image)
-		err = kvm_user_mem_map(&ud->image->mem, vma);
-	mutex_unlock(&ud->lock);
+	spin_lock(&ud->leaf);
+	image = ud->image;
+	if (image)
+		kref_get(&image->ref);
+	spin_unlock(&ud->leaf);
+	if (!image)
+		return -ENXIO;
+	err = kvm_user_mem_map(&image->mem, vma, true);
+	kvm_user_image_put(image);
 	return err;
 }
 
+/* With mmap_lock, so without any of ours that is held across a wait. */
 static int slave_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct kvm_user_dev *ud = file->private_data;
 
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	switch ((u64)vma->vm_pgoff << PAGE_SHIFT) {
 	case RMIO_KVM_MAP_DOWN:
-		if (vma->vm_flags & VM_WRITE)
-			return -EACCES;
-		vm_flags_clear(vma, VM_MAYWRITE);
-		return kvm_user_mem_map(&ud->down, vma);
+		return kvm_user_mem_map(&ud->down, vma, false);
 	case RMIO_KVM_MAP_UP:
-		return map_up(ud, vma);
+		if (vma_pages(vma) > ud->up.nr)
+			return -EINVAL;
+		return claim(ud, KVM_USER_IO_MAPPED) ?
+		       kvm_user_mem_map(&ud->up, vma, true) : -EBUSY;
 	case RMIO_KVM_MAP_SHADOW:
 		return map_shadow(ud, vma);
 	}
@@ -242,7 +237,7 @@ static int replace_map(struct kvm_user_dev *ud, struct kvm_user_map *map)
 	struct kvm_user_map *old = rcu_dereference_protected(ud->map, lockdep_is_held(&ud->lock));
 
 	rcu_assign_pointer(ud->map, map);
-	synchronize_srcu_expedited(&ud->kvm->srcu);
+	synchronize_srcu(&ud->kvm->srcu);
 	kvm_user_map_free(old);
 	return 0;
 }
@@ -259,8 +254,11 @@ static int shadow_size(struct kvm_user_dev *ud, u64 size)
 	}
 	mutex_lock(&ud->lock);
 	err = ud->kvm ? replace_map(ud, NULL) : -ENODEV;
-	if (!err)
+	if (!err) {
+		spin_lock(&ud->leaf);
 		swap(ud->image, image);
+		spin_unlock(&ud->leaf);
+	}
 	mutex_unlock(&ud->lock);
 	kvm_user_image_put(image);
 	return err;
@@ -286,21 +284,18 @@ static int shadow_ctrl(struct kvm_user_dev *ud, const struct rmio_kvm_map *m)
 
 	if (m->reserved)
 		return -EINVAL;
+	map = kvm_user_map_copy(u64_to_user_ptr(m->areas), m->nr);
+	if (IS_ERR(map))
+		return PTR_ERR(map);
 	mutex_lock(&ud->lock);
-	err = -ENODEV;
-	if (!ud->kvm)
-		goto unlock;
-	map = kvm_user_map_new(u64_to_user_ptr(m->areas), m->nr, ud->image);
-	err = PTR_ERR_OR_ZERO(map);
-	if (err)
-		goto unlock;
-	err = map_fits(ud, map);
+	err = ud->kvm ? kvm_user_map_compile(map, ud->image) : -ENODEV;
+	if (!err)
+		err = map_fits(ud, map);
+	if (!err)
+		err = replace_map(ud, map);
+	mutex_unlock(&ud->lock);
 	if (err)
 		kvm_user_map_free(map);
-	else
-		err = replace_map(ud, map);
-unlock:
-	mutex_unlock(&ud->lock);
 	return err;
 }
 

@@ -3,7 +3,7 @@
 #ifndef __KVM_USER_WAIT_H
 #define __KVM_USER_WAIT_H
 
-#include <linux/jump_label.h>
+#include <linux/jump_label_ratelimit.h>
 #include <linux/types.h>
 
 struct kvm_user_dev;
@@ -12,29 +12,42 @@ struct kvm_vcpu;
 struct kvm_user_wait {
 	struct kvm_user_dev *ud;	/* a reference; NULL: nothing is under way */
 	u64 seq;			/* of the request, once it is in the ring */
-	unsigned long deadline;		/* jiffies, if timed */
+	unsigned long left;		/* jiffies to wait, if timed */
 	u64 addr, offset, data;
 	u32 index, count;		/* of a string of port accesses */
 	u16 range_id;
 	u8 len, at;			/* bytes; of them, done */
 	bool store, io, inside, timed;
+	bool vmm;			/* KVM_DEV_USER_ACCESS, not KVM_RUN */
+	u32 done;			/* of a string of port accesses, before it came out */
 };
 
 #ifdef CONFIG_KVM_USER_DEV
 /* Is there any such device on the host?  Other VMs pay for a branch that is not there. */
-DECLARE_STATIC_KEY_FALSE(kvm_user_devs);
+extern struct static_key_false_deferred kvm_user_devs;
 
 bool __kvm_user_exit(struct kvm_vcpu *vcpu);
 int __kvm_user_resume(struct kvm_vcpu *vcpu);
+bool __kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done);
 
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvm_user_devs) && __kvm_user_exit(vcpu);
+	return static_branch_unlikely(&kvm_user_devs.key) && __kvm_user_exit(vcpu);
 }
 
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu)
 {
-	return static_branch_unlikely(&kvm_user_devs) ? __kvm_user_resume(vcpu) : 0;
+	return static_branch_unlikely(&kvm_user_devs.key) ? __kvm_user_resume(vcpu) : 0;
+}
+
+/*
+ * The bus took @done accesses of a string to @port and then no more: is the rest for one of
+ * our ranges?  Then the string comes out as a whole, and goes on where it was.
+ */
+static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
+{
+	return static_branch_unlikely(&kvm_user_devs.key) &&
+	       __kvm_user_string(vcpu, port, done);
 }
 
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
@@ -48,6 +61,7 @@ void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
 #else
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
+static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done) { return false; }
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 static inline int kvm_user_dev_ops_init(void) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
