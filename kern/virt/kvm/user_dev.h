@@ -84,6 +84,7 @@ struct kvm_user_lane {
 	struct rmio_up_lane *up;
 	struct rcuwait wait;	/* the vCPU, in user_exit.c */
 	u32 kicked;		/* its wait, or the next one, is to end */
+	unsigned long until;	/* when it has slept too long, in jiffies; 0: it does not */
 	u32 sleeps;		/* of the vCPU: need_wake's last number */
 	u32 poll_ns;		/* how long it looks before it sleeps */
 
@@ -118,6 +119,7 @@ struct kvm_user_dev {
 	struct list_head ranges;		/* under kvm->slots_lock */
 	u32 nr_ranges;
 
+	struct timer_list watchdog;		/* at the first lane's time, or before */
 	wait_queue_head_t poll;			/* the device process */
 	u32 rung;				/* its need_wake last rung for */
 	struct eventfd_ctx *died;
@@ -164,6 +166,9 @@ static inline int kvm_user_lane_idle(struct kvm_user_lane *lane)
 
 u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		       const struct rmio_request *req);
+/* The vCPU is going to sleep: wake it when this time has come. */
+void kvm_user_lane_until(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+			 unsigned long until);
 bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data);
 bool kvm_user_lane_pending(const struct kvm_user_dev *ud);
 /* The device is dead, and nobody pushes: count what it has left. */

@@ -76,17 +76,22 @@ static void learn(struct kvm_user_lane *lane, u64 waited)
 		lane->poll_ns = 0;
 }
 
+static bool kicked(struct kvm_user_lane *lane)
+{
+	return READ_ONCE(lane->kicked) && xchg(&lane->kicked, 0);
+}
+
 /*
  * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The limit is in jiffies, to the
- * next tick: it is there for devices that are broken, and a tick's timer costs least.
- * What the VMM does between two calls does not count.
+ * next tick: it is there for devices that are broken.  What the VMM does between two
+ * calls does not count.
  */
 static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		    struct kvm_user_wait *w, struct condition *c)
 {
 	u64 timeout = READ_ONCE(ud->timeout);
 	ktime_t start = ktime_get();
-	long left = MAX_SCHEDULE_TIMEOUT;
+	unsigned long until = 0;
 	int met, err = 0;
 
 	if (!w->timed && timeout < KTIME_MAX) {
@@ -99,8 +104,10 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	if (c->look)
 		return -EINTR;
 
-	if (w->timed)
-		left = w->left;
+	if (w->timed) {
+		until = jiffies + w->left;
+		kvm_user_lane_until(ud, lane, until ?: 1);
+	}
 	kvm_user_count(&lane->down->counters.slept);
 	prepare_to_rcuwait(&lane->wait);
 	/* A number of its own for each sleep; the device wakes once for each. */
@@ -116,18 +123,20 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 			err = min(met, 0);
 		else if (kvm_user_dev_dead(ud))
 			err = -ENODEV;
-		else if (signal_pending(current) || xchg(&lane->kicked, 0))
+		else if (signal_pending(current) || kicked(lane))
 			err = -EINTR;
-		else if (!left)
+		else if (w->timed && time_after_eq(jiffies, until))
 			err = -ETIMEDOUT;
 		if (met || err)
 			break;
-		left = schedule_timeout(left);
+		schedule();
 	}
 	finish_rcuwait(&lane->wait);
 	WRITE_ONCE(lane->down->need_wake, 0);
-	if (w->timed)
-		w->left = max(left, 1l);
+	if (w->timed) {
+		WRITE_ONCE(lane->until, 0);
+		w->left = max(1l, (long)(until - jiffies));
+	}
 	if (!err)
 		learn(lane, ktime_to_ns(ktime_sub(ktime_get(), start)));
 	return err;

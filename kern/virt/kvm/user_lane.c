@@ -16,6 +16,37 @@ static u64 ring_bytes(u32 slots)
 	return PAGE_ALIGN((u64)slots * sizeof(struct rmio_request));
 }
 
+/*
+ * One timer for all lanes, which nobody stops when a wait ends well: it runs once a time
+ * limit, and a wait pays for a look at it.
+ */
+static void watchdog(struct timer_list *timer)
+{
+	struct kvm_user_dev *ud = from_timer(ud, timer, watchdog);
+	unsigned long until, next = 0;
+	u32 i;
+
+	for (i = 0; i < ud->nr_lanes; i++) {
+		until = READ_ONCE(ud->lanes[i].until);
+		if (!until)
+			continue;
+		if (time_after_eq(jiffies, until))
+			rcuwait_wake_up(&ud->lanes[i].wait);
+		else if (!next || time_before(until, next))
+			next = until;
+	}
+	if (next)
+		timer_reduce(timer, next);
+}
+
+void kvm_user_lane_until(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+			 unsigned long until)
+{
+	WRITE_ONCE(lane->until, until);
+	/* Does nothing when it runs before that anyway. */
+	timer_reduce(&ud->watchdog, until);
+}
+
 int kvm_user_lanes_init(struct kvm_user_dev *ud)
 {
 	struct kvm_user_lane *lanes;
@@ -53,6 +84,7 @@ int kvm_user_lanes_init(struct kvm_user_dev *ud)
 		lane->up = ud->up.addr + PAGE_SIZE * (1 + i);
 		rcuwait_init(&lane->wait);
 	}
+	timer_setup(&ud->watchdog, watchdog, 0);
 	/* The master's mmap() looks without a lock. */
 	smp_store_release(&ud->lanes, lanes);
 	return 0;
@@ -68,7 +100,10 @@ void kvm_user_lanes_free(struct kvm_user_dev *ud)
 {
 	u32 i;
 
-	for (i = 0; ud->lanes && i < ud->nr_lanes; i++)
+	if (!ud->lanes)
+		return;
+	timer_shutdown_sync(&ud->watchdog);
+	for (i = 0; i < ud->nr_lanes; i++)
 		kvfree(ud->lanes[i].sent);
 	kvfree(ud->lanes);
 	ud->lanes = NULL;
