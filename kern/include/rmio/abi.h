@@ -272,8 +272,8 @@ struct rmio_up_words {
 
 /*
  * Where "down", "up" and the shadow image lie in the slave descriptor, for mmap: all of each
- * from its start.  "down" cannot be mapped for writing.  The master has "down" alone, once
- * KVM_DEV_USER_RINGS or anything that needs lanes has been called.
+ * from its start.  "down" cannot be mapped for writing.  The master has "down" and "up", for
+ * reading, once KVM_DEV_USER_RINGS or anything that needs lanes has been called.
  */
 #define RMIO_KVM_MAP_DOWN	0ull
 #define RMIO_KVM_MAP_UP		(1ull << 40)
@@ -291,9 +291,9 @@ struct rmio_kvm_rings {
 };
 
 enum rmio_kvm_state {
-	RMIO_KVM_NEW		= 0,	/* no slave yet */
+	RMIO_KVM_NEW		= 0,	/* no slave has been read or mapped yet */
 	RMIO_KVM_LIVE		= 1,
-	RMIO_KVM_CLOSED		= 2,	/* the last slave descriptor and mapping are gone */
+	RMIO_KVM_CLOSED		= 2,	/* the last slave descriptor and mapping are gone, or _CLOSE */
 	RMIO_KVM_TIMEOUT	= 3,	/* a vCPU waited longer than the timeout */
 	RMIO_KVM_PROTOCOL	= 4,	/* impossible values in a lane */
 };
@@ -327,17 +327,22 @@ struct rmio_kvm_access {
 /* ns; 0: five seconds; all ones: for ever. */
 #define KVM_DEV_USER_TIMEOUT	_IOW(RMIO_KVM_IO, 0xf2, __u64)
 #define KVM_DEV_USER_RINGS	_IOW(RMIO_KVM_IO, 0xf3, struct rmio_kvm_rings)
-/* An eventfd that is signalled when the device dies; -1: none. */
+/* An eventfd that is signalled when the slave is first used and when the device dies; -1: none. */
 #define KVM_DEV_USER_EVENTFD	_IOW(RMIO_KVM_IO, 0xf4, __s32)
 /* Master and slave: enum rmio_kvm_state. */
 #define KVM_DEV_USER_STATE	_IOR(RMIO_KVM_IO, 0xf5, __u32)
 /*
- * Master.  The answer goes by the ranges of all such devices.  EOPNOTSUPP: none is there;
- * EINTR: still under way, call again with the same, or with another to give it up.
+ * Master.  EOPNOTSUPP: no range of this device is there; EINTR: still under way, call again
+ * with the same, or with another to give it up.
  */
 #define KVM_DEV_USER_ACCESS	_IOWR(RMIO_KVM_IO, 0xf6, struct rmio_kvm_access)
 /* Master: the wait of that vCPU for this device, or its next one, ends with EINTR. */
 #define KVM_DEV_USER_KICK	_IOW(RMIO_KVM_IO, 0xf7, __u32)
+/*
+ * Master and slave: the end of the device, whoever else has the descriptor or a mapping; the
+ * master's takes the ranges away too.
+ */
+#define KVM_DEV_USER_CLOSE	_IO(RMIO_KVM_IO, 0xfb)
 
 /* Slave. */
 #define KVM_DEV_USER_SHADOW_SIZE _IOW(RMIO_KVM_IO, 0xf8, __u64)

@@ -5,7 +5,6 @@
  * everything else waits in user_exit.c.
  */
 #include <linux/eventfd.h>
-#include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/unaligned.h>
@@ -56,6 +55,16 @@ void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
 		kvm_user_lanes_discard(ud);
 	}
 	mutex_unlock(&ud->lock);
+	spin_lock(&ud->leaf);
+	if (ud->died)
+		eventfd_signal(ud->died);
+	spin_unlock(&ud->leaf);
+}
+
+void kvm_user_dev_used(struct kvm_user_dev *ud)
+{
+	if (cmpxchg(&ud->state, RMIO_KVM_NEW, RMIO_KVM_LIVE) != RMIO_KVM_NEW)
+		return;
 	spin_lock(&ud->leaf);
 	if (ud->died)
 		eventfd_signal(ud->died);
@@ -165,6 +174,11 @@ static const struct kvm_io_device_ops range_ops = {
 	.destructor = range_destructor,
 };
 
+static bool lies_in(struct kvm_io_device *dev, u64 addr)
+{
+	return dev->ops == &range_ops && addr - to_range(dev)->at.addr < to_range(dev)->at.len;
+}
+
 /* For user_exit.c: the range that an address lies in, with kvm->srcu held. */
 struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 {
@@ -173,7 +187,7 @@ struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 	struct kvm_io_bus *bus;
 	int i;
 
-	if (dev && dev->ops == &range_ops)
+	if (dev && lies_in(dev, addr))
 		return to_range(dev);
 	/*
 	 * The bus finds one of those that lie there.  With an ioeventfd inside of a range
@@ -182,7 +196,7 @@ struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 	bus = srcu_dereference(kvm->buses[idx], &kvm->srcu);
 	for (i = 0; bus && i < bus->dev_count; i++) {
 		dev = bus->range[i].dev;
-		if (dev->ops == &range_ops && addr - bus->range[i].addr < bus->range[i].len)
+		if (lies_in(dev, addr))
 			return to_range(dev);
 	}
 	return NULL;
@@ -192,14 +206,13 @@ struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 
 static int check_range(const struct rmio_pa_range *at)
 {
-	u64 end;
+	u64 last = at->addr + at->len - 1;
 
 	if (at->bus > RMIO_BUS_IO || at->id > U16_MAX)
 		return -EINVAL;
 	if (!at->len)
 		return 0;
-	if (check_add_overflow(at->addr, at->len, &end) ||
-	    (at->bus == RMIO_BUS_IO && end > 0x10000))
+	if (last < at->addr || (at->bus == RMIO_BUS_IO && last > 0xffff))
 		return -EOVERFLOW;
 	return at->len > INT_MAX ? -EFBIG : 0;
 }
@@ -207,6 +220,15 @@ static int check_range(const struct rmio_pa_range *at)
 static enum kvm_bus bus_of(const struct rmio_pa_range *at)
 {
 	return at->bus == RMIO_BUS_IO ? KVM_PIO_BUS : KVM_MMIO_BUS;
+}
+
+/*
+ * The bus adds address and length: a range up to the end of the address space, where no guest
+ * gets, has a byte less there.
+ */
+static int bus_len(const struct rmio_pa_range *at)
+{
+	return at->len - !(at->addr + at->len);
 }
 
 /* Does anything else on the bus, an ioeventfd for instance, lie there? */
@@ -220,9 +242,9 @@ static bool is_taken(struct kvm *kvm, const struct rmio_pa_range *at,
 	for (i = 0; bus && i < bus->dev_count; i++) {
 		const struct kvm_io_range *b = &bus->range[i];
 		/* One without a length takes any that begins there. */
-		u64 len = b->len ?: 1;
+		u64 last = b->addr + (b->len ?: 1) - 1;
 
-		if (b->addr < at->addr + at->len && at->addr < b->addr + len &&
+		if (b->addr <= at->addr + at->len - 1 && at->addr <= last &&
 		    (!but || b->dev != &but->dev))
 			return true;
 	}
@@ -264,7 +286,7 @@ static int range_add(struct kvm_user_dev *ud, const struct rmio_pa_range *at,
 	r->ud = ud;
 	/* Frees the old one, when no vCPU is in it any more. */
 	err = kvm_io_bus_replace_dev(ud->kvm, old ? bus_of(&old->at) : 0, old ? &old->dev : NULL,
-				     bus_of(at), at->addr, at->len, &r->dev);
+				     bus_of(at), at->addr, bus_len(at), &r->dev);
 	if (err) {
 		kfree(r);
 		return err;
@@ -364,10 +386,20 @@ static int slave_fd(struct kvm_user_dev *ud)
 		fd = need_lanes(ud) ?: kvm_user_slave_fd(ud);
 	if (fd >= 0) {
 		ud->has_slave = true;
-		cmpxchg(&ud->state, RMIO_KVM_NEW, RMIO_KVM_LIVE);
 	}
 	mutex_unlock(&ud->lock);
 	return fd;
+}
+
+static void end(struct kvm_user_dev *ud)
+{
+	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
+	mutex_lock(&ud->lock);
+	mutex_lock(&ud->kvm->slots_lock);
+	while (!list_empty(&ud->ranges))
+		range_remove(ud, list_first_entry(&ud->ranges, struct kvm_user_range, node));
+	mutex_unlock(&ud->kvm->slots_lock);
+	mutex_unlock(&ud->lock);
 }
 
 static int kick(struct kvm_user_dev *ud, u32 id)
@@ -389,7 +421,7 @@ static int access(struct kvm_user_dev *ud, struct rmio_kvm_access __user *argp)
 
 	if (copy_from_user(&a, argp, sizeof(a)))
 		return -EFAULT;
-	err = kvm_user_access(ud->kvm, &a);
+	err = kvm_user_access(ud, &a);
 	if (!err && !a.store && put_user(a.data, &argp->data))
 		err = -EFAULT;
 	return err;
@@ -431,6 +463,11 @@ static long master_ioctl(struct kvm_device *dev, unsigned int cmd, unsigned long
 		if (copy_from_user(&id, argp, sizeof(id)))
 			return -EFAULT;
 		return kick(ud, id);
+	case KVM_DEV_USER_CLOSE:
+		if (arg)
+			return -EINVAL;
+		end(ud);
+		return 0;
 	case KVM_DEV_USER_STATE:
 		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
 	}
@@ -442,11 +479,17 @@ static int master_mmap(struct kvm_device *dev, struct vm_area_struct *vma)
 {
 	struct kvm_user_dev *ud = dev->private;
 
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff != RMIO_KVM_MAP_DOWN >> PAGE_SHIFT)
+	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (!smp_load_acquire(&ud->lanes))
 		return -ENXIO;
-	return kvm_user_mem_map(&ud->down, vma, false);
+	switch ((u64)vma->vm_pgoff << PAGE_SHIFT) {
+	case RMIO_KVM_MAP_DOWN:
+		return kvm_user_mem_map(&ud->down, vma, false);
+	case RMIO_KVM_MAP_UP:
+		return kvm_user_mem_map(&ud->up, vma, false);
+	}
+	return -EINVAL;
 }
 
 static int user_create(struct kvm_device *dev, u32 type)
@@ -481,12 +524,8 @@ static void user_release(struct kvm_device *dev)
 {
 	struct kvm_user_dev *ud = dev->private;
 
-	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
+	end(ud);
 	mutex_lock(&ud->lock);
-	mutex_lock(&ud->kvm->slots_lock);
-	while (!list_empty(&ud->ranges))
-		range_remove(ud, list_first_entry(&ud->ranges, struct kvm_user_range, node));
-	mutex_unlock(&ud->kvm->slots_lock);
 	WRITE_ONCE(ud->kvm->user_devs, ud->kvm->user_devs - 1);
 	ud->kvm = NULL;
 	mutex_unlock(&ud->lock);

@@ -139,6 +139,8 @@ struct kvm_user_range {
 
 void kvm_user_dev_put(struct kvm_user_dev *ud);
 void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state);
+/* The slave is in use: NEW becomes LIVE.  Any context. */
+void kvm_user_dev_used(struct kvm_user_dev *ud);
 
 static inline bool kvm_user_dev_dead(const struct kvm_user_dev *ud)
 {
@@ -193,6 +195,6 @@ static inline u64 kvm_user_ones(int len)
 
 struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr);
 
-int kvm_user_access(struct kvm *kvm, struct rmio_kvm_access *a);
+int kvm_user_access(struct kvm_user_dev *ud, struct rmio_kvm_access *a);
 
 #endif

@@ -261,6 +261,9 @@ static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 		} else if (step == STEP_IDLE) {
 			c.met = lane_idle;
 			c.done = lane->tail;
+			/* Of the guest's own load the bus has seen it. */
+			if (w->vmm)
+				kvm_user_count(&lane->down->counters.ordered);
 		} else {
 			c.met = room_there;
 			/* Half of it: woken for each slot, it would sleep for each store. */
@@ -432,7 +435,7 @@ static bool same_access(const struct kvm_user_wait *w, const struct rmio_kvm_acc
 }
 
 /* With vcpu->mutex. */
-static int vmm_access(struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
+static int vmm_access(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
 	int err;
@@ -440,7 +443,7 @@ static int vmm_access(struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
 	/* One of KVM_RUN is under way, and only that goes on with it. */
 	if (w->ud && !w->vmm)
 		return -EBUSY;
-	if (w->ud && !same_access(w, a))
+	if (w->ud && (w->ud != ud || !same_access(w, a)))
 		forget(w);
 	if (!w->ud) {
 		w->addr = a->addr;
@@ -448,7 +451,8 @@ static int vmm_access(struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
 		w->io = a->bus == RMIO_BUS_IO;
 		w->store = a->store;
 		w->vmm = true;
-		if (!find_device(vcpu, w)) {
+		/* Another's, whose range came here just now, could not be kicked. */
+		if (!find_device(vcpu, w) || w->ud != ud) {
 			forget(w);
 			return -EOPNOTSUPP;
 		}
@@ -463,19 +467,19 @@ static int vmm_access(struct kvm_vcpu *vcpu, struct rmio_kvm_access *a)
 	return 0;
 }
 
-int kvm_user_access(struct kvm *kvm, struct rmio_kvm_access *a)
+int kvm_user_access(struct kvm_user_dev *ud, struct rmio_kvm_access *a)
 {
 	struct kvm_vcpu *vcpu;
 	int err;
 
 	if (!a->len || a->len > 8 || a->store > 1 || a->bus > RMIO_BUS_IO || a->reserved)
 		return -EINVAL;
-	vcpu = kvm_get_vcpu_by_id(kvm, a->vcpu);
+	vcpu = kvm_get_vcpu_by_id(ud->kvm, a->vcpu);
 	if (!vcpu)
 		return -ENOENT;
 	if (mutex_lock_interruptible(&vcpu->mutex))
 		return -EINTR;
-	err = vmm_access(vcpu, a);
+	err = vmm_access(ud, vcpu, a);
 	mutex_unlock(&vcpu->mutex);
 	return err;
 }

@@ -18,6 +18,8 @@ static bool claim(struct kvm_user_dev *ud, int io)
 {
 	int old = cmpxchg(&ud->io, KVM_USER_IO_NONE, io);
 
+	if (old == KVM_USER_IO_NONE)
+		kvm_user_dev_used(ud);
 	return old == KVM_USER_IO_NONE || old == io;
 }
 
@@ -328,6 +330,11 @@ static long slave_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		if (copy_from_user(&index, argp, sizeof(index)))
 			return -EFAULT;
 		return wake(ud, index);
+	case KVM_DEV_USER_CLOSE:
+		if (arg)
+			return -EINVAL;
+		kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
+		return 0;
 	case KVM_DEV_USER_STATE:
 		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
 	}
