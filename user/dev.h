@@ -72,6 +72,7 @@ struct rmio_dev {
 	bool map_due;			/* it must be asked again */
 	struct rmio_timer ask_again;	/* for an image that could not be passed */
 	uint32_t asked_again;
+	struct rmio_timer answer;	/* to what has been asked is there */
 	bool redelivered;		/* the request under way */
 	uint32_t drain_left;
 };

@@ -49,6 +49,15 @@ bool rmio_foreign_is_eventfd(int fd)
 	return look(fd, &st) && !(st.stx_mode & S_IFMT);
 }
 
+bool rmio_foreign_is_kvm_slave(int fd)
+{
+	struct statx st;
+
+	if (named(fd, ""))
+		return named(fd, "anon_inode:kvm-user-slave");
+	return look(fd, &st) && !(st.stx_mode & S_IFMT);
+}
+
 /* Closing it is over at once, whoever has a hand in it. */
 static bool is_quick(int fd)
 {

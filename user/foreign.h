@@ -33,4 +33,7 @@ bool rmio_foreign_is_memory(int fd);
  */
 bool rmio_foreign_is_eventfd(int fd);
 
+/* The slave descriptor of a kernel device; without /proc as above, to be asked by ioctl. */
+bool rmio_foreign_is_kvm_slave(int fd);
+
 #endif

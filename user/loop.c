@@ -336,7 +336,7 @@ static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
 	rmio_slave_bell_arm(src->slave, &word, &value);
 	if (rmio_slave_pending(src->slave))
 		goto disarm;
-	if ((l->futex && rmio_task_bell(l, src, word, value)) || rmio_task_posted(l, src))
+	if ((l->futex && word && rmio_task_bell(l, src, word, value)) || rmio_task_posted(l, src))
 		goto disarm;
 	cool(l, src);
 	return true;

@@ -47,6 +47,8 @@ struct rmio_cons {
 	uint64_t done;				/* private: requests completed */
 	uint64_t redeliver;			/* below: handed to a predecessor */
 	uint32_t slots_nr;
+	int kernel;				/* slave descriptor of the kernel device, or -1 */
+	uint32_t lane;				/* with that: which it is */
 };
 
 /* @at: index of the next request; 0 but for tests of the wrap. */

@@ -113,6 +113,23 @@ void rmio_dev_drain(struct rmio_dev *dev)
 
 /* -- shadow and access map --------------------------------------------------------------- */
 
+static void slave_ready(void *arg, uint32_t events);
+
+static void answer(struct rmio_timer *t)
+{
+	slave_ready((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, answer)), 0);
+}
+
+/* In a turn of its own: who asks may be a handler, in the middle of a request. */
+static void asked(struct rmio_dev *dev, enum dev_asked what)
+{
+	dev->asked = what;
+	if (!rmio_slave_answered(dev->src.slave))
+		return;
+	dev->answer.fire = answer;
+	rmio_timer_arm(dev->loop, &dev->answer, 0);
+}
+
 static void ask_map(struct rmio_dev *dev)
 {
 	int err = rmio_slave_shadow_ctrl_begin(dev->src.slave, dev->areas, dev->nr_areas);
@@ -121,7 +138,7 @@ static void ask_map(struct rmio_dev *dev)
 	if (err)
 		rmio_dev_log(dev, "the access map could not be sent: %s", strerror(-err));
 	else
-		dev->asked = ASKED_SHADOW_CTRL;
+		asked(dev, ASKED_SHADOW_CTRL);
 }
 
 static void ask_again(struct rmio_timer *t);
@@ -154,7 +171,7 @@ static void ask_shadow(struct rmio_dev *dev)
 	if (err)
 		no_shadow(dev, err);
 	else
-		dev->asked = ASKED_SHADOW_SIZE;
+		asked(dev, ASKED_SHADOW_SIZE);
 }
 
 static void ask_again(struct rmio_timer *t)
@@ -216,13 +233,13 @@ static void take_shadow_back(struct rmio_dev *dev)
 /* One message of the master.  0, or why the rings have to go. */
 static int answered(struct rmio_dev *dev, enum rmio_slave_event event, int result)
 {
-	enum dev_asked asked = dev->asked;
+	enum dev_asked what = dev->asked;
 
 	if (event == RMIO_SLAVE_BELL) {
 		rmio_loop_src_hot(dev->loop, &dev->src);
 		return 0;
 	}
-	if (asked != (event == RMIO_SLAVE_SHADOW_SIZE ? ASKED_SHADOW_SIZE : ASKED_SHADOW_CTRL))
+	if (what != (event == RMIO_SLAVE_SHADOW_SIZE ? ASKED_SHADOW_SIZE : ASKED_SHADOW_CTRL))
 		return -EPROTO;
 	dev->asked = ASKED_NOTHING;
 	if (result == -EPROTO)
@@ -314,6 +331,7 @@ void rmio_dev_detach(struct rmio_dev *dev)
 		return;
 	rmio_loop_src_del(dev->loop, &dev->src);
 	rmio_timer_cancel(dev->loop, &dev->ask_again);
+	rmio_timer_cancel(dev->loop, &dev->answer);
 	rmio_watch_free(dev->slave_watch);
 	dev->slave_watch = NULL;
 	rmio_slave_free(dev->src.slave);

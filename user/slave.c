@@ -7,6 +7,7 @@
 #include "chan.h"
 #include "foreign.h"
 #include "bpf.h"
+#include "kslave.h"
 #include "memfd.h"
 #include "opts.h"
 #include "ring.h"
@@ -43,6 +44,7 @@ struct lane {
 
 struct rmio_slave {
 	int chan;
+	bool kernel;		/* it is the kernel device's, not a socket */
 	bool gone;		/* the master closed */
 	uint32_t nr_lanes;
 	uint32_t ring_slots;
@@ -60,6 +62,7 @@ struct rmio_slave {
 	size_t image_size;
 	uint64_t image_asked;	/* size that was asked for, in whole pages */
 	bool asked_shadow_size, asked_shadow_ctrl;
+	int shadow_size_result, shadow_ctrl_result;	/* of the kernel device */
 	struct lane lanes[];
 };
 
@@ -138,12 +141,51 @@ static void unmap_words(struct rmio_slave *s)
 		munmap(s->up_words, up_words_size(s));
 }
 
+/* Both mapped, and ours from now on. */
+static int new_slave(struct rmio_slave **out, int chan, const struct rmio_down_hdr *h,
+		     const void *down, void *up)
+{
+	uint64_t up_size = (uint64_t)RMIO_PAGE * (1 + h->nr_lanes);
+	struct rmio_slave *s = calloc(1, sizeof(*s) + h->nr_lanes * sizeof(s->lanes[0]));
+	int err = -ENOMEM;
+	uint32_t i;
+
+	if (!s)
+		goto unmap;
+	s->chan = chan;
+	s->posted = -1;
+	s->nr_lanes = h->nr_lanes;
+	s->ring_slots = h->ring_slots;
+	s->down = down;
+	s->down_size = h->size;
+	s->up = up;
+	s->up_size = up_size;
+	for (i = 0; i < h->nr_lanes; i++) {
+		err = rmio_cons_init(&s->lanes[i].cons,
+				     (const char *)down + RMIO_PAGE + i * h->lane_stride,
+				     (char *)up + RMIO_PAGE * (1 + i), h->ring_slots);
+		if (err)
+			goto free_slave;
+	}
+	s->bell.down = down;
+	s->bell.up = up;
+	*out = s;
+	return 0;
+
+free_slave:
+	free(s);
+unmap:
+	munmap(up, up_size);
+	munmap((void *)down, h->size);
+	return err;
+}
+
 static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t down_size)
 {
-	struct rmio_slave *s;
 	struct rmio_down_hdr h;
+	struct rmio_slave *s;
 	uint64_t up_size;
-	uint32_t i;
+	void *up;
 	int err;
 
 	if (check_memory(fds[0], down_size, true))
@@ -160,45 +202,55 @@ static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t
 	err = -EPROTO;
 	if (check_memory(fds[1], up_size, false))
 		goto unmap_down;
-	err = -ENOMEM;
-	s = calloc(1, sizeof(*s) + h.nr_lanes * sizeof(s->lanes[0]));
-	if (!s)
-		goto unmap_down;
-	s->chan = chan;
-	s->posted = -1;
-	s->nr_lanes = h.nr_lanes;
-	s->ring_slots = h.ring_slots;
-	s->down = down;
-	s->down_size = down_size;
-	s->up_size = up_size;
-	s->up = rmio_memfd_map(fds[1], up_size, true, NULL);
-	if (!s->up) {
+	up = rmio_memfd_map(fds[1], up_size, true, NULL);
+	if (!up) {
 		err = -errno;
-		goto free_slave;
+		goto unmap_down;
 	}
-	for (i = 0; i < h.nr_lanes; i++) {
-		err = rmio_cons_init(&s->lanes[i].cons,
-				     (const char *)down + RMIO_PAGE + i * h.lane_stride,
-				     (char *)s->up + RMIO_PAGE * (1 + i), h.ring_slots);
-		if (err)
-			goto unmap_up;
-	}
-	s->bell.down = down;
-	s->bell.up = s->up;
-	err = fds[2] >= 0 ? map_words(s, fds[2], fds[3]) : 0;
+	err = new_slave(&s, chan, &h, down, up);
 	if (err)
-		goto unmap_up;
+		return err;
+	err = fds[2] >= 0 ? map_words(s, fds[2], fds[3]) : 0;
+	if (err) {
+		s->chan = -1;
+		rmio_slave_free(s);
+		return err;
+	}
 	*out = s;
 	return 0;
 
-unmap_up:
-	unmap_words(s);
-	munmap(s->up, up_size);
-free_slave:
-	free(s);
 unmap_down:
 	munmap((void *)down, down_size);
 	return err;
+}
+
+static int map_kernel(struct rmio_slave **out, int fd)
+{
+	struct rmio_down_hdr h;
+	struct rmio_slave *s;
+	const void *down;
+	uint32_t i;
+	void *up;
+	int err = rmio_kslave_map(fd, &h, &down, &up);
+
+	if (err)
+		return err;
+	err = check_hdr(&h, h.size);
+	if (err) {
+		munmap(up, (uint64_t)RMIO_PAGE * (1 + h.nr_lanes));
+		munmap((void *)down, h.size);
+		return err;
+	}
+	err = new_slave(&s, fd, &h, down, up);
+	if (err)
+		return err;
+	s->kernel = true;
+	for (i = 0; i < s->nr_lanes; i++) {
+		s->lanes[i].cons.kernel = fd;
+		s->lanes[i].cons.lane = i;
+	}
+	*out = s;
+	return 0;
 }
 
 int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slave **out)
@@ -214,6 +266,16 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 	err = rmio_opts_copy(&o, sizeof(o), opts);
 	if (err)
 		goto close_fd;
+	if (rmio_kslave_is(fd)) {
+		err = map_kernel(&s, fd);
+		if (err)
+			goto close_fd;
+		err = rmio_spin_init(&s->spin, &o.wait);
+		if (err)
+			goto free_slave;
+		*out = s;
+		return 0;
+	}
 	n = rmio_chan_recv(fd, &h, NULL, 0, fds, &nfds);
 	err = n == -ECONNRESET ? -ECONNRESET : -EPROTO;
 	if (n < 0 || h.type != RMIO_CHAN_HELLO || h.answer ||
@@ -256,7 +318,9 @@ void rmio_slave_free(struct rmio_slave *s)
 
 	if (!s)
 		return;
-	if (s->chan >= 0)
+	if (s->chan >= 0 && s->kernel)
+		rmio_kslave_hang_up(s->chan);
+	else if (s->chan >= 0)
 		rmio_foreign_hang_up(s->chan);
 	if (s->posted >= 0)
 		close(s->posted);
@@ -428,12 +492,13 @@ bool rmio_slave_pending(const struct rmio_slave *s)
 
 void rmio_slave_bell(struct rmio_slave *s, uint32_t kind)
 {
-	rmio_bell_kind(&s->bell, kind);
+	if (!s->kernel)
+		rmio_bell_kind(&s->bell, kind);
 }
 
 void rmio_slave_bell_arm(struct rmio_slave *s, const uint32_t **word, uint32_t *value)
 {
-	*word = rmio_bell_word(&s->bell);
+	*word = s->kernel ? NULL : rmio_bell_word(&s->bell);
 	*value = rmio_bell_arm(&s->bell);
 }
 
@@ -462,10 +527,26 @@ int rmio_slave_fd(const struct rmio_slave *s)
 	return s->chan;
 }
 
+/* The kernel device tells nobody anything but that there is something, or that it is over. */
+static int arm_kernel(struct rmio_slave *s)
+{
+	rmio_bell_arm(&s->bell);
+	if (!rmio_slave_pending(s)) {
+		s->gone |= rmio_kslave_look(s->chan) == -ECONNRESET;
+		if (!s->gone)
+			return 0;
+	}
+	rmio_bell_disarm(&s->bell);
+	return 1;
+}
+
 int rmio_slave_arm(struct rmio_slave *s)
 {
 	enum rmio_slave_event event;
 	int result, err, i;
+
+	if (s->kernel)
+		return arm_kernel(s);
 
 	/* More than an honest master sends: look at the lanes before going on with it. */
 	for (i = 0, err = 0; !err; i++) {
@@ -570,7 +651,13 @@ int rmio_slave_shadow_size_begin(struct rmio_slave *s, uint64_t size)
 		return -EFBIG;
 	if (s->asked_shadow_size)
 		return -EBUSY;
-	err = ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
+	if (s->kernel) {
+		err = rmio_kslave_size(s->chan, rmio_pages(size));
+		s->shadow_size_result = err;
+		err = err == -ECONNRESET ? err : 0;
+	} else {
+		err = ask(s, RMIO_CHAN_SHADOW_SIZE, size, NULL, 0);
+	}
 	s->asked_shadow_size = !err;
 	s->image_asked = rmio_pages(size);
 	return err;
@@ -584,9 +671,23 @@ int rmio_slave_shadow_ctrl_begin(struct rmio_slave *s, const struct rmio_area *a
 		return -E2BIG;
 	if (s->asked_shadow_ctrl)
 		return -EBUSY;
-	err = ask(s, RMIO_CHAN_SHADOW_CTRL, n, areas, n * sizeof(*areas));
+	if (s->kernel) {
+		err = rmio_kslave_ctrl(s->chan, areas, n);
+		s->shadow_ctrl_result = err;
+		err = err == -ECONNRESET ? err : 0;
+	} else {
+		err = ask(s, RMIO_CHAN_SHADOW_CTRL, n, areas, n * sizeof(*areas));
+	}
 	s->asked_shadow_ctrl = !err;
 	return err;
+}
+
+static void use_image(struct rmio_slave *s, void *image, uint64_t size)
+{
+	if (s->image && !s->image_at)
+		munmap(s->image, s->image_size);
+	s->image = image;
+	s->image_size = size;
 }
 
 static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_t nfds)
@@ -603,14 +704,52 @@ static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_
 		if (!image)
 			return -errno;
 	}
-	if (s->image && !s->image_at)
-		munmap(s->image, s->image_size);
-	s->image = image;
-	s->image_size = size;
+	use_image(s, image, size);
 	return 0;
 }
 
-int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *result)
+static int take_kernel_image(struct rmio_slave *s)
+{
+	void *image = NULL;
+	int err = 0;
+
+	if (s->image_asked)
+		err = rmio_kslave_image(s->chan, s->image_asked, s->image_at, &image);
+	if (!err)
+		use_image(s, image, s->image_asked);
+	return err;
+}
+
+bool rmio_slave_answered(const struct rmio_slave *s)
+{
+	return s->kernel && (s->asked_shadow_size || s->asked_shadow_ctrl);
+}
+
+static int work_kernel(struct rmio_slave *s, enum rmio_slave_event *event, int *result)
+{
+	int err;
+
+	if (s->asked_shadow_size) {
+		s->asked_shadow_size = false;
+		*event = RMIO_SLAVE_SHADOW_SIZE;
+		*result = s->shadow_size_result ? s->shadow_size_result : take_kernel_image(s);
+		return 0;
+	}
+	if (s->asked_shadow_ctrl) {
+		s->asked_shadow_ctrl = false;
+		*event = RMIO_SLAVE_SHADOW_CTRL;
+		*result = s->shadow_ctrl_result;
+		return 0;
+	}
+	err = rmio_kslave_look(s->chan);
+	if (err == -ECONNRESET)
+		s->gone = true;
+	*event = RMIO_SLAVE_BELL;
+	*result = 0;
+	return err;
+}
+
+static int work_socket(struct rmio_slave *s, enum rmio_slave_event *event, int *result)
 {
 	struct rmio_chan_hdr h;
 	int fds[RMIO_CHAN_FDS];
@@ -650,6 +789,11 @@ int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *res
 	for (i = 0; i < nfds; i++)
 		rmio_foreign_close(fds[i]);
 	return err;
+}
+
+int rmio_slave_work(struct rmio_slave *s, enum rmio_slave_event *event, int *result)
+{
+	return s->kernel ? work_kernel(s, event, result) : work_socket(s, event, result);
 }
 
 /* Wait for the answer to the one question that was asked. */

@@ -11,7 +11,8 @@
 
 /*
  * How the device sleeps: RMIO_BELL_*.  With _FUTEX, arm, look again with
- * rmio_slave_pending, then wait on *word while it is *value.
+ * rmio_slave_pending, then wait on *word while it is *value.  *word NULL: the kernel device,
+ * which wakes whoever polls rmio_slave_fd.
  */
 void rmio_slave_bell(struct rmio_slave *s, uint32_t kind);
 void rmio_slave_bell_arm(struct rmio_slave *s, const uint32_t **word, uint32_t *value);
@@ -36,6 +37,9 @@ enum rmio_slave_event {
 	RMIO_SLAVE_SHADOW_SIZE,	/* *result: 0 (rmio_slave_mmap has the new image) or -errno */
 	RMIO_SLAVE_SHADOW_CTRL,	/* *result */
 };
+
+/* Is the outcome there already?  Then rmio_slave_fd will not say so. */
+bool rmio_slave_answered(const struct rmio_slave *s);
 
 /*
  * Take one message from rmio_slave_fd.  0 and *event; -EAGAIN none; -ECONNRESET

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Sleeping and waking across a lane, by futex or by a message on the slave
+ * Sleeping and waking across a lane, by futex, or by a message or an ioctl on the slave
  * descriptor.  The protocol, with the names of its steps, is in wake.h.
  */
 #include "chan.h"
+#include "kslave.h"
 #include "wake.h"
 
 #include <errno.h>
@@ -130,6 +131,10 @@ bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a)
 	if ((int64_t)(c->done - at) < 0)
 		return false;
 	a->woken = number;				/* R4 */
+	if (c->kernel >= 0) {
+		rmio_kslave_wake(c->kernel, c->lane);
+		return true;
+	}
 	__atomic_fetch_add(c->wake_seq, 1, __ATOMIC_RELEASE);
 	futex(c->wake_seq, FUTEX_WAKE, RING_WAKES, NULL);
 	return true;
@@ -207,6 +212,24 @@ void rmio_event_raise(uint32_t *event)
 	__atomic_fetch_add(event, 1, __ATOMIC_RELEASE);
 	futex(event, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL);
 	errno = saved;
+}
+
+void rmio_kick_at(int *at, int fd)
+{
+	store_relaxed(at, fd);
+	full_fence();					/* partner: rmio_kick_to */
+}
+
+int rmio_kick_to(const int *at)
+{
+	full_fence();					/* partner: rmio_kick_at */
+	return load_relaxed(at);
+}
+
+void rmio_kicking(uint32_t *n, int by)
+{
+	/* The last one's ioctl comes before it is counted out, and the descriptor closed. */
+	__atomic_fetch_add(n, (uint32_t)by, __ATOMIC_SEQ_CST);
 }
 
 uint32_t rmio_word_read(const uint32_t *word)

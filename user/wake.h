@@ -96,7 +96,10 @@ void rmio_bell_disarm(struct rmio_bell_in *b);
 
 /* -- vCPU: its lane ---------------------------------------------------------- */
 
-/* R2 to R4: after each reply or completion, or batch of them. */
+/*
+ * R2 to R4: after each reply or completion, or batch of them.  A vCPU that waits inside of KVM
+ * sleeps in the kernel device (kern/virt/kvm/user_exit.c), which has V1 to V5 without wake_seq.
+ */
 struct rmio_answer {
 	uint32_t woken;		/* the need_wake number last woken for */
 };
@@ -122,6 +125,16 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 
 /* Change *event and wake whoever sleeps on it; async-signal-safe. */
 void rmio_event_raise(uint32_t *event);
+
+/*
+ * The descriptor by which a vCPU that is in the kernel device is kicked, -1: it is not there.
+ * The vCPU stores it and looks at its kicks afterwards; who kicks counts the kick and looks at
+ * this afterwards: one of them sees the other.
+ */
+void rmio_kick_at(int *at, int fd);
+int rmio_kick_to(const int *at);
+/* How many use what they have found there. */
+void rmio_kicking(uint32_t *n, int by);
 
 /* A word that one thread at a time writes and others look at. */
 uint32_t rmio_word_read(const uint32_t *word);
