@@ -2,8 +2,9 @@
 /*
  * One access of 1, 2, 4 or 8 bytes: find the range, ask the access map, answer
  * from the shadow, post to the lane, or wait for the device.  The vCPU's side of the
- * data path.
+ * data path.  Of a kernel device all that is in the kernel.
  */
+#include "kdev.h"
 #include "kvm.h"
 
 #include <errno.h>
@@ -231,6 +232,40 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	return 0;
 }
 
+/* Called and returns with v->lock held, which is let go of in between. */
+static int ask_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
+{
+	struct pending *p = &v->pending;
+	int err;
+
+	/* Set before: rmio_vcpu_forget() may come while we are inside. */
+	p->waiting = m;
+	p->seq = 1;
+	enter(v, m);
+	err = rmio_kdev_access(v, m, a);
+	leave(v);
+	if (err != -EINTR) {
+		p->waiting = NULL;
+		p->seq = 0;
+	}
+	return err;
+}
+
+/* As try_piece. */
+static int try_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
+{
+	uint64_t moves = v->vm->moves;
+	int err = ask_kernel(v, m, a);
+
+	if (err != -EOPNOTSUPP)
+		return err;
+	/* The range has moved since it was looked up; or KVM has lost it. */
+	if (moves != v->vm->moves)
+		return 1;
+	a->data = rmio_ones(a->len);
+	return 0;
+}
+
 /*
  * With v->lock held.  1: the lock was let go while waiting, look again.  Else as
  * rmio_access_piece.
@@ -246,9 +281,11 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 	if (p->seq) {
 		/* Taken up again: the request is in the ring, or its device is gone. */
 		m = p->waiting;
-		if (m)
+		if (m && m->kdev)
+			err = ask_kernel(v, m, a);
+		else if (m)
 			err = await_reply(v, m, &a->data);
-		if (err != -ENODEV)
+		if (err != -ENODEV && err != -EOPNOTSUPP)
 			return err;
 		p->seq = 0;
 		a->data = rmio_ones(a->len);
@@ -258,13 +295,15 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 		if (match != RANGE_HIT)
 			return match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 		m = r->master;
+		if (m->kdev)
+			return try_kernel(v, m, a);
 		rmio_prod_sync(&m->lanes[v->index]);
 		if (!rmio_state_dead(m->state))
 			err = a->store ? store(v, r, a) : load(v, r, a);
 		if (err != -ENODEV)
 			return err;
 	}
-	if (m)
+	if (m && !m->kdev)
 		no_device(&m->lanes[v->index], a->store, a->len, &a->data);
 	return 0;
 }

@@ -2,6 +2,7 @@
 /*
  * Which back ends a VM has, and why not the others.  Beside the data path.
  */
+#include "kdev.h"
 #include "kvm.h"
 #include "opts.h"
 
@@ -9,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,12 @@ static int new_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *o, struct rmi
 	k->slots = calloc(o->nr_slots + 1, 1);
 	if (!k->slots)
 		goto free_kvm;
+	k->kick_signal = (uint32_t)o->kick_signal;
+	if (o->broker) {
+		k->broker = strdup(o->broker);
+		if (!k->broker)
+			goto free_slots;
+	}
 	k->first_slot = o->first_slot;
 	k->nr_slots = o->nr_slots;
 	k->bus_devs = o->bus_devs ? o->bus_devs : BUS_DEVS;
@@ -69,6 +77,7 @@ static int new_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *o, struct rmi
 close_fd:
 	close(k->fd);
 free_slots:
+	free(k->broker);
 	free(k->slots);
 free_kvm:
 	free(k);
@@ -81,44 +90,90 @@ static void free_kvm(struct rmio_kvm *k)
 	pthread_mutex_destroy(&k->lock);
 	close(k->changed);
 	close(k->fd);
+	free(k->broker);
 	free(k->slots);
 	free(k);
+}
+
+/* For people; the first reason stays as long as the VM. */
+static void explain(char *why, size_t len, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, len, fmt, ap);
+	va_end(ap);
+}
+
+static int load(struct rmio_vm *vm)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = RMIO_CONTROL_SLEEPERS };
+	struct rmio_bpf_opts b = {
+		.vcpus = vm->max_vcpus,
+		.kick_signal = vm->kvm->kick_signal,
+		.broker = vm->kvm->broker,
+	};
+	struct rmio_bpf *bpf;
+	uint32_t i;
+	int err = rmio_bpf_new(&b, &bpf, vm->why, sizeof(vm->why));
+
+	if (err)
+		return err;
+	if (epoll_ctl(vm->epoll, EPOLL_CTL_ADD, rmio_bpf_sleepers_fd(bpf), &e)) {
+		err = -errno;
+		explain(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(-err));
+		rmio_bpf_free(bpf);
+		return err;
+	}
+	rmio_vm_freeze(vm);
+	vm->bpf = bpf;
+	for (i = 0; i < vm->lanes_used; i++)
+		if (vm->vcpus[i])
+			vm->vcpus[i]->capture = rmio_bpf_vcpu(bpf, i);
+	rmio_vm_thaw(vm);
+	vm->why[0] = 0;
+	return 0;
+}
+
+int rmio_kvm_load(struct rmio_vm *vm)
+{
+	return vm->bpf ? 0 : vm->kvm ? load(vm) : -ENOTSUP;
+}
+
+static void probe(struct rmio_vm *vm)
+{
+	int err = rmio_kdev_probe(vm->kvm->fd);
+
+	vm->kdev = !err;
+	if (err == -ENODEV)
+		explain(vm->why_kvm, sizeof(vm->why_kvm),
+			"this kernel's KVM has no device KVM_DEV_TYPE_USER (see kern/README.md)");
+	else if (err)
+		explain(vm->why_kvm, sizeof(vm->why_kvm), "KVM_CREATE_DEVICE: %s", strerror(-err));
 }
 
 int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 {
 	struct rmio_kvm_opts o;
-	struct epoll_event e = { .events = EPOLLIN, .data.u64 = RMIO_CONTROL_SLEEPERS };
-	struct rmio_bpf_opts b = { .vcpus = vm->max_vcpus };
-	struct rmio_kvm *k = NULL;
 	int err = rmio_opts_copy(&o, sizeof(o), opts);
 
 	if (!err)
 		err = check(vm, &o);
 	if (!err)
-		err = new_kvm(vm, &o, &k);
+		err = new_kvm(vm, &o, &vm->kvm);
 	if (err) {
-		snprintf(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(-err));
+		explain(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(-err));
 		return err;
 	}
-	b.kick_signal = (uint32_t)o.kick_signal;
-	b.broker = o.broker;
-	err = rmio_bpf_new(&b, &vm->bpf, vm->why, sizeof(vm->why));
+	probe(vm);
+	if (vm->kdev)
+		return 0;
+	err = load(vm);
 	if (err) {
-		free_kvm(k);
-		return err;
+		free_kvm(vm->kvm);
+		vm->kvm = NULL;
 	}
-	if (epoll_ctl(vm->epoll, EPOLL_CTL_ADD, rmio_bpf_sleepers_fd(vm->bpf), &e)) {
-		err = -errno;
-		snprintf(vm->why, sizeof(vm->why), "rmio_vm_kvm: %s", strerror(errno));
-		rmio_bpf_free(vm->bpf);
-		vm->bpf = NULL;
-		free_kvm(k);
-		return err;
-	}
-	vm->kvm = k;
-	vm->why[0] = 0;
-	return 0;
+	return err;
 }
 
 void rmio_kvm_free(struct rmio_vm *vm)
@@ -130,12 +185,17 @@ void rmio_kvm_free(struct rmio_vm *vm)
 
 enum rmio_backend rmio_vm_backend(const struct rmio_vm *vm, const char **why)
 {
+	static const char *const not_called = "the VMM has not called rmio_vm_kvm";
+	enum rmio_backend b = vm->kdev ? RMIO_BACKEND_KVM :
+			      vm->bpf ? RMIO_BACKEND_BPF : RMIO_BACKEND_EXIT;
+
 	if (why)
-		*why = vm->bpf ? "" : vm->why[0] ? vm->why : "the VMM has not called rmio_vm_kvm";
-	return vm->bpf ? RMIO_BACKEND_BPF : RMIO_BACKEND_EXIT;
+		*why = b == RMIO_BACKEND_KVM ? "" : b == RMIO_BACKEND_BPF ? vm->why_kvm :
+		       vm->why[0] ? vm->why : not_called;
+	return b;
 }
 
 enum rmio_backend rmio_master_backend(const struct rmio_master *m)
 {
-	return m->bpf ? RMIO_BACKEND_BPF : RMIO_BACKEND_EXIT;
+	return m->kdev ? RMIO_BACKEND_KVM : m->bpf ? RMIO_BACKEND_BPF : RMIO_BACKEND_EXIT;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * The VMM's end of the slave descriptors: serves shadow size and control,
- * notices the end of a device process.  One thread a VM, or the VMM's own.
+ * notices the end of a device process, of a kernel device too.  One thread a VM, or the VMM's own.
  * Beside the data path.
  */
 #include "chan.h"
 #include "foreign.h"
+#include "kdev.h"
 #include "kvm.h"
 #include "memfd.h"
 
@@ -216,6 +217,10 @@ static void serve_some(struct rmio_master *m, struct rmio_area *areas, int *serv
 {
 	int i, err = 0;
 
+	if (m->kdev) {
+		*served += rmio_kdev_event(m);
+		return;
+	}
 	for (i = 0; i < BATCH && !err; i++) {
 		err = serve(m, areas);
 		if (!err)

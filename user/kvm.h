@@ -13,6 +13,8 @@
 #include "vm.h"
 
 struct rmio_kvm {
+	uint32_t kick_signal;
+	char *broker;			/* as in rmio_kvm_opts */
 	pthread_mutex_t lock;		/* whoever changes what is installed */
 	int fd;				/* the VM's, a duplicate */
 	uint32_t first_slot, nr_slots;	/* memory slots that we may use */
@@ -40,6 +42,8 @@ struct rmio_kvm_plan {
 };
 
 void rmio_kvm_free(struct rmio_vm *vm);
+/* The BPF program, where it was left because there is something better.  vm->control held. */
+int rmio_kvm_load(struct rmio_vm *vm);
 
 /*
  * replan.c.  A change of ranges, map, image or state lies between _begin, which removes

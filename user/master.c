@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The master of a remote device on the exit back end: its memory, its state, its end.
+ * The master of a remote device: its memory, its state, its end.
  * Made and destroyed beside the data path.
  */
 #include "chan.h"
 #include "foreign.h"
+#include "kdev.h"
 #include "kvm.h"
 #include "memfd.h"
 #include "opts.h"
@@ -180,6 +181,10 @@ static int new_lanes(struct rmio_master *m, uint32_t slots, bool bpf)
 
 static void free_lanes(struct rmio_master *m)
 {
+	if (m->kdev) {
+		rmio_kdev_free(m);
+		return;
+	}
 	if (m->bpf) {
 		rmio_bpf_dev_free(m->vm->bpf, m->bpf);
 		rmio_kvm_plan_free(m->plan);
@@ -194,6 +199,44 @@ static void free_lanes(struct rmio_master *m)
 	close(m->down_fd);
 }
 
+/* The best there is, or the one that is asked for.  @vm->control held. */
+static int new_memory(struct rmio_master *m, const struct rmio_master_opts *o)
+{
+	struct rmio_vm *vm = m->vm;
+	bool any = o->backend == RMIO_BACKEND_AUTO;
+	int err = -ENOTSUP;
+
+	if (vm->kdev && (any || o->backend == RMIO_BACKEND_KVM))
+		err = rmio_kdev_new(m, o->ring_slots ? o->ring_slots : RING_SLOTS);
+	if (o->backend == RMIO_BACKEND_BPF && rmio_kvm_load(vm))
+		return -ENOTSUP;
+	if (err && vm->bpf && (any || o->backend == RMIO_BACKEND_BPF))
+		err = new_lanes(m, o->ring_slots ? o->ring_slots : RMIO_BPF_RING_MIN, true);
+	/* Such as a VMM that has given up its privileges since. */
+	if (err && (any || o->backend == RMIO_BACKEND_EXIT))
+		err = new_lanes(m, o->ring_slots ? o->ring_slots : RING_SLOTS, false);
+	return err;
+}
+
+/* Under its number among the masters.  @vm->control held. */
+static int register_master(struct rmio_vm *vm, struct rmio_master *m)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	m->id = e.data.u64 = vm->next_id++;
+	if (m->kdev && epoll_ctl(vm->epoll, EPOLL_CTL_ADD, m->kdev->event, &e))
+		return -errno;
+	m->next = vm->masters;
+	vm->masters = m;
+	rmio_vm_freeze(vm);
+	if (!m->kdev)
+		rmio_word_write(&m->down->lanes_used, vm->lanes_used);
+	if (m->bpf)
+		vm->captured[m->bpf->slot] = m;
+	rmio_vm_thaw(vm);
+	return 0;
+}
+
 int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		    struct rmio_master **out)
 {
@@ -203,7 +246,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 
 	if (err)
 		return err;
-	if (o.backend > RMIO_BACKEND_BPF || (o.backend == RMIO_BACKEND_BPF && !vm->bpf))
+	if (o.backend > RMIO_BACKEND_KVM)
 		return -ENOTSUP;
 	if (o.ring_slots && !rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
@@ -219,24 +262,16 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 	m->name = strdup(o.name ? o.name : "device");
 	if (!m->name)
 		goto free_master;
-	err = -ENOTSUP;
-	if (vm->bpf && o.backend != RMIO_BACKEND_EXIT)
-		err = new_lanes(m, o.ring_slots ? o.ring_slots : RMIO_BPF_RING_MIN, true);
-	/* Such as a VMM that has given up its privileges since. */
-	if (err && o.backend != RMIO_BACKEND_BPF)
-		err = new_lanes(m, o.ring_slots ? o.ring_slots : RING_SLOTS, false);
+	pthread_mutex_lock(&vm->control);
+	err = new_memory(m, &o);
+	if (!err) {
+		err = register_master(vm, m);
+		if (err)
+			free_lanes(m);
+	}
+	pthread_mutex_unlock(&vm->control);
 	if (err)
 		goto free_name;
-	pthread_mutex_lock(&vm->control);
-	m->id = vm->next_id++;
-	m->next = vm->masters;
-	vm->masters = m;
-	rmio_vm_freeze(vm);
-	rmio_word_write(&m->down->lanes_used, vm->lanes_used);
-	if (m->bpf)
-		vm->captured[m->bpf->slot] = m;
-	rmio_vm_thaw(vm);
-	pthread_mutex_unlock(&vm->control);
 	*out = m;
 	return 0;
 
@@ -262,6 +297,8 @@ int rmio_master_slave_fd(struct rmio_master *m)
 	int fds[2];
 	int err;
 
+	if (m->kdev)
+		return rmio_kdev_slave_fd(m);
 	pthread_mutex_lock(&m->vm->control);
 	err = -EBUSY;
 	if (m->chan >= 0)
@@ -323,7 +360,9 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 	rmio_word_write(&m->state, why);
 	for (i = 0; m->bpf && i < vm->max_vcpus; i++)
 		rmio_word_write(&m->bpf->lanes[i].dead, 1);
-	discard(m);
+	/* The kernel has. */
+	if (!m->kdev)
+		discard(m);
 	/* The device sees end of file, whatever it is doing. */
 	if (m->chan >= 0)
 		shutdown(m->chan, SHUT_RDWR);
@@ -333,10 +372,17 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 	bell = m->bell;
 	rmio_vm_thaw(vm);
 	/* Wakes all that the device has made wait, however many: not with the VM frozen. */
-	rmio_bell_force(&bell);
+	if (!m->kdev)
+		rmio_bell_force(&bell);
 	rmio_kvm_ask(m);
 	if (vm->dead && reason)
 		vm->dead(vm->arg, m, why, reason);
+	if (!m->kdev)
+		return;
+	pthread_mutex_lock(&vm->lock);
+	rmio_word_write(&m->told, 1);
+	pthread_cond_broadcast(&vm->left);
+	pthread_mutex_unlock(&vm->lock);
 }
 
 /* With vm->lock held: does any vCPU still wait for @m? */
@@ -375,6 +421,8 @@ void rmio_master_free(struct rmio_master *m)
 
 	/* No reason: the VMM knows. */
 	rmio_master_kill(m, RMIO_STATE_CLOSED, NULL);
+	if (m->kdev)
+		rmio_kdev_end(m);
 	rmio_kvm_begin(m, RMIO_KVM_ALL);
 	rmio_vm_freeze(vm);
 	rmio_range_drop(vm, m);
@@ -391,6 +439,8 @@ void rmio_master_free(struct rmio_master *m)
 		pthread_cond_wait(&vm->left, &vm->lock);
 	pthread_mutex_unlock(&vm->lock);
 
+	if (m->kdev)
+		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->kdev->event, NULL);
 	if (m->chan >= 0) {
 		/* A copy in a child process would keep it there, and always readable. */
 		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->chan, NULL);
@@ -408,6 +458,8 @@ void rmio_master_timeout(struct rmio_master *m, uint64_t ns)
 {
 	rmio_vm_freeze(m->vm);
 	m->timeout_ns = ns ? ns : TIMEOUT_NS;
+	if (m->kdev)
+		rmio_kdev_timeout(m, m->timeout_ns);
 	rmio_vm_thaw(m->vm);
 }
 

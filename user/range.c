@@ -3,6 +3,7 @@
  * Which device answers an address: the PA ranges of all masters of a VM
  * (KVM_DEV_USER_PA_RANGE).  First step of each access.
  */
+#include "kdev.h"
 #include "kvm.h"
 
 #include <errno.h>
@@ -159,6 +160,10 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 			goto free_fresh;
 		changed[bus] = true;
 	}
+	err = m->kdev ? rmio_kdev_range(m, &want) : 0;
+	if (err)
+		goto free_fresh;
+	vm->moves++;
 	for (bus = 0; bus < RMIO_BUSES; bus++) {
 		struct range_table t = vm->tables[bus];
 
@@ -167,7 +172,6 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 		vm->tables[bus] = fresh[bus];
 		fresh[bus] = t;
 	}
-	err = 0;
 free_fresh:
 	for (bus = 0; bus < RMIO_BUSES; bus++)
 		if (changed[bus])
@@ -182,6 +186,7 @@ void rmio_range_drop(struct rmio_vm *vm, const struct rmio_master *m)
 {
 	int bus;
 
+	vm->moves++;
 	for (bus = 0; bus < RMIO_BUSES; bus++) {
 		struct range_table *t = &vm->tables[bus];
 		size_t i, n = 0;

@@ -3,7 +3,7 @@
  * What a VMM calls for each exit: cuts it into accesses of natural size, and
  * takes an interrupted one up again.  The top of the vCPU's data path.
  */
-#include "vm.h"
+#include "kdev.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -231,8 +231,7 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 	v->vm = vm;
 	v->index = index;
 	v->pidfd = -1;
-	if (vm->bpf)
-		v->capture = rmio_bpf_vcpu(vm->bpf, index);
+	v->kick_at = -1;
 	err = rmio_spin_init(&v->spin, wait);
 	if (err)
 		goto free_vcpu;
@@ -245,8 +244,11 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 		vm->vcpus[index] = v;
 		if (vm->lanes_used <= index)
 			vm->lanes_used = index + 1;
+		if (vm->bpf)
+			v->capture = rmio_bpf_vcpu(vm->bpf, index);
 		for (m = vm->masters; m; m = m->next)
-			rmio_word_write(&m->down->lanes_used, vm->lanes_used);
+			if (!m->kdev)
+				rmio_word_write(&m->down->lanes_used, vm->lanes_used);
 	}
 	pthread_mutex_unlock(&vm->lock);
 	pthread_mutex_unlock(&vm->control);
@@ -269,6 +271,7 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu)
 	if (!vcpu)
 		return;
 	vm = vcpu->vm;
+	rmio_vcpu_cancel(vcpu);
 	rmio_capture_unbind(vcpu);
 	pthread_mutex_lock(&vm->lock);
 	vm->vcpus[vcpu->index] = NULL;
@@ -280,6 +283,8 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu)
 void rmio_vcpu_cancel(struct rmio_vcpu *vcpu)
 {
 	pthread_mutex_lock(&vcpu->lock);
+	if (vcpu->pending.waiting && vcpu->pending.waiting->kdev)
+		rmio_kdev_cancel(vcpu, vcpu->pending.waiting);
 	memset(&vcpu->pending, 0, sizeof(vcpu->pending));
 	pthread_mutex_unlock(&vcpu->lock);
 	vcpu->io_done = 0;
@@ -296,4 +301,5 @@ void rmio_vcpu_kick(struct rmio_vcpu *vcpu)
 {
 	rmio_event_raise(&vcpu->kicks);
 	rmio_event_raise(&vcpu->event);
+	rmio_kdev_kick(vcpu);
 }

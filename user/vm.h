@@ -55,7 +55,7 @@ struct pending {
 	uint32_t done;			/* bytes answered or stored already */
 	uint64_t data;			/* loads: gathered so far */
 	struct rmio_master *waiting;	/* a request is in its ring; NULL: freed since */
-	uint64_t seq;			/* of that request; 0: none */
+	uint64_t seq;			/* of that request; 0: none; of a kernel device 1 */
 	uint64_t waited;		/* ns, in the waits that were interrupted */
 };
 
@@ -69,6 +69,8 @@ struct rmio_vcpu {
 	uint32_t event;			/* changes when the vCPU has to look up */
 	uint32_t kicks;			/* changes when it was kicked */
 	uint32_t kicks_seen;
+	int kick_at;			/* see wake.h */
+	uint32_t kicking;
 	volatile uint8_t *immediate_exit;	/* kvm_run's, during rmio_vcpu_exit */
 	struct rmio_master *inside;	/* waits for this one; guarded by lock */
 	bool left_dead;			/* has left a dead one; guarded by lock */
@@ -78,7 +80,8 @@ struct rmio_vcpu {
 	uint64_t straddled;
 
 	/* With the bpf back end (capture.c); the vCPU's thread alone. */
-	struct rmio_bpf_vcpu *capture;	/* what the program notes for this vCPU */
+	/* What the program notes for this vCPU; comes when that is loaded. */
+	struct rmio_bpf_vcpu *volatile capture;
 	const void *volatile bound_at;	/* by the thread whose mark is there; vm->lock */
 	pid_t tid;			/* of that thread, as is: */
 	int pidfd;
@@ -109,11 +112,14 @@ struct rmio_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t left;		/* a vCPU has left a dead master */
 	struct range_table tables[RMIO_BUSES];
+	uint64_t moves;			/* changes of the tables so far */
 	uint32_t lanes_used;
 	struct rmio_vcpu **vcpus;	/* max_vcpus of them */
 
-	struct rmio_bpf *bpf;		/* NULL: exit back end only; set before the first master */
+	bool kdev;			/* KVM has the device; set before the first master */
+	struct rmio_bpf *bpf;		/* NULL: not loaded; before the first master that has it */
 	struct rmio_kvm *kvm;
+	char why_kvm[160];		/* why there is no kvm back end */
 	char why[512];			/* why there is no bpf back end */
 	struct rmio_master *captured[RMIO_BPF_DEVS];	/* by slot; changed with the VM frozen */
 };
@@ -126,6 +132,7 @@ struct rmio_master {
 	void *arg;
 	int chan;			/* our end of the slave descriptor; -1 before */
 	int down_fd, up_fd;
+	struct rmio_kdev *kdev;		/* a kernel device; down, up and lanes are to be read */
 	struct rmio_bpf_dev *bpf;	/* its lanes are BPF arrays; NULL: memfds */
 	int posted;			/* eventfd that KVM signals; -1 */
 	struct rmio_down_words *down_words;	/* with arrays */
@@ -137,6 +144,7 @@ struct rmio_master {
 
 	/* Changed with the VM frozen, read under any vCPU's lock. */
 	uint32_t state;		/* enum rmio_state */
+	uint32_t told;		/* of a kernel device: it is dead, and dead() has returned */
 	uint64_t timeout_ns;
 	struct rmio_map *map;
 	void *image;

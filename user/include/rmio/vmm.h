@@ -100,6 +100,7 @@ enum rmio_backend {
 	RMIO_BACKEND_AUTO	= 0,	/* the best there is */
 	RMIO_BACKEND_EXIT	= 1,
 	RMIO_BACKEND_BPF	= 2,	/* after rmio_vm_kvm */
+	RMIO_BACKEND_KVM	= 3,	/* after rmio_vm_kvm; the best */
 };
 
 struct rmio_kvm_opts {
@@ -115,8 +116,7 @@ struct rmio_kvm_opts {
 	uint32_t bus_devs;	/* ioeventfds and zones the library may use; 0: 512 */
 	uint32_t flags;		/* RMIO_KVM_* */
 	/*
-	 * Socket of `rmio bpfd`, for a VMM without privileges; NULL: load here.  Only during
-	 * the call.
+	 * Socket of `rmio bpfd`, for a VMM without privileges; NULL: load here.  Copied.
 	 */
 	const char *broker;
 };
@@ -128,9 +128,12 @@ struct rmio_kvm_opts {
 #define RMIO_KVM_ZONES	0x1u
 
 /**
- * rmio_vm_kvm - let KVM answer loads and take stores in the kernel: back end bpf
+ * rmio_vm_kvm - let KVM answer loads and take stores in the kernel: back end kvm or bpf
  *
- * Loads a BPF program and attaches it to KVM's tracepoint (CAP_BPF and CAP_PERFMON, or
+ * Where this kernel's KVM has the device KVM_DEV_TYPE_USER, masters are that from now on, which
+ * needs no privileges, and the VMM has nothing else to do; the program is loaded once a master
+ * asks for RMIO_BACKEND_BPF, which is -ENOTSUP then if it cannot be.  Elsewhere this
+ * loads a BPF program and attaches it to KVM's tracepoint (CAP_BPF and CAP_PERFMON, or
  * root, which can be given up afterwards: masters made later use the exit back end
  * then).  Before the first master and vCPU of the VM.  The VMM then has to call
  * rmio_vcpu_exit or rmio_vcpu_intr after each return of KVM_RUN.  Returns 0, -EINVAL
@@ -156,7 +159,8 @@ enum rmio_backend rmio_vm_backend(const struct rmio_vm *vm, const char **why);
 
 /**
  * rmio_vcpu_new - make a vCPU
- * @index: below max_vcpus; the lane number of this vCPU in every device
+ * @index: below max_vcpus; the lane number of this vCPU in every device, and on the kvm back
+ *	end the id that the VMM has given to KVM_CREATE_VCPU
  * @wait: how it waits for answers and room
  *
  * Returns 0, -EINVAL, -E2BIG, -ERANGE (index), -EBUSY (index in use), -ENOMEM.
@@ -218,7 +222,8 @@ int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run);
  * rmio_vcpu_load - the same for a VMM without KVM: one guest load
  * @len: 1 to 8
  *
- * Returns 0, -EOPNOTSUPP, -EINTR (call again), -EINVAL (len, bus).
+ * Returns 0, -EOPNOTSUPP, -EINTR (call again), -EINVAL (len, bus); on the kvm back end also
+ * -ENOENT (KVM has no vCPU of that id) and -EBUSY (an access of KVM_RUN was interrupted).
  */
 int rmio_vcpu_load(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
 		   uint64_t *data);
@@ -239,7 +244,8 @@ void rmio_vcpu_cancel(struct rmio_vcpu *vcpu);
 /**
  * rmio_vcpu_kick - end the wait that is under way, or the next one, with -EINTR
  *
- * Any thread, also a signal handler.
+ * Any thread, also a signal handler.  A wait inside of KVM_RUN, on the kvm back end, ends as all
+ * of KVM_RUN does: by a signal to the thread.
  */
 void rmio_vcpu_kick(struct rmio_vcpu *vcpu);
 
