@@ -8,6 +8,7 @@
 #define RMIO_SELFTESTS_DEVPROC_H
 
 #include "chan.h"
+#include "kslave.h"
 #include "ktap.h"
 #include "ring.h"
 #include <sched.h>
@@ -117,12 +118,37 @@ static inline int devproc_wait(struct devproc *d)
 
 struct raw {
 	int chan;
+	bool kernel;		/* the kernel device's */
 	uint32_t lanes, slots;
 	const char *down;
 	char *up;
 	uint64_t down_size, up_size, stride;
 	int down_fd, up_fd;
 };
+
+static inline bool raw_open_kernel(struct raw *r, int chan)
+{
+	struct rmio_down_hdr h;
+	const void *down;
+	void *up;
+
+	if (rmio_kslave_map(chan, &h, &down, &up))
+		return false;
+	*r = (struct raw){
+		.chan = chan,
+		.kernel = true,
+		.lanes = h.nr_lanes,
+		.slots = h.ring_slots,
+		.down = down,
+		.up = up,
+		.down_size = h.size,
+		.up_size = (uint64_t)RMIO_PAGE * (1 + h.nr_lanes),
+		.stride = h.lane_stride,
+		.down_fd = dup(chan),
+		.up_fd = dup(chan),
+	};
+	return true;
+}
 
 static inline bool raw_open(struct raw *r, int chan)
 {
@@ -131,6 +157,9 @@ static inline bool raw_open(struct raw *r, int chan)
 	struct rmio_chan_hdr hello;
 	size_t nfds;
 
+	if (rmio_kslave_is(chan))
+		return raw_open_kernel(r, chan);
+	r->kernel = false;
 	if (rmio_chan_recv(chan, &hello, NULL, 0, fds, &nfds) < 0 || nfds != 2)
 		return false;
 	hello.answer = 1;
@@ -167,7 +196,11 @@ static inline struct rmio_up_lane *raw_lane(const struct raw *r, uint32_t i)
 
 static inline bool raw_cons(const struct raw *r, uint32_t i, struct rmio_cons *c)
 {
-	return !rmio_cons_init(c, r->down + RMIO_PAGE + i * r->stride, raw_lane(r, i), r->slots);
+	if (rmio_cons_init(c, r->down + RMIO_PAGE + i * r->stride, raw_lane(r, i), r->slots))
+		return false;
+	c->kernel = r->kernel ? r->chan : -1;
+	c->lane = i;
+	return true;
 }
 
 #endif

@@ -297,6 +297,25 @@ static inline long long ktap_now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
+/* Tests that another file of the program leaves out, NULL after the last one, and why. */
+struct ktap_left_out {
+	const char *name, *reason, *enables;
+};
+
+extern const struct ktap_left_out ktap_left_out[] __attribute__((weak));
+
+static bool ktap_leave_out(const struct ktap_test *test)
+{
+	const struct ktap_left_out *out = ktap_left_out;
+
+	for (; out && out->name; out++)
+		if (!strcmp(out->name, test->name)) {
+			ktap_mark_skipped(out->reason, out->enables);
+			return true;
+		}
+	return false;
+}
+
 static void ktap_run_body(const struct ktap_test *test)
 {
 	pid_t self = getpid();
@@ -453,7 +472,9 @@ static inline int ktap_main(const struct ktap_test *tests, int n_tests, int argc
 			continue;
 		nr++;
 		memset(ktap_shared, 0, sizeof(*ktap_shared));
-		if (use_fork)
+		if (ktap_leave_out(&tests[i]))
+			;
+		else if (use_fork)
 			ktap_run_forked(&tests[i], why, sizeof(why));
 		else
 			ktap_run_body(&tests[i]);

@@ -32,16 +32,19 @@ static void *map(int fd, uint64_t size, int prot, uint64_t at)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-int rmio_kslave_map(int fd, struct rmio_down_hdr *h, const void **down, void **up)
+int rmio_kslave_alive(int fd)
 {
-	const struct rmio_down_hdr *page;
 	uint32_t state;
 	int err = state_of(fd, &state);
 
-	if (err)
-		return err;
-	if (state > RMIO_KVM_LIVE)
-		return -ECONNRESET;
+	return err ? err : state > RMIO_KVM_LIVE ? -ECONNRESET : 0;
+}
+
+int rmio_kslave_map(int fd, struct rmio_down_hdr *h, const void **down, void **up)
+{
+	const struct rmio_down_hdr *page;
+	int err;
+
 	page = map(fd, RMIO_PAGE, PROT_READ, RMIO_KVM_MAP_DOWN);
 	if (!page)
 		return -errno;

@@ -15,10 +15,12 @@
 /* Is a descriptor that a peer has sent the kernel's?  Nothing it says afterwards is the peer's. */
 bool rmio_kslave_is(int fd);
 
+/* 0 or -ECONNRESET. */
+int rmio_kslave_alive(int fd);
+
 /*
  * Map "down" to be read and "up" to be written; *h: a copy of the header, to be checked
- * before *down and *up are used.  0, -ECONNRESET (the device is dead), -EBUSY (somebody
- * uses read(2)), -ENOMEM, -EPROTO.
+ * before *down and *up are used.  0, -EBUSY (somebody uses read(2)), -ENOMEM, -EPROTO.
  */
 int rmio_kslave_map(int fd, struct rmio_down_hdr *h, const void **down, void **up);
 

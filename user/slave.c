@@ -231,8 +231,10 @@ static int map_kernel(struct rmio_slave **out, int fd)
 	const void *down;
 	uint32_t i;
 	void *up;
-	int err = rmio_kslave_map(fd, &h, &down, &up);
+	int err = rmio_kslave_alive(fd);
 
+	if (!err)
+		err = rmio_kslave_map(fd, &h, &down, &up);
 	if (err)
 		return err;
 	err = check_hdr(&h, h.size);
