@@ -369,9 +369,12 @@ bool __kvm_user_exit(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
 	u32 done = w->done;
+	bool is_access;
 
 	w->done = 0;
-	if ((!done && !READ_ONCE(vcpu->kvm->user_devs)) || !kvm_arch_user_access(vcpu, w))
+	is_access = (done || READ_ONCE(vcpu->kvm->user_devs)) && kvm_arch_user_access(vcpu, w);
+	w->outs = 0;
+	if (!is_access)
 		return false;
 	w->index = done;
 	if (find_device(vcpu, w))

@@ -20,6 +20,7 @@ struct kvm_user_wait {
 	bool store, io, inside, timed;
 	bool vmm;			/* KVM_DEV_USER_ACCESS, not KVM_RUN */
 	u32 done;			/* of a string of port accesses, before it came out */
+	u32 outs;			/* of one that goes out, which KVM itself forgets */
 };
 
 #ifdef CONFIG_KVM_USER_DEV
@@ -50,6 +51,13 @@ static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
 	       __kvm_user_string(vcpu, port, done);
 }
 
+/* A string of @count comes out, having found nobody. */
+#define kvm_user_out(vcpu, n) \
+	do { \
+		if (static_branch_unlikely(&kvm_user_devs.key)) \
+			(vcpu)->user_wait.outs = (n); \
+	} while (0)
+
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
 int kvm_user_dev_ops_init(void);
 void kvm_user_dev_ops_exit(void);
@@ -62,6 +70,9 @@ void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
 static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done) { return false; }
+#define kvm_user_out(vcpu, n) \
+	do { \
+	} while (0)
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 static inline int kvm_user_dev_ops_init(void) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
