@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The kernel device: strings of port accesses, REP INS and REP OUTS.  KVM hands several at a time to
- * its bus; whatever happens in their middle, each element is done once, in order, or not at all.
+ * The kernel device: strings of port accesses, REP INS and REP OUTS.  KVM hands several at a time
+ * to its bus; whatever happens in their middle, each element is done once, in order, or not at all.
  */
 #include "kvm_user_rig.h"
 

@@ -1,0 +1,863 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The kernel device: its control calls, of the master and of the slave, with arguments that are wrong
+ * in every way.  What is refused changes nothing.
+ */
+#include "kvm_user_rig.h"
+
+#include <sys/epoll.h>
+
+/* -- where arguments lie -------------------------------------------------------------- */
+
+struct call {
+	const char *name;
+	bool slave;
+	unsigned int cmd;
+	size_t size;
+	bool out;		/* the kernel writes it */
+};
+
+static const struct call calls[] = {
+	{ "PA_RANGE", false, KVM_DEV_USER_PA_RANGE, sizeof(struct rmio_pa_range) },
+	{ "TIMEOUT", false, KVM_DEV_USER_TIMEOUT, 8 },
+	{ "RINGS", false, KVM_DEV_USER_RINGS, sizeof(struct rmio_kvm_rings) },
+	{ "EVENTFD", false, KVM_DEV_USER_EVENTFD, 4 },
+	{ "STATE", false, KVM_DEV_USER_STATE, 4, true },
+	{ "ACCESS", false, KVM_DEV_USER_ACCESS, sizeof(struct rmio_kvm_access), true },
+	{ "KICK", false, KVM_DEV_USER_KICK, 4 },
+	{ "SHADOW_SIZE", true, KVM_DEV_USER_SHADOW_SIZE, 8 },
+	{ "SHADOW_CTRL", true, KVM_DEV_USER_SHADOW_CTRL, sizeof(struct rmio_kvm_map) },
+	{ "WAKE", true, KVM_DEV_USER_WAKE, 4 },
+	{ "STATE of the slave", true, KVM_DEV_USER_STATE, 4, true },
+};
+
+/* Two pages, the second of which is not there. */
+static uint8_t *short_page(void)
+{
+	uint8_t *p = mmap(NULL, 0x2000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	T_EQ(mprotect(p + 0x1000, 0x1000, PROT_NONE), 0);
+	return p;
+}
+
+static void places(void)
+{
+	uint8_t *page, *ro;
+	size_t at;
+	int i;
+
+	RIG_START();
+	rig_serve();
+	page = short_page();
+	ro = mmap(NULL, 0x1000, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (i = 0; i < KTAP_COUNT(calls); i++) {
+		const struct call *c = &calls[i];
+		int fd = c->slave ? w.slave : w.master;
+
+		T_EQ(CALL(fd, c->cmd, NULL), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, 1), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, ~0ul), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, ~0ul - c->size + 1), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, 1ul << 63), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, 0x7ffffffff000ul - c->size + 1), -EFAULT);
+		T_EQ(CALL(fd, c->cmd, 0xffff888000000000ul), -EFAULT);
+		for (at = 1; at < c->size; at++)
+			T_EQ(CALL(fd, c->cmd, page + 0x1000 - at), -EFAULT);
+		if (c->out && c->cmd == KVM_DEV_USER_STATE)
+			T_EQ(CALL(fd, c->cmd, ro), -EFAULT);
+		if (ktap_failed()) {
+			ktap_diag("%s", c->name);
+			break;
+		}
+	}
+	/* Nothing of it has been done. */
+	w.reg[0] = 0x21;
+	g_begin(0);
+	g_load(0, DEVICE, 1);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0x21);
+	rig_stop();
+}
+
+static void unaligned(void)
+{
+	uint8_t buf[128];
+	uint32_t state;
+	uint64_t v;
+	int at;
+
+	RIG_START();
+	rig_serve();
+	w.reg[0x10] = 0x31;
+	for (at = 1; at < 16; at++) {
+		struct rmio_pa_range r = { .addr = DEVICE, .len = LEN };
+		struct rmio_kvm_access a = { .addr = DEVICE + 0x10, .len = 1 };
+		struct rmio_area area = { .length = 16, .sizes = 1, .load = RMIO_LOAD_DEVICE };
+		struct rmio_kvm_map m = { .areas = (uintptr_t)(buf + 64 + at), .nr = 1 };
+
+		memcpy(buf + at, &r, sizeof(r));
+		T_EQ(CALL(w.master, KVM_DEV_USER_PA_RANGE, buf + at), 0);
+		v = ~0ull;
+		memcpy(buf + at, &v, 8);
+		T_EQ(CALL(w.master, KVM_DEV_USER_TIMEOUT, buf + at), 0);
+		memcpy(buf + at, &a, sizeof(a));
+		T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, buf + at), 0);
+		memcpy(&a, buf + at, sizeof(a));
+		T_EQ(a.data, 0x31);
+		T_EQ(CALL(w.master, KVM_DEV_USER_STATE, buf + at), 0);
+		memcpy(&state, buf + at, 4);
+		T_EQ(state, RMIO_KVM_LIVE);
+		memcpy(buf + 64 + at, &area, sizeof(area));
+		memcpy(buf + at, &m, sizeof(m));
+		T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, buf + at), 0);
+	}
+	rig_stop();
+}
+
+static void unknown(void)
+{
+	static const unsigned int own[] = {
+		KVM_DEV_USER_SHADOW_SIZE, KVM_DEV_USER_SHADOW_CTRL, KVM_DEV_USER_WAKE,
+	};
+	uint8_t buf[64] = { 0 };
+	unsigned int i;
+
+	RIG_START();
+	for (i = 0; i < 3; i++)
+		T_EQ(CALL(w.master, own[i], buf), -ENOTTY);
+	for (i = 0; i < 6; i++)
+		if (!calls[i].slave && calls[i].cmd != KVM_DEV_USER_STATE)
+			T_EQ(CALL(w.slave, calls[i].cmd, buf), -ENOTTY);
+	T_EQ(CALL(w.slave, KVM_DEV_USER_SLAVE_FD, 0), -ENOTTY);
+	for (i = 0; i < 2; i++) {
+		int fd = i ? w.slave : w.master;
+
+		T_EQ(CALL(fd, 0, buf), -ENOTTY);
+		T_EQ(CALL(fd, ~0u, buf), -ENOTTY);
+		T_EQ(CALL(fd, _IO(RMIO_KVM_IO, 0xff), buf), -ENOTTY);
+		/* Another size is another call. */
+		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf1, uint64_t), buf), -ENOTTY);
+		T_EQ(CALL(fd, _IOR(RMIO_KVM_IO, 0xf5, uint64_t), buf), -ENOTTY);
+		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf8, uint32_t), buf), -ENOTTY);
+		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf0, uint32_t), buf), -ENOTTY);
+	}
+	rig_stop();
+}
+
+/* -- rings, slave, time limit, eventfd, state ---------------------------------------------- */
+
+static void rings(void)
+{
+	static const struct { struct rmio_kvm_rings r; int err; } cases[] = {
+		{ { 0, 256 }, -EINVAL }, { { 1025, 256 }, -EINVAL }, { { ~0u, 256 }, -EINVAL },
+		{ { 64, 0 }, -EINVAL }, { { 64, 1 }, -EINVAL }, { { 64, 3 }, -EINVAL },
+		{ { 64, 255 }, -EINVAL }, { { 64, 131072 }, -EINVAL }, { { 64, ~0u }, -EINVAL },
+		{ { 64, 1u << 31 }, -EINVAL }, { { 1024, 65536 }, -EFBIG },
+		{ { 1024, 4096 }, -EFBIG }, { { 33, 65536 }, -EFBIG },
+		{ { 1, 2 }, 0 }, { { 1024, 2 }, 0 }, { { 32, 65536 }, 0 }, { { 1024, 2048 }, 0 },
+	};
+	int i;
+
+	RIG_START();
+	for (i = 0; i < KTAP_COUNT(cases); i++) {
+		int fd = rig_create(w.vm->fd);
+
+		T_REQUIRE(T_GE(fd, 0));
+		T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &cases[i].r), cases[i].err);
+		if (!cases[i].err) {
+			const struct rmio_down_hdr *h;
+
+			h = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, RMIO_KVM_MAP_DOWN);
+			T_REQUIRE(T_OK(h != MAP_FAILED));
+			T_EQ(h->nr_lanes, cases[i].r.lanes);
+			T_EQ(h->ring_slots, cases[i].r.slots);
+			T_EQ(h->size, 4096 + h->nr_lanes * h->lane_stride);
+			/* Only once. */
+			T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &cases[i].r), -EBUSY);
+			munmap((void *)h, 4096);
+		}
+		close(fd);
+	}
+	/* Nor behind a range or a slave. */
+	T_EQ(CALL(w.master, KVM_DEV_USER_RINGS, &cases[13].r), -EBUSY);
+	rig_stop();
+}
+
+/* A vCPU that has no lane is the VMM's. */
+static void no_lane(void)
+{
+	struct rmio_kvm_access a = { .addr = DEVICE, .len = 4, .vcpu = 1 };
+	uint32_t id = 1;
+
+	RIG_START(.vcpus = 2, .rings = { .lanes = 1, .slots = 2 });
+	rig_serve();
+	g_begin(1);
+	g_load(1, DEVICE, 4);
+	g_store(1, DEVICE, 4, 1);
+	g_end(1);
+	T_OK(rig_run(1));
+	T_EQ(w.vcpu[1].exits, 2);
+	T_EQ(w.vcpu[1].result[0], 0xffffffff);
+	T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, &a), -EOPNOTSUPP);
+	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), -ENOENT);
+	g_begin(0);
+	g_load(0, DEVICE, 4);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].exits, 0);
+	rig_stop();
+}
+
+static void slave_fd(void)
+{
+	int i;
+
+	RIG_START(.no_slave = true);
+	T_EQ(rig_state(), RMIO_KVM_NEW);
+	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 1), -EINVAL);
+	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, ~0ul), -EINVAL);
+	w.slave = ioctl(w.master, KVM_DEV_USER_SLAVE_FD, 0);
+	T_GE(w.slave, 0);
+	T_EQ(fcntl(w.slave, F_GETFD), FD_CLOEXEC);
+	for (i = 0; i < 3; i++)
+		T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
+	close(w.slave);
+	w.slave = -1;
+	/* It was the only one. */
+	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
+	T_EQ(rig_state(), RMIO_KVM_CLOSED);
+	rig_stop();
+}
+
+/* Every number is a limit; those that jiffies cannot hold are just long. */
+static void time_limits(void)
+{
+	static const uint64_t long_ones[] = {
+		0, ~0ull, ~0ull - 1, 1ull << 63, (1ull << 63) - 1, 1ull << 62, 1ull << 40,
+	};
+	static const uint64_t short_ones[] = { 1, 999, 1000000 };
+	int i;
+
+	for (i = 0; i < KTAP_COUNT(long_ones); i++) {
+		struct rmio_request r;
+		struct rmio_reply a;
+
+		RIG_START();
+		T_EQ(rig_timeout(long_ones[i]), 0);
+		g_begin(0);
+		g_load(0, DEVICE, 4);
+		g_end(0);
+		T_REQUIRE(rig_go(0));
+		UNTIL(SLEEPS(0));
+		usleep(30000);
+		T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
+		a = (struct rmio_reply){ .seq = r.seq, .data = 0x12 };
+		T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
+		rig_join(0);
+		T_EQ(w.vcpu[0].result[0], 0x12);
+		T_EQ(rig_state(), RMIO_KVM_LIVE);
+		rig_stop();
+	}
+	for (i = 0; i < KTAP_COUNT(short_ones); i++) {
+		RIG_START();
+		T_EQ(rig_timeout(short_ones[i]), 0);
+		g_begin(0);
+		g_load(0, DEVICE, 4);
+		g_end(0);
+		T_OK(rig_run(0));
+		T_EQ(w.vcpu[0].result[0], 0xffffffff);
+		T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
+		rig_stop();
+	}
+}
+
+static int set_eventfd(int fd)
+{
+	return CALL(w.master, KVM_DEV_USER_EVENTFD, &fd);
+}
+
+static void eventfds(void)
+{
+	int fd, other, file;
+	uint64_t n = 0;
+
+	RIG_START();
+	fd = eventfd(0, EFD_NONBLOCK);
+	other = eventfd(0, EFD_NONBLOCK);
+	file = memfd_create("file", 0);
+	T_EQ(set_eventfd(-2), -EBADF);
+	T_EQ(set_eventfd(INT32_MIN), -EBADF);
+	T_EQ(set_eventfd(INT32_MAX), -EBADF);
+	T_EQ(set_eventfd(file), -EINVAL);
+	T_EQ(set_eventfd(w.slave), -EINVAL);
+	T_EQ(set_eventfd(w.master), -EINVAL);
+	T_EQ(set_eventfd(-1), 0);
+	T_EQ(set_eventfd(fd), 0);
+	/* What is refused leaves it in place; another replaces it. */
+	T_EQ(set_eventfd(file), -EINVAL);
+	T_EQ(set_eventfd(other), 0);
+	T_EQ(set_eventfd(fd), 0);
+	close(w.slave);
+	w.slave = -1;
+	T_EQ(read(fd, &n, 8), 8);
+	T_EQ(n, 1);
+	T_EQ(read(other, &n, 8), -1);
+	/* Who comes too late is told at once. */
+	T_EQ(set_eventfd(other), 0);
+	T_EQ(read(other, &n, 8), 8);
+	close(file);
+	close(other);
+	close(fd);
+	rig_stop();
+}
+
+static uint32_t slave_state(void)
+{
+	uint32_t state = ~0u;
+
+	T_EQ(ioctl(w.slave, KVM_DEV_USER_STATE, &state), 0);
+	return state;
+}
+
+static void states(void)
+{
+	struct rmio_request r;
+
+	RIG_START();
+	T_EQ(rig_state(), RMIO_KVM_NEW);
+	T_EQ(slave_state(), RMIO_KVM_NEW);
+	T_EQ(fcntl(w.slave, F_SETFL, O_NONBLOCK), 0);
+	T_EQ(read(w.slave, &r, sizeof(r)), -1);
+	T_EQ(rig_state(), RMIO_KVM_LIVE);
+	T_EQ(slave_state(), RMIO_KVM_LIVE);
+	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 1), -EINVAL);
+	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 1), -EINVAL);
+	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
+	T_EQ(rig_state(), RMIO_KVM_CLOSED);
+	T_EQ(slave_state(), RMIO_KVM_CLOSED);
+	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
+	/* The ranges are there until the master goes too. */
+	g_begin(0);
+	g_load(0, DEVICE, 4);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].exits, 0);
+	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
+	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].exits, 1);
+	rig_stop();
+}
+
+/* -- shadow and map ------------------------------------------------------------------------- */
+
+static void shadow_sizes(void)
+{
+	static const struct { uint64_t size; int err; uint64_t mapped; } cases[] = {
+		{ 1, 0, 4096 }, { 4095, 0, 4096 }, { 4096, 0, 4096 }, { 4097, 0, 8192 },
+		{ 12345, 0, 16384 }, { RMIO_KVM_SHADOW_MAX, 0, RMIO_KVM_SHADOW_MAX },
+		{ RMIO_KVM_SHADOW_MAX - 1, 0, RMIO_KVM_SHADOW_MAX },
+		{ RMIO_KVM_SHADOW_MAX + 1, -EFBIG }, { ~0ull, -EFBIG }, { ~0ull - 4095, -EFBIG },
+		{ 1ull << 63, -EFBIG }, { 1ull << 32, -EFBIG },
+	};
+	int i;
+
+	RIG_START();
+	/* None yet, and none again. */
+	T_OK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW) == MAP_FAILED);
+	T_EQ(errno, ENXIO);
+	for (i = 0; i < KTAP_COUNT(cases); i++) {
+		void *p;
+
+		T_EQ(rig_shadow_size(cases[i].size), cases[i].err);
+		if (cases[i].err)
+			continue;
+		p = mmap(NULL, cases[i].mapped, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave,
+			 RMIO_KVM_MAP_SHADOW);
+		T_REQUIRE(T_OK(p != MAP_FAILED));
+		T_EQ(((uint8_t *)p)[cases[i].mapped - 1], 0);
+		((uint8_t *)p)[cases[i].mapped - 1] = 1;
+		T_EQ(munmap(p, cases[i].mapped), 0);
+		T_OK(mmap(NULL, cases[i].mapped + 4096, PROT_READ, MAP_SHARED, w.slave,
+			  RMIO_KVM_MAP_SHADOW) == MAP_FAILED);
+		T_EQ(errno, EINVAL);
+	}
+	/* What was refused has left the last one in place. */
+	T_OK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW) != MAP_FAILED);
+	T_EQ(rig_shadow_size(0), 0);
+	T_OK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW) == MAP_FAILED);
+	T_EQ(errno, ENXIO);
+	rig_stop();
+}
+
+/* A new image ends the map of the old one; a mapping of the old one stays, and nobody reads it. */
+static void new_image(void)
+{
+	const struct rmio_area area = {
+		.length = 0x100, .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+	};
+	uint32_t *old, *image;
+
+	RIG_START();
+	rig_serve();
+	memset(w.reg, 0xdd, 4);
+	old = rig_image(0x1000);
+	T_REQUIRE(old);
+	T_EQ(rig_map(&area, 1), 0);
+	old[0] = 0xaaaa;
+	g_begin(0);
+	g_load(0, DEVICE, 4);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0xaaaa);
+	image = rig_image(0x1000);
+	T_REQUIRE(image);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0xdddddddd);
+	T_EQ(rig_map(&area, 1), 0);
+	old[0] = 0xbbbb;
+	T_EQ(image[0], 0);
+	image[0] = 0xcccc;
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0xcccc);
+	rig_stop();
+}
+
+#define IMAGE	0x4000u
+
+static const struct rmio_area plain = {
+	.offset = 0x100, .length = 0x10, .shadow_offset = 0x100, .range_id = 2,
+	.sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+};
+
+#define WITH(field, value) \
+	({ struct rmio_area a_ = plain; a_.field = (value); a_; })
+
+/* Among good ones, at each place. */
+static void refuses(struct rmio_area culprit, int err)
+{
+	struct rmio_area a[5];
+	int at, i;
+
+	for (at = 0; at < 5; at++) {
+		for (i = 0; i < 5; i++)
+			a[i] = WITH(range_id, 3 + (uint32_t)i);
+		a[at] = culprit;
+		if (!T_EQ(rig_map(a, 5), err))
+			ktap_diag("area 0x%llx+0x%llx at 0x%llx sizes %x load %u store %u flags %x",
+				  (unsigned long long)culprit.offset,
+				  (unsigned long long)culprit.length,
+				  (unsigned long long)culprit.shadow_offset, culprit.sizes,
+				  culprit.load, culprit.store, culprit.flags);
+	}
+}
+
+static void maps(void)
+{
+	struct rmio_area a, in_force = { .length = 4, .sizes = 4, .load = RMIO_LOAD_SHADOW };
+	uint32_t *image;
+	int bit;
+
+	RIG_START();
+	image = rig_image(IMAGE);
+	T_REQUIRE(image);
+	image[0] = 0x2468;
+	T_EQ(rig_map(&in_force, 1), 0);
+	refuses(WITH(length, 0), -EINVAL);
+	refuses(WITH(load, 2), -EINVAL);
+	refuses(WITH(load, 255), -EINVAL);
+	refuses(WITH(store, 3), -EINVAL);
+	refuses(WITH(store, 255), -EINVAL);
+	for (bit = 1; bit < 8; bit++)
+		refuses(WITH(flags, (uint8_t)(1 << bit)), -EINVAL);
+	for (bit = 4; bit < 8; bit++)
+		refuses(WITH(sizes, (uint8_t)(RMIO_SIZE_4 | 1 << bit)), -EINVAL);
+	refuses(WITH(sizes, 0), -EINVAL);
+	refuses(WITH(range_id, 65536), -EINVAL);
+	refuses(WITH(range_id, UINT32_MAX), -EINVAL);
+	refuses(WITH(offset, UINT64_MAX), -EOVERFLOW);
+	refuses(WITH(offset, UINT64_MAX - 0xf), -EOVERFLOW);
+	refuses(WITH(length, UINT64_MAX - 0xff), -EOVERFLOW);
+	refuses(WITH(shadow_offset, UINT64_MAX - 7), -EOVERFLOW);
+	refuses(WITH(shadow_offset, UINT64_MAX - 0xf), -EOVERFLOW);
+	refuses(WITH(shadow_offset, IMAGE), -ERANGE);
+	refuses(WITH(shadow_offset, IMAGE - 0xf), -ERANGE);
+	a = WITH(load, RMIO_LOAD_DEVICE);
+	a.store = RMIO_STORE_THROUGH;
+	a.shadow_offset = IMAGE - 1;
+	refuses(a, -ERANGE);
+	a.shadow_offset = 0;
+	a.sizes = 0;
+	refuses(a, -EINVAL);
+	/* Past the end of its range. */
+	a = WITH(range_id, 0);
+	a.offset = LEN - 0xf;
+	refuses(a, -ERANGE);
+	/* The one in force is in force still. */
+	g_begin(0);
+	g_load(0, DEVICE, 4);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0x2468);
+
+	T_EQ(rig_map(&plain, 1), 0);
+	a = WITH(shadow_offset, IMAGE - 0x10);
+	T_EQ(rig_map(&a, 1), 0);
+	a = WITH(range_id, 65535);
+	T_EQ(rig_map(&a, 1), 0);
+	a = WITH(offset, UINT64_MAX - 0x10);
+	T_EQ(rig_map(&a, 1), 0);
+	/* Who does not use the image need not fit into it. */
+	a = (struct rmio_area){ .offset = 1ull << 62, .length = 1ull << 60, .range_id = 9,
+				.store = RMIO_STORE_SYNC };
+	T_EQ(rig_map(&a, 1), 0);
+	a = (struct rmio_area){ .range_id = 0, .offset = LEN - 0x10, .length = 0x10, .sizes = 1,
+				.load = RMIO_LOAD_SHADOW };
+	T_EQ(rig_map(&a, 1), 0);
+	T_EQ(rig_map(NULL, 0), 0);
+	T_EQ(rig_shadow_size(0), 0);
+	a.shadow_offset = 0;
+	T_EQ(rig_map(&a, 1), -ERANGE);
+	rig_stop();
+}
+
+static void overlaps(void)
+{
+	/* Where the second begins, against the first: 0x100 .. 0x10f */
+	static const struct { uint64_t offset, length; bool refused; } second[] = {
+		{ 0x100, 0x10, true }, { 0x10f, 1, true }, { 0x10f, 0x100, true },
+		{ 0xf1, 0x10, true }, { 0xff, 2, true }, { 0x104, 1, true }, { 0, 0x200, true },
+		{ 0, UINT64_MAX, true }, { 0x110, 1, false }, { 0xf0, 0x10, false },
+		{ 0x110, UINT64_MAX - 0x110, false }, { 0, 0x100, false },
+	};
+	struct rmio_area a[4];
+	int i, order;
+
+	RIG_START();
+	T_EQ(rig_shadow_size(IMAGE), 0);
+	for (i = 0; i < KTAP_COUNT(second); i++) {
+		for (order = 0; order < 2; order++) {
+			struct rmio_area first = WITH(load, RMIO_LOAD_DEVICE), other = first;
+
+			other.shadow_offset = 0;
+			other.offset = second[i].offset;
+			other.length = second[i].length;
+			a[0] = order ? first : other;
+			a[1] = a[3] = WITH(range_id, 1);
+			a[3].range_id = 3;
+			a[2] = order ? other : first;
+			T_EQ(rig_map(a, 4), second[i].refused ? -EEXIST : 0);
+			a[2].range_id = 4;
+			T_EQ(rig_map(a, 4), 0);
+		}
+	}
+	rig_stop();
+}
+
+static struct rmio_area many[RMIO_AREAS_MAX + 1];
+
+/* Where the areas of a map lie, and how many there are. */
+static void areas_argument(void)
+{
+	struct { struct rmio_kvm_map m; uint8_t more[64]; } self = { .m = { .nr = 1 } };
+	struct rmio_kvm_map m = { .nr = 1 };
+	uint8_t *page;
+	uint32_t i;
+
+	RIG_START();
+	T_EQ(rig_shadow_size(IMAGE), 0);
+	page = short_page();
+	for (i = 0; i <= RMIO_AREAS_MAX; i++)
+		many[i] = (struct rmio_area) {
+			.offset = 4 * i, .length = 4, .shadow_offset = 8 * i % IMAGE, .range_id = 7,
+			.sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+			.store = i & 1 ? RMIO_STORE_THROUGH : RMIO_STORE_SYNC,
+		};
+	T_EQ(rig_map(many, RMIO_AREAS_MAX), 0);
+	T_EQ(rig_map(many, RMIO_AREAS_MAX + 1), -E2BIG);
+	T_EQ(rig_map(many, ~0u), -E2BIG);
+	T_EQ(rig_map(many, 1u << 27), -E2BIG);
+	/* One that overlaps, among so many. */
+	many[17] = many[4000];
+	many[17].offset += 3;
+	many[17].length = 1;
+	T_EQ(rig_map(many, RMIO_AREAS_MAX), -EEXIST);
+	T_EQ(rig_map(NULL, 1), -EFAULT);
+	T_EQ(rig_map((void *)1, 1), -EFAULT);
+	T_EQ(rig_map((void *)~31ull, 1), -EFAULT);
+	T_EQ(rig_map((void *)0xffff888000000000ull, 1), -EFAULT);
+	T_EQ(rig_map((void *)(page + 0x1000 - 31), 1), -EFAULT);
+	memcpy(page + 0x1000 - 63, many, 63);
+	T_EQ(rig_map((void *)(page + 0x1000 - 63), 2), -EFAULT);
+	m.areas = (uintptr_t)many;
+	m.reserved = 1;
+	T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, &m), -EINVAL);
+	m.reserved = ~0u;
+	T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, &m), -EINVAL);
+	/* The call's argument as its own area: one byte of range 0 at an offset like an address. */
+	self.m.areas = (uintptr_t)&self;
+	T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, &self), -ERANGE);
+	self.more[8] = 9;
+	T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, &self), 0);
+	rig_stop();
+}
+
+/* -- read, write, poll ---------------------------------------------------------------------- */
+
+/* Not for the compiler to see. */
+static void *volatile nowhere;
+
+static void post(unsigned int n)
+{
+	unsigned int i;
+
+	g_begin(0);
+	for (i = 0; i < n; i++)
+		g_store(0, DEVICE + 8 * i, 8, i);
+	g_end(0);
+	T_OK(rig_run(0));
+}
+
+static void reads(void)
+{
+	struct rmio_request r[8];
+	uint8_t *page;
+	size_t n;
+
+	RIG_START();
+	page = short_page();
+	T_EQ(fcntl(w.slave, F_SETFL, O_NONBLOCK), 0);
+	T_EQ(read(w.slave, r, sizeof(r)), -1);
+	T_EQ(errno, EAGAIN);
+	post(7);
+	for (n = 0; n < sizeof(r[0]); n++) {
+		T_EQ(read(w.slave, r, n), -1);
+		T_EQ(errno, EINVAL);
+	}
+	/* What could not be handed over is not lost. */
+	T_EQ(read(w.slave, nowhere, sizeof(r)), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(read(w.slave, page + 0x1000 - 31, sizeof(r)), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(read(w.slave, page + 0x1000 - 40, sizeof(r)), sizeof(r[0]));
+	memcpy(r, page + 0x1000 - 40, sizeof(r[0]));
+	T_EQ(r[0].seq, 1);
+	T_EQ(read(w.slave, r, 33), sizeof(r[0]));
+	T_EQ(r[0].seq, 2);
+	T_EQ(read(w.slave, (uint8_t *)r + 1, 63), sizeof(r[0]));
+	T_EQ(read(w.slave, r, 64), 2 * sizeof(r[0]));
+	T_EQ(r[1].seq, 5);
+	T_EQ(read(w.slave, r, sizeof(r)), 2 * sizeof(r[0]));
+	T_EQ(r[1].seq, 7);
+	T_EQ(read(w.slave, r, sizeof(r)), -1);
+	T_EQ(errno, EAGAIN);
+	rig_stop();
+}
+
+static int reply(uint64_t seq, uint32_t vcpu, uint32_t reserved)
+{
+	struct rmio_reply a = { .seq = seq, .vcpu = vcpu, .reserved = reserved };
+	ssize_t n = write(w.slave, &a, sizeof(a));
+
+	return n < 0 ? -errno : n == sizeof(a) ? 0 : -EIO;
+}
+
+static void writes(void)
+{
+	struct rmio_reply a[4] = { { .seq = 3 }, { .seq = 4 }, { .seq = 9 }, { .seq = 5 } };
+	struct rmio_request r[8];
+	uint8_t *page;
+	size_t n;
+
+	RIG_START();
+	page = short_page();
+	post(7);
+	/* Pending, but nobody has read it. */
+	T_EQ(reply(1, 0, 0), -ENOENT);
+	T_EQ(read(w.slave, r, 6 * sizeof(r[0])), 6 * sizeof(r[0]));
+	for (n = 0; n < 3 * sizeof(a[0]); n++) {
+		if (!(n % sizeof(a[0])) && n)
+			continue;
+		T_EQ(write(w.slave, a, n), -1);
+		T_EQ(errno, EINVAL);
+	}
+	T_EQ(write(w.slave, nowhere, sizeof(a[0])), -1);
+	T_EQ(errno, EFAULT);
+	T_EQ(write(w.slave, page + 0x1000 - 23, sizeof(a[0])), -1);
+	T_EQ(errno, EFAULT);
+	/* Unknown ones: of no request, of one that is not read, of another vCPU, of none at all. */
+	T_EQ(reply(0, 0, 0), -ENOENT);
+	T_EQ(reply(7, 0, 0), -ENOENT);
+	T_EQ(reply(8, 0, 0), -ENOENT);
+	T_EQ(reply(~0ull, 0, 0), -ENOENT);
+	T_EQ(reply(1 + 256, 0, 0), -ENOENT);
+	T_EQ(reply(1ull << 32 | 1, 0, 0), -ENOENT);
+	T_EQ(reply(1, 1, 0), -ENOENT);
+	T_EQ(reply(1, RMIO_KVM_LANES, 0), -EINVAL);
+	T_EQ(reply(1, ~0u, 0), -EINVAL);
+	T_EQ(reply(1, 0, 1), -EINVAL);
+	/* Out of order; twice; stale. */
+	T_EQ(reply(2, 0, 0), 0);
+	T_EQ(reply(2, 0, 0), -ENOENT);
+	T_EQ(reply(1, 0, 0), 0);
+	T_EQ(reply(1, 0, 0), -ENOENT);
+	T_EQ(reply(2, 0, 0), -ENOENT);
+	/* As many as are good, up to the first that is not. */
+	T_EQ(write(w.slave, a, sizeof(a)), 2 * sizeof(a[0]));
+	T_EQ(reply(3, 0, 0), -ENOENT);
+	T_EQ(reply(5, 0, 0), 0);
+	T_EQ(reply(6, 0, 0), 0);
+	T_EQ(reply(7, 0, 0), -ENOENT);
+	T_EQ(read(w.slave, r, sizeof(r)), sizeof(r[0]));
+	T_EQ(reply(7, 0, 0), 0);
+	T_EQ(rig_state(), RMIO_KVM_LIVE);
+	rig_stop();
+}
+
+static short polled(void)
+{
+	struct pollfd p = { .fd = w.slave, .events = POLLIN | POLLOUT | POLLRDHUP };
+
+	T_GE(poll(&p, 1, 0), 0);
+	return p.revents;
+}
+
+static void polls(void)
+{
+	struct epoll_event e = { .events = EPOLLIN | EPOLLET }, got;
+	struct rmio_request r[8];
+	int ep, i;
+
+	RIG_START();
+	ep = epoll_create1(0);
+	T_EQ(epoll_ctl(ep, EPOLL_CTL_ADD, w.slave, &e), 0);
+	T_EQ(polled(), POLLOUT);
+	T_EQ(epoll_wait(ep, &got, 1, 0), 0);
+	for (i = 0; i < 3; i++) {
+		post(1);
+		T_EQ(epoll_wait(ep, &got, 1, 0), 1);
+		/* At each edge once. */
+		T_EQ(epoll_wait(ep, &got, 1, 0), 0);
+		T_EQ(polled(), POLLIN | POLLOUT);
+	}
+	T_EQ(read(w.slave, r, 2 * sizeof(r[0])), 2 * sizeof(r[0]));
+	T_EQ(polled(), POLLIN | POLLOUT);
+	T_EQ(read(w.slave, r, sizeof(r)), sizeof(r[0]));
+	T_EQ(polled(), POLLOUT);
+	rig_close_master();
+	T_EQ(polled(), POLLIN | POLLOUT | POLLRDHUP | POLLHUP);
+	T_EQ(epoll_wait(ep, &got, 1, 0), 1);
+	T_EQ(got.events, EPOLLIN | EPOLLHUP);
+	/* Nothing is pending: the end. */
+	T_EQ(read(w.slave, r, sizeof(r)), 0);
+	close(ep);
+	rig_stop();
+}
+
+/* -- mappings -------------------------------------------------------------------------------- */
+
+static int map_error(int fd, uint64_t at, size_t size, int prot, int flags)
+{
+	void *p = mmap(NULL, size, prot, flags, fd, (off_t)at);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, size);
+	return 0;
+}
+
+static void mappings(void)
+{
+	const int ro = PROT_READ, rw = PROT_READ | PROT_WRITE;
+	const struct rmio_down_hdr *h;
+	size_t up, size;
+	uint8_t *p;
+	int i;
+
+	RIG_START();
+	h = (const void *)w.down;
+	size = w.down_size;
+	up = RMIO_PAGE * (1 + (size_t)h->nr_lanes);
+	for (i = 0; i < 2; i++) {
+		int fd = i ? w.slave : w.master;
+
+		/* Private ones would be copies; others are not there. */
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_PRIVATE), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_UP, 4096, ro, MAP_PRIVATE), -EINVAL);
+		T_EQ(map_error(fd, 4096, 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_UP + 4096, 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_UP - 4096, 8192, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, 3ull << 40, 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, 1ull << 62, 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, size + 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_UP, up + 4096, ro, MAP_SHARED), -EINVAL);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, rw, MAP_SHARED), -EACCES);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, PROT_WRITE, MAP_SHARED), -EACCES);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_SHARED), 0);
+		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, size, ro, MAP_SHARED), 0);
+
+		p = mmap(NULL, size, ro, MAP_SHARED, fd, RMIO_KVM_MAP_DOWN);
+		T_REQUIRE(T_OK(p != MAP_FAILED));
+		T_EQ(mprotect(p, 4096, rw) ? -errno : 0, -EACCES);
+		T_EQ(mprotect(p, size, PROT_WRITE) ? -errno : 0, -EACCES);
+		/* It does not grow. */
+		T_OK(mremap(p, size, size + 4096, MREMAP_MAYMOVE) == MAP_FAILED);
+		T_EQ(errno, EFAULT);
+		/* To another place, or less of it: as any mapping. */
+		T_OK(mremap(p, size, 4096, 0) == p);
+		T_EQ(((struct rmio_down_hdr *)p)->magic, RMIO_ABI_MAGIC);
+		munmap(p, 4096);
+	}
+	/* Of "up" the master has a view. */
+	T_EQ(map_error(w.master, RMIO_KVM_MAP_UP, up, ro, MAP_SHARED), 0);
+	T_EQ(map_error(w.master, RMIO_KVM_MAP_UP, up, rw, MAP_SHARED), -EACCES);
+	T_EQ(map_error(w.master, RMIO_KVM_MAP_SHADOW, 4096, ro, MAP_SHARED), -EINVAL);
+	T_EQ(rig_state(), RMIO_KVM_NEW);
+	/* The slave's, twice; what is too large has claimed nothing. */
+	p = mmap(NULL, up, rw, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
+	T_OK(p != MAP_FAILED);
+	T_EQ(rig_state(), RMIO_KVM_LIVE);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_UP, up, rw, MAP_SHARED), 0);
+	p[RMIO_PAGE] = 1;
+	T_OK(mremap(p, up, up + 4096, MREMAP_MAYMOVE) == MAP_FAILED);
+	munmap(p, up);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_SHARED), -ENXIO);
+	T_EQ(rig_shadow_size(4096), 0);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_SHARED), 0);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_PRIVATE), -EINVAL);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 8192, rw, MAP_SHARED), -EINVAL);
+	rig_stop();
+	/* Before there are lanes the master has nothing to map. */
+	RIG_START();
+	i = rig_create(w.vm->fd);
+	T_EQ(map_error(i, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_SHARED), -ENXIO);
+	close(i);
+	rig_stop();
+}
+
+static const struct ktap_test tests[] = {
+	{ "arguments that are not there", places },
+	{ "unaligned arguments", unaligned },
+	{ "unknown calls", unknown },
+	{ "rings", rings },
+	{ "a vCPU without a lane", no_lane },
+	{ "one slave", slave_fd },
+	{ "time limits", time_limits },
+	{ "eventfds", eventfds },
+	{ "states", states },
+	{ "sizes of the shadow", shadow_sizes },
+	{ "a new shadow", new_image },
+	{ "maps", maps },
+	{ "areas that overlap", overlaps },
+	{ "where areas lie", areas_argument },
+	{ "read()", reads },
+	{ "write()", writes },
+	{ "poll and epoll", polls },
+	{ "mappings", mappings },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
