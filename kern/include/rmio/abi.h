@@ -260,6 +260,17 @@ struct rmio_up_words {
 
 /* -- the kernel device (KVM_DEV_TYPE_USER) ------------------------------------ */
 
+/*
+ * What a BPF program that is attached to a device answers for each access.  It can only take
+ * away: what the access map does not let the shadow answer goes to the device all the same.
+ * Anything else counts as TO_DEVICE.
+ */
+enum rmio_kvm_answer {
+	RMIO_KVM_AS_MAPPED	= 0,	/* what the access map says */
+	RMIO_KVM_TO_DEVICE	= 1,	/* a load not from the shadow, a store not into it */
+	RMIO_KVM_REFUSE		= 2,	/* a load is all ones, a store discarded; both counted */
+};
+
 #ifndef __VMLINUX_H__
 
 /*

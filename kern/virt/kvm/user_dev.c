@@ -119,6 +119,17 @@ static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t ad
 		kvm_user_count(&lane->down->counters.ordered);
 		return -EOPNOTSUPP;
 	}
+	switch (kvm_user_ask(ud, vcpu, false, r->at.id, addr - r->at.addr, len, 0)) {
+	case RMIO_KVM_TO_DEVICE:
+		vcpu->user_wait.asked_at = addr;
+		vcpu->user_wait.said = RMIO_KVM_TO_DEVICE;
+		vcpu->user_wait.asked = true;
+		return -EOPNOTSUPP;
+	case RMIO_KVM_REFUSE:
+		memset(val, 0xff, len);
+		kvm_user_count(&lane->down->counters.ones);
+		return 0;
+	}
 	data = kvm_user_image_read(map->image, d.shadow, len);
 	memcpy(val, &data, len);
 	kvm_user_count(&lane->down->counters.shadow);
@@ -134,6 +145,7 @@ static int range_write(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t a
 	const struct kvm_user_map *map;
 	struct kvm_user_decision d;
 	struct rmio_request req;
+	int said;
 
 	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud))
 		return -EOPNOTSUPP;
@@ -149,8 +161,13 @@ static int range_write(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t a
 		.op = RMIO_OP_STORE,
 		.len = len,
 	};
+	said = kvm_user_ask(ud, vcpu, true, req.range_id, req.offset, len, req.data);
+	if (said == RMIO_KVM_REFUSE) {
+		kvm_user_lane_discarded(lane, 1);
+		return 0;
+	}
 	/* The shadow first: what the device makes of the register is newer. */
-	if (d.verdict == KVM_USER_THROUGH)
+	if (d.verdict == KVM_USER_THROUGH && said == RMIO_KVM_AS_MAPPED)
 		kvm_user_image_write(map->image, d.shadow, req.data, len);
 	kvm_user_lane_push(ud, lane, &req);
 	kvm_user_count(&lane->down->counters.posted);
@@ -526,6 +543,7 @@ static void user_release(struct kvm_device *dev)
 
 	end(ud);
 	mutex_lock(&ud->lock);
+	kvm_user_bpf_detach(ud);
 	WRITE_ONCE(ud->kvm->user_devs, ud->kvm->user_devs - 1);
 	ud->kvm = NULL;
 	mutex_unlock(&ud->lock);
@@ -542,8 +560,16 @@ static struct kvm_device_ops user_ops = {
 	.mmap = master_mmap,
 };
 
+struct kvm_user_dev *kvm_user_dev_of(struct file *file)
+{
+	struct kvm_device *dev = kvm_device_from_filp(file);
+
+	return dev && dev->ops == &user_ops ? dev->private : NULL;
+}
+
 int kvm_user_dev_ops_init(void)
 {
+	kvm_user_bpf_init();
 	return kvm_register_device_ops(&user_ops, KVM_DEV_TYPE_USER);
 }
 

@@ -109,6 +109,7 @@ struct kvm_user_dev {
 	struct kvm_user_lane *lanes;
 
 	struct kvm_user_map __rcu *map;		/* kvm->srcu */
+	struct kvm_user_ops __rcu *ops;		/* kvm->srcu; NULL: nobody is asked */
 	/*
 	 * Nobody touches user memory or calls mmap with this lock, or with slots_lock, which
 	 * comes after it: vCPUs take mmap_lock where SRCU waits for them.
@@ -129,6 +130,47 @@ struct kvm_user_dev {
 	int io;					/* enum kvm_user_io: the first use decides */
 	u32 next_lane;				/* whose turn it is */
 };
+
+/*
+ * BPF (user_bpf.c): a struct_ops that is bound to one device.  Callbacks are asked once an
+ * access, by the vCPU's thread, with kvm->srcu; either may be missing.
+ */
+struct kvm_user_ops {
+	/* enum rmio_kvm_answer */
+	int (*load)(u32 range_id, u64 offset, u32 len, u32 vcpu);
+	int (*store)(u32 range_id, u64 offset, u32 len, u32 vcpu, u64 data);
+	s32 master;		/* the device, as a descriptor of who attaches it */
+	struct kvm_user_dev *ud; /* while it is attached; a reference */
+};
+
+#ifdef CONFIG_KVM_USER_BPF
+/* Is any device of the host asked about?  Others pay for a branch that is not there. */
+DECLARE_STATIC_KEY_FALSE(kvm_user_asked);
+int __kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store, u32 range_id,
+		   u64 offset, int len, u64 data);
+void kvm_user_bpf_detach(struct kvm_user_dev *ud);
+void kvm_user_bpf_init(void);
+
+static inline int kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store,
+			       u32 range_id, u64 offset, int len, u64 data)
+{
+	if (!static_branch_unlikely(&kvm_user_asked))
+		return RMIO_KVM_AS_MAPPED;
+	return __kvm_user_ask(ud, vcpu, store, range_id, offset, len, data);
+}
+#else
+static inline int kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store,
+			       u32 range_id, u64 offset, int len, u64 data)
+{
+	return RMIO_KVM_AS_MAPPED;
+}
+
+static inline void kvm_user_bpf_detach(struct kvm_user_dev *ud) { }
+static inline void kvm_user_bpf_init(void) { }
+#endif
+
+/* The device of a master descriptor; the file keeps it. */
+struct kvm_user_dev *kvm_user_dev_of(struct file *file);
 
 struct kvm_user_range {
 	struct kvm_io_device dev;

@@ -198,11 +198,25 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 		.len = len,
 	};
 
+	if (w->store)
+		req.data = (w->data >> (8 * w->at)) & kvm_user_ones(len);
+	if (!w->asked) {
+		w->said = kvm_user_ask(w->ud, vcpu, w->store, w->range_id, offset, len, req.data);
+		w->asked = true;
+	}
+	if (w->said == RMIO_KVM_REFUSE) {
+		no_device(lane, w);
+		return STEP_DONE;
+	}
 	map = srcu_dereference(w->ud->map, &vcpu->kvm->srcu);
 	if (w->store)
 		kvm_user_map_store(map, w->range_id, offset, len, &d);
 	else
 		kvm_user_map_load(map, w->range_id, offset, len, &d);
+	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_SHADOW)
+		d.verdict = KVM_USER_DEVICE;
+	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_THROUGH)
+		d.verdict = KVM_USER_POST;
 	if (d.verdict == KVM_USER_SHADOW) {
 		if (!d.relaxed && kvm_user_lane_idle(lane) != 1)
 			return STEP_IDLE;
@@ -212,8 +226,6 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 	}
 	if (kvm_user_lane_room(w->ud, lane) <= 0)
 		return STEP_ROOM;
-	if (w->store)
-		req.data = (w->data >> (8 * w->at)) & kvm_user_ones(len);
 	req.op = !w->store ? RMIO_OP_LOAD :
 		 d.verdict == KVM_USER_SYNC ? RMIO_OP_STORE_SYNC : RMIO_OP_STORE;
 	if (d.verdict == KVM_USER_THROUGH)
@@ -303,6 +315,7 @@ static int do_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 		w->at += piece_len(w);
 		w->seq = 0;
 		w->timed = false;
+		w->asked = false;
 	}
 	return 0;
 }
@@ -328,6 +341,7 @@ static bool find_device(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 		w->at = 0;
 		w->seq = 0;
 		w->timed = false;
+		w->asked = w->asked && !w->store && w->asked_at == w->addr;
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return w->ud;

@@ -21,6 +21,9 @@ struct kvm_user_wait {
 	bool vmm;			/* KVM_DEV_USER_ACCESS, not KVM_RUN */
 	u32 done;			/* of a string of port accesses, before it came out */
 	u32 outs;			/* of one that goes out, which KVM itself forgets */
+	bool asked;			/* the BPF program, for the piece; it said: */
+	u8 said;			/* enum rmio_kvm_answer */
+	u64 asked_at;			/* by the bus already: for a load from there */
 };
 
 #ifdef CONFIG_KVM_USER_DEV

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR LGPL-2.1-or-later OR BSD-2-Clause */
+/* What bpf/user_access.bpf.c and who loads it share. */
+#ifndef RMIO_BPF_USER_ACCESS_H
+#define RMIO_BPF_USER_ACCESS_H
+
+#include <rmio/abi.h>
+
+#define USER_ACCESS_RULES	1024u
+
+/* Map "counts", by vCPU: accesses by size, 1, 2, 4 and 8 bytes, and what was answered. */
+struct user_access_counts {
+	__u64 loads[4];
+	__u64 stores[4];
+	__u64 to_device;
+	__u64 refused;
+};
+
+/* Key of the map "rules"; its value is an enum rmio_kvm_answer. */
+struct user_access_rule {
+	__u64 offset;		/* of the access, exactly */
+	__u32 range_id;
+	__u32 store;		/* 0: of loads, 1: of stores */
+};
+
+#endif

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * BPF: a program that is bound to one device is asked about each access, before the access
+ * map answers it or the device gets it.  It counts, and it can take away; see enum
+ * rmio_kvm_answer.
+ *
+ * The device is named by the master's descriptor: who attaches has to have it, so a program
+ * gets no say over a VM of somebody else's.
+ */
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/btf.h>
+#include <linux/file.h>
+
+#include "user_dev.h"
+
+DEFINE_STATIC_KEY_FALSE(kvm_user_asked);
+
+/* Which programs are attached to which devices; comes before a device's lock. */
+static DEFINE_MUTEX(user_ops_lock);
+
+int __kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store, u32 range_id,
+		   u64 offset, int len, u64 data)
+{
+	const struct kvm_user_ops *ops = srcu_dereference(ud->ops, &vcpu->kvm->srcu);
+	int said = RMIO_KVM_AS_MAPPED;
+
+	if (!ops)
+		return said;
+	if (!store && ops->load)
+		said = ops->load(range_id, offset, len, vcpu->vcpu_id);
+	else if (store && ops->store)
+		said = ops->store(range_id, offset, len, vcpu->vcpu_id, data);
+	if (unlikely(said < RMIO_KVM_AS_MAPPED || said > RMIO_KVM_REFUSE)) {
+		pr_notice_ratelimited("kvm: a program of a user device answers %d\n", said);
+		said = RMIO_KVM_TO_DEVICE;
+	}
+	return said;
+}
+
+/* With ud->lock.  When it returns, no vCPU is in what was there. */
+static void set_ops(struct kvm_user_dev *ud, struct kvm_user_ops *ops)
+{
+	rcu_assign_pointer(ud->ops, ops);
+	synchronize_srcu(&ud->kvm->srcu);
+}
+
+static struct kvm_user_ops *get_ops(struct kvm_user_dev *ud)
+{
+	return rcu_dereference_protected(ud->ops, lockdep_is_held(&ud->lock));
+}
+
+/* The device goes, with ud->lock; the program stays, attached to nothing. */
+void kvm_user_bpf_detach(struct kvm_user_dev *ud)
+{
+	if (get_ops(ud))
+		set_ops(ud, NULL);
+}
+
+static int attach(struct kvm_user_ops *ops, struct kvm_user_dev *ud)
+{
+	int err = 0;
+
+	mutex_lock(&ud->lock);
+	if (!ud->kvm)
+		err = -ENODEV;
+	else if (get_ops(ud))
+		err = -EBUSY;
+	else
+		set_ops(ud, ops);
+	mutex_unlock(&ud->lock);
+	return err;
+}
+
+/* By who attaches, in its process. */
+static int user_ops_reg(void *kdata, struct bpf_link *link)
+{
+	struct kvm_user_ops *ops = kdata;
+	struct kvm_user_dev *ud;
+	struct fd f = fdget(ops->master);
+	int err = -EBUSY;
+
+	if (!fd_file(f))
+		return -EBADF;
+	mutex_lock(&user_ops_lock);
+	ud = kvm_user_dev_of(fd_file(f));
+	if (!ud)
+		err = -EINVAL;
+	else if (!ops->ud)
+		err = attach(ops, ud);
+	if (!err) {
+		kref_get(&ud->ref);
+		ops->ud = ud;
+		static_branch_inc(&kvm_user_asked);
+	}
+	mutex_unlock(&user_ops_lock);
+	fdput(f);
+	return err;
+}
+
+static void user_ops_unreg(void *kdata, struct bpf_link *link)
+{
+	struct kvm_user_ops *ops = kdata;
+	struct kvm_user_dev *ud;
+
+	mutex_lock(&user_ops_lock);
+	ud = ops->ud;
+	ops->ud = NULL;
+	mutex_lock(&ud->lock);
+	if (get_ops(ud) == ops)
+		set_ops(ud, NULL);
+	mutex_unlock(&ud->lock);
+	mutex_unlock(&user_ops_lock);
+	static_branch_dec(&kvm_user_asked);
+	kvm_user_dev_put(ud);
+}
+
+/* Another program in its place, for the same device whatever it names; each access has one. */
+static int user_ops_update(void *kdata, void *old_kdata, struct bpf_link *link)
+{
+	struct kvm_user_ops *ops = kdata, *old = old_kdata;
+	struct kvm_user_dev *ud;
+	int err = 0;
+
+	mutex_lock(&user_ops_lock);
+	ud = old->ud;
+	mutex_lock(&ud->lock);
+	if (ops->ud)
+		err = -EBUSY;
+	else if (get_ops(ud) != old)
+		err = -ENODEV;
+	else
+		set_ops(ud, ops);
+	mutex_unlock(&ud->lock);
+	if (!err) {
+		ops->ud = ud;
+		old->ud = NULL;
+	}
+	mutex_unlock(&user_ops_lock);
+	return err;
+}
+
+static int user_ops_init(struct btf *btf)
+{
+	return 0;
+}
+
+/* A program that sleeps could hold up whoever waits for the vCPU. */
+static int user_ops_check_member(const struct btf_type *t, const struct btf_member *member,
+				 const struct bpf_prog *prog)
+{
+	return prog->sleepable ? -EINVAL : 0;
+}
+
+static int user_ops_init_member(const struct btf_type *t, const struct btf_member *member,
+				void *kdata, const void *udata)
+{
+	if (__btf_member_bit_offset(t, member) / 8 != offsetof(struct kvm_user_ops, master))
+		return 0;
+	((struct kvm_user_ops *)kdata)->master = ((const struct kvm_user_ops *)udata)->master;
+	return 1;
+}
+
+static bool user_ops_is_valid_access(int off, int size, enum bpf_access_type type,
+				     const struct bpf_prog *prog, struct bpf_insn_access_aux *info)
+{
+	return bpf_tracing_btf_ctx_access(off, size, type, prog, info);
+}
+
+static const struct bpf_verifier_ops user_verifier_ops = {
+	.get_func_proto = bpf_base_func_proto,
+	.is_valid_access = user_ops_is_valid_access,
+};
+
+/* For the verifier and indirect calls: what a callback looks like. */
+static int load_stub(u32 range_id, u64 offset, u32 len, u32 vcpu)
+{
+	return RMIO_KVM_AS_MAPPED;
+}
+
+static int store_stub(u32 range_id, u64 offset, u32 len, u32 vcpu, u64 data)
+{
+	return RMIO_KVM_AS_MAPPED;
+}
+
+static struct kvm_user_ops user_ops_stubs = {
+	.load = load_stub,
+	.store = store_stub,
+};
+
+static struct bpf_struct_ops bpf_kvm_user_ops = {
+	.verifier_ops = &user_verifier_ops,
+	.init = user_ops_init,
+	.check_member = user_ops_check_member,
+	.init_member = user_ops_init_member,
+	.reg = user_ops_reg,
+	.unreg = user_ops_unreg,
+	.update = user_ops_update,
+	.cfi_stubs = &user_ops_stubs,
+	.name = "kvm_user_ops",
+	.owner = THIS_MODULE,
+};
+
+/* At each load of a vendor's module, while this one stays: the second time it is there. */
+void kvm_user_bpf_init(void)
+{
+	int err = register_bpf_struct_ops(&bpf_kvm_user_ops, kvm_user_ops);
+
+	if (err && err != -EEXIST)
+		pr_notice("kvm: no BPF programs for user devices (%d)\n", err);
+}

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * A BPF program that is asked about the accesses to a kernel device: what it is told, what
+ * becomes of its answers, and that it may come, go and be replaced while a guest runs.
+ */
+#include "ktap.h"
+#include "vmm/kvm.h"
+#include "user_access.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DEVICE	0xe0000000ull
+#define LEN	0x1000u
+#define MARK	0xe0
+#define RANGE	7u
+#define SHADOW	0x5a5a0000u	/* what the shadow holds, less the offset */
+#define REG	0xde000000u	/* what the device answers, less the offset */
+#define THROUGH	0x800u		/* from here on: stores to the shadow as well */
+#define DEV	0xc00u		/* from here on: loads by the device */
+
+struct kvm_user_ops {		/* the first fields, as bpf/user_access.bpf.c has them */
+	void *load, *store;
+	__s32 master;
+};
+
+struct world {
+	struct vmm_vm *vm;
+	struct vmm_vcpu *vcpu;
+	int master, slave;
+	uint8_t *code;
+	uint32_t *image;
+	pthread_t device;
+	atomic_uint loads, stores;	/* that the device got */
+	atomic_uint last;		/* value of a store */
+};
+
+static struct world w;
+
+struct program {
+	struct bpf_object *obj;
+	struct bpf_map *ops;
+	struct bpf_link *link;
+	int counts, rules, bss;
+	uint32_t nr_rules;
+};
+
+static void *device(void *arg)
+{
+	struct rmio_request r;
+	struct rmio_reply a;
+
+	(void)arg;
+	while (read(w.slave, &r, sizeof(r)) == sizeof(r)) {
+		a = (struct rmio_reply){ .seq = r.seq, .vcpu = r.vcpu, .data = REG + r.offset };
+		if (r.op == RMIO_OP_LOAD) {
+			atomic_fetch_add(&w.loads, 1);
+		} else {
+			atomic_store(&w.last, (unsigned int)r.data);
+			atomic_fetch_add(&w.stores, 1);
+		}
+		if (write(w.slave, &a, sizeof(a)) != sizeof(a))
+			break;
+	}
+	return NULL;
+}
+
+static const char *start(void)
+{
+	static const struct rmio_area areas[] = {
+		{
+			.length = THROUGH, .range_id = RANGE,
+			.sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
+		}, {
+			.offset = THROUGH, .length = DEV - THROUGH, .shadow_offset = THROUGH,
+			.range_id = RANGE, .sizes = RMIO_SIZE_ALL,
+			.load = RMIO_LOAD_SHADOW, .store = RMIO_STORE_THROUGH,
+		},
+	};
+	struct rmio_kvm_map map = { .areas = (uintptr_t)areas, .nr = KTAP_COUNT(areas) };
+	struct vmm_vm_opts o = { .sz = sizeof(o), .memory = 16 << 20, .vcpus = 1 };
+	struct rmio_pa_range at = { .addr = DEVICE, .len = LEN, .id = RANGE };
+	struct kvm_create_device cd = { .type = KVM_DEV_TYPE_USER };
+	static const uint8_t hlt = 0xf4;
+	uint64_t size = LEN;
+	struct vmm_err why;
+	uint32_t i;
+
+	memset(&w, 0, sizeof(w));
+	if (vmm_vm_new(&o, &w.vm, &why))
+		return "no KVM";
+	if (ioctl(w.vm->fd, KVM_CREATE_DEVICE, &cd)) {
+		vmm_vm_free(w.vm);
+		return "this kernel has no KVM_DEV_TYPE_USER";
+	}
+	w.master = (int)cd.fd;
+	w.vcpu = &w.vm->vcpus[0];
+	T_EQ(vmm_vm_load(w.vm, &hlt, 1, &why), 0);
+	w.code = vmm_vm_ptr(w.vm, VMM_IMAGE_ADDR, 0x1000);
+	T_EQ(ioctl(w.master, KVM_DEV_USER_PA_RANGE, &at), 0);
+	w.slave = ioctl(w.master, KVM_DEV_USER_SLAVE_FD, 0);
+	T_GE(w.slave, 0);
+	T_EQ(ioctl(w.slave, KVM_DEV_USER_SHADOW_SIZE, &size), 0);
+	w.image = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW);
+	T_OK(w.image != MAP_FAILED);
+	for (i = 0; i < LEN; i += 4)
+		w.image[i / 4] = SHADOW + i;
+	T_EQ(ioctl(w.slave, KVM_DEV_USER_SHADOW_CTRL, &map), 0);
+	T_EQ(pthread_create(&w.device, NULL, device, NULL), 0);
+	vmm_vcpu_enter(w.vcpu);
+	return NULL;
+}
+
+static void stop(void)
+{
+	vmm_vcpu_leave(w.vcpu);
+	if (w.master >= 0)
+		close(w.master);
+	pthread_join(w.device, NULL);
+	munmap(w.image, LEN);
+	close(w.slave);
+	vmm_vm_free(w.vm);
+}
+
+static const char *lacks(void)
+{
+	if (libbpf_major_version() == 1 && libbpf_minor_version() < 4)
+		return "libbpf is older than 1.4";
+	return getenv("RMIO_BPF_OBJECT") ? NULL : "RMIO_BPF_OBJECT is not set";
+}
+
+#define ENABLE	"./dev vm --kernel patched, with LD_LIBRARY_PATH to the libbpf of selftests/vm/libbpf"
+
+#define START() do {								\
+	const char *why_ = lacks();						\
+										\
+	if (!why_)								\
+		why_ = start();							\
+	if (why_)								\
+		T_SKIP(why_, ENABLE);						\
+} while (0)
+
+static bool program_load(struct program *p)
+{
+	struct kvm_user_ops *ops;
+	struct bpf_map *bss;
+	size_t size;
+
+	memset(p, 0, sizeof(*p));
+	p->obj = bpf_object__open_file(getenv("RMIO_BPF_OBJECT"), NULL);
+	if (!T_OK(p->obj))
+		return false;
+	p->ops = bpf_object__find_map_by_name(p->obj, "user_access");
+	bss = bpf_object__find_map_by_name(p->obj, ".bss");
+	if (!T_OK(p->ops) || !T_OK(bss))
+		return false;
+	ops = (void *)(uintptr_t)bpf_map__initial_value(p->ops, &size);
+	ops->master = w.master;
+	if (!T_EQ(bpf_object__load(p->obj), 0))
+		return false;
+	p->counts = bpf_map__fd(bpf_object__find_map_by_name(p->obj, "counts"));
+	p->rules = bpf_map__fd(bpf_object__find_map_by_name(p->obj, "rules"));
+	p->bss = bpf_map__fd(bss);
+	return true;
+}
+
+static bool program_attach(struct program *p)
+{
+	p->link = bpf_map__attach_struct_ops(p->ops);
+	return T_OK(p->link);
+}
+
+static void program_free(struct program *p)
+{
+	bpf_link__destroy(p->link);
+	bpf_object__close(p->obj);
+}
+
+static void rule(struct program *p, bool store, uint64_t offset, uint32_t answer)
+{
+	struct user_access_rule key = { .offset = offset, .range_id = RANGE, .store = store };
+	uint32_t zero = 0;
+
+	T_EQ(bpf_map_update_elem(p->rules, &key, &answer, BPF_ANY), 0);
+	p->nr_rules++;
+	T_EQ(bpf_map_update_elem(p->bss, &zero, &p->nr_rules, BPF_ANY), 0);
+}
+
+static struct user_access_counts counts(const struct program *p)
+{
+	struct user_access_counts c = {0};
+	uint32_t zero = 0;
+
+	T_EQ(bpf_map_lookup_elem(p->counts, &zero, &c), 0);
+	return c;
+}
+
+static struct rmio_counters counters(void)
+{
+	char *down = mmap(NULL, 2 * RMIO_PAGE, PROT_READ, MAP_SHARED, w.master, RMIO_KVM_MAP_DOWN);
+	struct rmio_counters c = {0};
+
+	if (T_OK(down != MAP_FAILED)) {
+		c = ((struct rmio_down_lane *)(void *)(down + RMIO_PAGE))->counters;
+		munmap(down, 2 * RMIO_PAGE);
+	}
+	return c;
+}
+
+/* Runs the guest's code to the mark. */
+static bool run(const uint8_t *code, size_t n)
+{
+	struct vmm_err why;
+
+	memcpy(w.code, code, n);
+	return T_EQ(vmm_vcpu_reset(w.vcpu, 0, &why), 0) && T_EQ(vmm_vcpu_run(w.vcpu), 0) &&
+	       T_EQ(w.vcpu->run->exit_reason, KVM_EXIT_IO) && T_EQ(w.vcpu->run->io.port, MARK);
+}
+
+/* One guest load of 4 bytes. */
+static uint32_t load(uint32_t offset)
+{
+	uint8_t code[] = { 0xa1, 0, 0, 0, 0, 0, 0, 0, 0, 0xe6, MARK }; /* movabs at,%eax; out */
+	uint64_t at = DEVICE + offset;
+	struct kvm_regs regs = {0};
+
+	memcpy(code + 1, &at, 8);
+	if (run(code, sizeof(code)))
+		T_EQ(ioctl(w.vcpu->fd, KVM_GET_REGS, &regs), 0);
+	return (uint32_t)regs.rax;
+}
+
+static void store(uint32_t offset, uint32_t value)
+{
+	uint8_t code[] = { 0xb8, 0, 0, 0, 0, 0xa3, 0, 0, 0, 0, 0, 0, 0, 0, 0xe6, MARK };
+	uint64_t at = DEVICE + offset;
+
+	memcpy(code + 1, &value, 4);
+	memcpy(code + 6, &at, 8);
+	run(code, sizeof(code));
+}
+
+/* Loads by the device wait for what was stored before. */
+static void settle(void)
+{
+	T_EQ(load(DEV), REG + DEV);
+}
+
+static void counted(void)
+{
+	struct program p;
+	struct user_access_counts c;
+
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		T_EQ(load(0x10), SHADOW + 0x10);
+		T_EQ(load(DEV + 8), REG + DEV + 8);	/* waits, and is asked about once */
+		store(0x20, 1);
+		T_EQ(load(0x10), SHADOW + 0x10);	/* waits for the store */
+		c = counts(&p);
+		T_EQ(c.loads[2], 3);
+		T_EQ(c.stores[2], 1);
+		T_EQ(c.loads[0] + c.loads[1] + c.loads[3] + c.stores[0] + c.stores[1] + c.stores[3], 0);
+		T_EQ(c.to_device + c.refused, 0);
+		T_EQ(atomic_load(&w.loads), 1);
+		T_EQ(atomic_load(&w.stores), 1);
+	}
+	program_free(&p);
+	stop();
+}
+
+static void answers(void)
+{
+	struct user_access_counts c;
+	struct rmio_counters n;
+	struct program p;
+
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		rule(&p, false, 0x10, RMIO_KVM_TO_DEVICE);
+		rule(&p, false, 0x14, RMIO_KVM_REFUSE);
+		rule(&p, false, DEV + 4, RMIO_KVM_AS_MAPPED);	/* gives it no shadow */
+		rule(&p, false, DEV + 8, RMIO_KVM_REFUSE);
+		rule(&p, true, 0x20, RMIO_KVM_REFUSE);
+		rule(&p, true, THROUGH, RMIO_KVM_TO_DEVICE);
+		T_EQ(load(0x10), REG + 0x10);
+		T_EQ(load(0x14), 0xffffffffu);
+		T_EQ(load(0x18), SHADOW + 0x18);
+		T_EQ(load(DEV + 4), REG + DEV + 4);
+		T_EQ(load(DEV + 8), 0xffffffffu);
+		T_EQ(atomic_load(&w.loads), 2);
+		store(0x20, 1);
+		settle();
+		T_EQ(atomic_load(&w.stores), 0);
+		store(THROUGH, 2);
+		store(THROUGH + 4, 3);
+		settle();
+		T_EQ(atomic_load(&w.stores), 2);
+		T_EQ(atomic_load(&w.last), 3);
+		T_EQ(w.image[THROUGH / 4], SHADOW + THROUGH);
+		T_EQ(w.image[THROUGH / 4 + 1], 3);
+		c = counts(&p);
+		T_EQ(c.to_device, 2);
+		T_EQ(c.refused, 3);
+		n = counters();
+		T_EQ(n.ones, 2);
+		T_EQ(n.discarded, 1);
+	}
+	program_free(&p);
+	stop();
+}
+
+static void nonsense(void)
+{
+	static const uint32_t bad[] = { 3, 4, 0x7fffffff, 0x80000000, UINT32_MAX };
+	struct program p;
+	uint32_t i;
+
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		for (i = 0; i < KTAP_COUNT(bad); i++) {
+			rule(&p, false, 0x10, bad[i]);
+			rule(&p, true, THROUGH, bad[i]);
+			T_EQ(load(0x10), REG + 0x10);
+			store(THROUGH, i);
+			settle();
+			T_EQ(atomic_load(&w.last), i);
+			T_EQ(atomic_load(&w.stores), i + 1);
+			T_EQ(w.image[THROUGH / 4], SHADOW + THROUGH);
+		}
+	}
+	program_free(&p);
+	stop();
+}
+
+/* To whom it may be attached, and how often. */
+static void attaching(void)
+{
+	struct program p, q;
+	int master, null;
+
+	START();
+	master = w.master;
+	if (program_load(&p) && program_attach(&p) && program_load(&q)) {
+		T_OK(!bpf_map__attach_struct_ops(p.ops));
+		T_EQ(errno, EBUSY);
+		T_OK(!bpf_map__attach_struct_ops(q.ops));
+		T_EQ(errno, EBUSY);
+		bpf_link__destroy(p.link);
+		p.link = NULL;
+		T_EQ(load(0x10), SHADOW + 0x10);
+		T_EQ(counts(&p).loads[2], 0);
+		program_attach(&q);
+		T_EQ(load(0x10), SHADOW + 0x10);
+		T_EQ(counts(&q).loads[2], 1);
+		program_free(&q);
+	}
+	program_free(&p);
+	null = open("/dev/null", O_RDWR);
+	w.master = null;
+	if (program_load(&p)) {
+		T_OK(!bpf_map__attach_struct_ops(p.ops));
+		T_EQ(errno, EINVAL);
+	}
+	program_free(&p);
+	close(null);
+	w.master = 999999;
+	if (program_load(&p)) {
+		T_OK(!bpf_map__attach_struct_ops(p.ops));
+		T_EQ(errno, EBADF);
+	}
+	program_free(&p);
+	/* The device process has not the say. */
+	w.master = w.slave;
+	if (program_load(&p)) {
+		T_OK(!bpf_map__attach_struct_ops(p.ops));
+		T_EQ(errno, EINVAL);
+	}
+	program_free(&p);
+	w.master = master;
+	stop();
+}
+
+static void device_gone(void)
+{
+	int (*update)(struct bpf_link *, const struct bpf_map *) = dlsym(RTLD_DEFAULT,
+									 "bpf_link__update_map");
+	struct program p, q;
+
+	START();
+	if (program_load(&p) && program_attach(&p) && program_load(&q)) {
+		T_EQ(load(0x10), SHADOW + 0x10);
+		close(w.master);
+		w.master = -1;
+		T_EQ(counts(&p).loads[2], 1);
+		if (T_OK(update))
+			T_EQ(update(p.link, q.ops), -ENODEV);
+		program_free(&q);
+	}
+	program_free(&p);
+	stop();
+}
+
+/* -- while the guest runs ------------------------------------------------------------- */
+
+static atomic_bool done;
+
+/* Loads and stores by turns until told; every load has one of two right answers. */
+static void *guest(void *arg)
+{
+	uint64_t *loads = arg;
+
+	while (!atomic_load(&done)) {
+		uint32_t v = load(0x10);
+
+		if (!T_OK(v == SHADOW + 0x10 || v == REG + 0x10))
+			break;
+		store(0x20, (uint32_t)++*loads);
+	}
+	vmm_vcpu_leave(w.vcpu);
+	return NULL;
+}
+
+static pthread_t guest_thread;
+static uint64_t guest_loads;
+
+static void guest_start(void)
+{
+	vmm_vcpu_leave(w.vcpu);
+	guest_loads = 0;
+	atomic_store(&done, false);
+	T_EQ(pthread_create(&guest_thread, NULL, guest, &guest_loads), 0);
+}
+
+/* Some accesses, all of which began after now. */
+static void guest_goes_on(void)
+{
+	uint64_t before = __atomic_load_n(&guest_loads, __ATOMIC_RELAXED);
+
+	while (__atomic_load_n(&guest_loads, __ATOMIC_RELAXED) < before + 3 && !ktap_failed())
+		usleep(100);
+}
+
+/* Each store has come, in order. */
+static void guest_stop(void)
+{
+	atomic_store(&done, true);
+	pthread_join(guest_thread, NULL);
+	vmm_vcpu_enter(w.vcpu);
+	settle();
+	T_EQ(atomic_load(&w.stores), guest_loads);
+	T_EQ(atomic_load(&w.last), guest_loads);
+}
+
+static void detached(void)
+{
+	struct program p;
+	uint64_t before;
+	int i;
+
+	START();
+	if (program_load(&p)) {
+		rule(&p, false, 0x10, RMIO_KVM_TO_DEVICE);
+		guest_start();
+		for (i = 0; i < 30 && program_attach(&p); i++) {
+			before = counts(&p).loads[2];
+			guest_goes_on();
+			T_GE(counts(&p).loads[2], before + 2);
+			bpf_link__destroy(p.link);
+			p.link = NULL;
+			/* Nobody is in it any more. */
+			before = counts(&p).loads[2];
+			guest_goes_on();
+			T_EQ(counts(&p).loads[2], before);
+		}
+		guest_stop();
+	}
+	program_free(&p);
+	stop();
+}
+
+static void replaced(void)
+{
+	int (*update)(struct bpf_link *, const struct bpf_map *) = dlsym(RTLD_DEFAULT,
+									 "bpf_link__update_map");
+	struct program p, next;
+	uint64_t seen;
+	int i;
+
+	START();
+	if (T_OK(update) && program_load(&p) && program_attach(&p)) {
+		guest_start();
+		for (i = 0; i < 30 && program_load(&next); i++) {
+			if (i & 1)
+				rule(&next, false, 0x10, RMIO_KVM_TO_DEVICE);
+			if (!T_EQ(update(p.link, next.ops), 0))
+				break;
+			seen = counts(&p).loads[2];
+			guest_goes_on();
+			T_GE(counts(&next).loads[2], 2);
+			T_EQ(counts(&p).loads[2], seen);
+			/* The link stays; what it led to goes. */
+			next.link = p.link;
+			p.link = NULL;
+			program_free(&p);
+			p = next;
+		}
+		guest_stop();
+	}
+	program_free(&p);
+	stop();
+}
+
+static void dump(void)
+{
+	const char *tool = getenv("RMIO_BPFTOOL");
+	char text[4096], command[4200];
+	struct program p;
+	size_t n = 0;
+	FILE *f;
+
+	if (!tool)
+		T_SKIP("RMIO_BPFTOOL is not set", ENABLE);
+	if (!access("/sys/kernel/btf/kvm", F_OK))
+		T_SKIP("KVM is a module, and bpftool knows the types of vmlinux alone",
+		       "only on the debug kernel");
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		snprintf(command, sizeof(command), "%s struct_ops dump name user_access", tool);
+		f = popen(command, "r");
+		if (T_OK(f)) {
+			n = fread(text, 1, sizeof(text) - 1, f);
+			T_EQ(pclose(f), 0);
+		}
+		text[n] = 0;
+		if (!T_OK(strstr(text, "bpf_struct_ops_kvm_user_ops")) ||
+		    !T_OK(strstr(text, "user_access_load")))
+			ktap_diag("%s", text);
+	}
+	program_free(&p);
+	stop();
+}
+
+static const struct ktap_test tests[] = {
+	{ "accesses are counted", counted, 120 },
+	{ "answers", answers, 120 },
+	{ "answers that are none", nonsense, 120 },
+	{ "attaching", attaching, 120 },
+	{ "the device goes first", device_gone, 120 },
+	{ "attached and detached while the guest runs", detached, 120 },
+	{ "replaced while the guest runs", replaced, 120 },
+	{ "bpftool shows it", dump, 120 },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
