@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The kernel device: its control calls, of the master and of the slave, with arguments that are wrong
- * in every way.  What is refused changes nothing.
+ * The kernel device: its control calls, of the master and of the slave, with arguments that are
+ * wrong in every way.  What is refused changes nothing.
  */
 #include "kvm_user_rig.h"
 
