@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "asked.h"
 #include "guest.h"
 
 #define BAR_SIZE	0x2000u
@@ -29,6 +30,7 @@ struct user {
 	int slave;
 	int master[DEVICES_MAX];
 	unsigned int masters;
+	struct asked *asked;	/* NULL: no program is */
 };
 
 /* -- the device process ----------------------------------------------------------- */
@@ -107,6 +109,7 @@ static void user_free(struct bench_run *run)
 	struct user *u = run->priv;
 
 	bench_peer_stop(run);
+	asked_free(u->asked);
 	while (u->masters)
 		close(u->master[--u->masters]);
 	if (u->slave >= 0)
@@ -226,6 +229,32 @@ static int load_shadow_900_setup(struct bench_run *run)
 	return setup(run, STRICT, false, DEVICES_MAX - 1);
 }
 
+static int asked_setup(struct bench_run *run, const uint64_t *rule)
+{
+	struct user *u;
+	int err = setup(run, STRICT, false, 0);
+
+	if (err)
+		return err;
+	u = run->priv;
+	err = asked_new(run, u->master[0], rule, &u->asked);
+	if (err)
+		user_free(run);
+	return err;
+}
+
+static int load_shadow_bpf_setup(struct bench_run *run)
+{
+	return asked_setup(run, NULL);
+}
+
+static int load_shadow_rule_setup(struct bench_run *run)
+{
+	static const uint64_t offset = STRICT;
+
+	return asked_setup(run, &offset);
+}
+
 static int store_setup(struct bench_run *run)
 {
 	return setup(run, 0, true, 0);
@@ -254,8 +283,11 @@ static int slice(struct bench_run *run, uint64_t ns)
 {
 	struct user *u = run->priv;
 	uint32_t state = 0;
+	uint64_t asked = u->asked ? asked_loads(u->asked) : 0, ops = run->ops;
 	int err = bench_loop(run, ns, GUEST_BATCH, access_op);
 
+	if (!err && u->asked && asked_loads(u->asked) - asked < run->ops - ops)
+		err = bench_why(run, -EIO, "the program was not asked about each load");
 	if (!err && ioctl(u->master[0], KVM_DEV_USER_STATE, &state))
 		err = -errno;
 	if (!err && state != RMIO_KVM_LIVE)
@@ -280,6 +312,9 @@ const struct bench_case bench_user_cases[] = {
 	SHADOW("rmio.kvm.load.shadow", "", load_shadow_setup),
 	SHADOW("rmio.kvm.load.shadow.64", ", one device of 64", load_shadow_64_setup),
 	SHADOW("rmio.kvm.load.shadow.900", ", one device of 900", load_shadow_900_setup),
+	SHADOW("rmio.kvm.load.shadow.bpf", ", a BPF program asked", load_shadow_bpf_setup),
+	SHADOW("rmio.kvm.load.shadow.rule", ", a BPF program asked, with a rule for it",
+	       load_shadow_rule_setup),
 	{
 		.name = "rmio.kvm.store.posted",
 		.what = "guest store, put into the lane in KVM",

@@ -18,12 +18,7 @@ struct kvm_user_ops {
 };
 
 /* An entry is written by its vCPU's thread alone. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, RMIO_LANES_MAX);
-	__type(key, __u32);
-	__type(value, struct user_access_counts);
-} counts SEC(".maps");
+struct user_access_counts counts[RMIO_LANES_MAX] SEC(".bss.counts");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -32,26 +27,16 @@ struct {
 	__type(value, __u32);
 } rules SEC(".maps");
 
-/* How many there are: with none nothing is looked up. */
-__u32 nr_rules;
+/* Not 0: there may be a rule, which is then looked up; see user_access_filter(). */
+__u8 filter[USER_ACCESS_FILTER];
 
-static __always_inline int answer(__u32 range_id, __u64 offset, __u32 len, __u32 vcpu, bool store)
+/* A function of its own: an access without a rule has fewer registers to save. */
+static __noinline int by_rule(__u32 range_id, __u64 offset, __u32 vcpu, __u32 store)
 {
 	struct user_access_rule key = { .offset = offset, .range_id = range_id, .store = store };
-	struct user_access_counts *n = bpf_map_lookup_elem(&counts, &vcpu);
-	/* 1, 2, 4, 8 */
-	__u32 size = (len >> 1) - (len >> 3);
-	__u32 *said;
+	struct user_access_counts *n = &counts[vcpu % RMIO_LANES_MAX];
+	__u32 *said = bpf_map_lookup_elem(&rules, &key);
 
-	if (!n)
-		return RMIO_KVM_AS_MAPPED;
-	if (store)
-		n->stores[size & 3]++;
-	else
-		n->loads[size & 3]++;
-	if (!nr_rules)
-		return RMIO_KVM_AS_MAPPED;
-	said = bpf_map_lookup_elem(&rules, &key);
 	if (!said)
 		return RMIO_KVM_AS_MAPPED;
 	if (*said == RMIO_KVM_TO_DEVICE)
@@ -61,16 +46,31 @@ static __always_inline int answer(__u32 range_id, __u64 offset, __u32 len, __u32
 	return (int)*said;
 }
 
+static __always_inline int answer(__u32 range_id, __u64 offset, __u32 len, __u32 vcpu, __u32 store)
+{
+	struct user_access_counts *n = &counts[vcpu % RMIO_LANES_MAX];
+	/* 1, 2, 4, 8 */
+	__u32 size = ((len >> 1) - (len >> 3)) & 3;
+
+	if (store)
+		n->stores[size]++;
+	else
+		n->loads[size]++;
+	if (!filter[user_access_filter(range_id, offset)])
+		return RMIO_KVM_AS_MAPPED;
+	return by_rule(range_id, offset, vcpu, store);
+}
+
 SEC("struct_ops/load")
 int BPF_PROG(user_access_load, __u32 range_id, __u64 offset, __u32 len, __u32 vcpu)
 {
-	return answer(range_id, offset, len, vcpu, false);
+	return answer(range_id, offset, len, vcpu, 0);
 }
 
 SEC("struct_ops/store")
 int BPF_PROG(user_access_store, __u32 range_id, __u64 offset, __u32 len, __u32 vcpu, __u64 data)
 {
-	return answer(range_id, offset, len, vcpu, true);
+	return answer(range_id, offset, len, vcpu, 1);
 }
 
 SEC(".struct_ops.link")

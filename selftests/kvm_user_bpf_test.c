@@ -50,8 +50,9 @@ struct program {
 	struct bpf_object *obj;
 	struct bpf_map *ops;
 	struct bpf_link *link;
-	int counts, rules, bss;
-	uint32_t nr_rules;
+	struct user_access_counts *counts;
+	uint8_t *filter;
+	int rules;
 };
 
 static void *device(void *arg)
@@ -149,10 +150,22 @@ static const char *lacks(void)
 		T_SKIP(why_, ENABLE);						\
 } while (0)
 
+#define COUNTS_SIZE	(RMIO_LANES_MAX * sizeof(struct user_access_counts))
+
+/* Of the program, all of a section. */
+static void *variables(const struct program *p, const char *section, size_t size)
+{
+	struct bpf_map *m = bpf_object__find_map_by_name(p->obj, section);
+	void *at = MAP_FAILED;
+
+	if (T_OK(m) && T_EQ(bpf_map__value_size(m), size))
+		at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
+	return T_OK(at != MAP_FAILED) ? at : NULL;
+}
+
 static bool program_load(struct program *p)
 {
 	struct kvm_user_ops *ops;
-	struct bpf_map *bss;
 	size_t size;
 
 	memset(p, 0, sizeof(*p));
@@ -160,17 +173,16 @@ static bool program_load(struct program *p)
 	if (!T_OK(p->obj))
 		return false;
 	p->ops = bpf_object__find_map_by_name(p->obj, "user_access");
-	bss = bpf_object__find_map_by_name(p->obj, ".bss");
-	if (!T_OK(p->ops) || !T_OK(bss))
+	if (!T_OK(p->ops))
 		return false;
 	ops = (void *)(uintptr_t)bpf_map__initial_value(p->ops, &size);
 	ops->master = w.master;
 	if (!T_EQ(bpf_object__load(p->obj), 0))
 		return false;
-	p->counts = bpf_map__fd(bpf_object__find_map_by_name(p->obj, "counts"));
+	p->counts = variables(p, ".bss.counts", COUNTS_SIZE);
+	p->filter = variables(p, ".bss", USER_ACCESS_FILTER);
 	p->rules = bpf_map__fd(bpf_object__find_map_by_name(p->obj, "rules"));
-	p->bss = bpf_map__fd(bss);
-	return true;
+	return p->counts && p->filter;
 }
 
 static bool program_attach(struct program *p)
@@ -182,25 +194,29 @@ static bool program_attach(struct program *p)
 static void program_free(struct program *p)
 {
 	bpf_link__destroy(p->link);
+	if (p->counts)
+		munmap(p->counts, COUNTS_SIZE);
+	if (p->filter)
+		munmap(p->filter, USER_ACCESS_FILTER);
 	bpf_object__close(p->obj);
 }
 
 static void rule(struct program *p, bool store, uint64_t offset, uint32_t answer)
 {
 	struct user_access_rule key = { .offset = offset, .range_id = RANGE, .store = store };
-	uint32_t zero = 0;
 
 	T_EQ(bpf_map_update_elem(p->rules, &key, &answer, BPF_ANY), 0);
-	p->nr_rules++;
-	T_EQ(bpf_map_update_elem(p->bss, &zero, &p->nr_rules, BPF_ANY), 0);
+	__atomic_store_n(&p->filter[user_access_filter(RANGE, offset)], 1, __ATOMIC_RELAXED);
 }
 
+/* The guest may be running. */
 static struct user_access_counts counts(const struct program *p)
 {
-	struct user_access_counts c = {0};
-	uint32_t zero = 0;
+	struct user_access_counts c;
+	size_t i;
 
-	T_EQ(bpf_map_lookup_elem(p->counts, &zero, &c), 0);
+	for (i = 0; i < sizeof(c) / sizeof(uint64_t); i++)
+		((uint64_t *)&c)[i] = __atomic_load_n((uint64_t *)p->counts + i, __ATOMIC_RELAXED);
 	return c;
 }
 

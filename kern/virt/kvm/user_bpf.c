@@ -19,23 +19,36 @@ DEFINE_STATIC_KEY_FALSE(kvm_user_asked);
 /* Which programs are attached to which devices; comes before a device's lock. */
 static DEFINE_MUTEX(user_ops_lock);
 
-int __kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store, u32 range_id,
-		   u64 offset, int len, u64 data)
+/* What is no answer.  Out of line: the usual ones pay for a comparison. */
+static noinline int no_answer(int said)
+{
+	pr_notice_ratelimited("kvm: a program of a user device answers %d\n", said);
+	return RMIO_KVM_TO_DEVICE;
+}
+
+static int checked(int said)
+{
+	return likely((u32)said <= RMIO_KVM_REFUSE) ? said : no_answer(said);
+}
+
+int __kvm_user_ask_load(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
+			const struct kvm_user_dev *ud)
 {
 	const struct kvm_user_ops *ops = srcu_dereference(ud->ops, &vcpu->kvm->srcu);
-	int said = RMIO_KVM_AS_MAPPED;
 
-	if (!ops)
-		return said;
-	if (!store && ops->load)
-		said = ops->load(range_id, offset, len, vcpu->vcpu_id);
-	else if (store && ops->store)
-		said = ops->store(range_id, offset, len, vcpu->vcpu_id, data);
-	if (unlikely(said < RMIO_KVM_AS_MAPPED || said > RMIO_KVM_REFUSE)) {
-		pr_notice_ratelimited("kvm: a program of a user device answers %d\n", said);
-		said = RMIO_KVM_TO_DEVICE;
-	}
-	return said;
+	if (!ops || !ops->load)
+		return RMIO_KVM_AS_MAPPED;
+	return checked(ops->load(range_id, offset, len, vcpu->vcpu_id));
+}
+
+int __kvm_user_ask_store(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
+			 u64 data, const struct kvm_user_dev *ud)
+{
+	const struct kvm_user_ops *ops = srcu_dereference(ud->ops, &vcpu->kvm->srcu);
+
+	if (!ops || !ops->store)
+		return RMIO_KVM_AS_MAPPED;
+	return checked(ops->store(range_id, offset, len, vcpu->vcpu_id, data));
 }
 
 /* With ud->lock.  When it returns, no vCPU is in what was there. */

@@ -119,7 +119,7 @@ static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t ad
 		kvm_user_count(&lane->down->counters.ordered);
 		return -EOPNOTSUPP;
 	}
-	switch (kvm_user_ask(ud, vcpu, false, r->at.id, addr - r->at.addr, len, 0)) {
+	switch (kvm_user_ask_load(ud, vcpu, r->at.id, addr - r->at.addr, len)) {
 	case RMIO_KVM_TO_DEVICE:
 		vcpu->user_wait.asked_at = addr;
 		vcpu->user_wait.said = RMIO_KVM_TO_DEVICE;
@@ -161,7 +161,7 @@ static int range_write(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t a
 		.op = RMIO_OP_STORE,
 		.len = len,
 	};
-	said = kvm_user_ask(ud, vcpu, true, req.range_id, req.offset, len, req.data);
+	said = kvm_user_ask_store(ud, vcpu, req.range_id, req.offset, len, req.data);
 	if (said == RMIO_KVM_REFUSE) {
 		kvm_user_lane_discarded(lane, 1);
 		return 0;

@@ -146,28 +146,55 @@ struct kvm_user_ops {
 #ifdef CONFIG_KVM_USER_BPF
 /* Is any device of the host asked about?  Others pay for a branch that is not there. */
 DECLARE_STATIC_KEY_FALSE(kvm_user_asked);
-int __kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store, u32 range_id,
-		   u64 offset, int len, u64 data);
+/* In the order of the callbacks' arguments: most are where they belong. */
+int __kvm_user_ask_load(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
+			const struct kvm_user_dev *ud);
+int __kvm_user_ask_store(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
+			 u64 data, const struct kvm_user_dev *ud);
 void kvm_user_bpf_detach(struct kvm_user_dev *ud);
 void kvm_user_bpf_init(void);
 
-static inline int kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store,
-			       u32 range_id, u64 offset, int len, u64 data)
+static inline bool kvm_user_is_asked(void)
 {
-	if (!static_branch_unlikely(&kvm_user_asked))
-		return RMIO_KVM_AS_MAPPED;
-	return __kvm_user_ask(ud, vcpu, store, range_id, offset, len, data);
+	return static_branch_unlikely(&kvm_user_asked);
 }
 #else
-static inline int kvm_user_ask(struct kvm_user_dev *ud, struct kvm_vcpu *vcpu, bool store,
-			       u32 range_id, u64 offset, int len, u64 data)
+static inline int __kvm_user_ask_load(u32 range_id, u64 offset, u32 len,
+				      const struct kvm_vcpu *vcpu, const struct kvm_user_dev *ud)
 {
 	return RMIO_KVM_AS_MAPPED;
+}
+
+static inline int __kvm_user_ask_store(u32 range_id, u64 offset, u32 len,
+				       const struct kvm_vcpu *vcpu, u64 data,
+				       const struct kvm_user_dev *ud)
+{
+	return RMIO_KVM_AS_MAPPED;
+}
+
+static inline bool kvm_user_is_asked(void)
+{
+	return false;
 }
 
 static inline void kvm_user_bpf_detach(struct kvm_user_dev *ud) { }
 static inline void kvm_user_bpf_init(void) { }
 #endif
+
+/* With kvm->srcu. */
+static inline int kvm_user_ask_load(const struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu,
+				    u32 range_id, u64 offset, u32 len)
+{
+	return kvm_user_is_asked() ? __kvm_user_ask_load(range_id, offset, len, vcpu, ud) :
+				     RMIO_KVM_AS_MAPPED;
+}
+
+static inline int kvm_user_ask_store(const struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu,
+				     u32 range_id, u64 offset, u32 len, u64 data)
+{
+	return kvm_user_is_asked() ? __kvm_user_ask_store(range_id, offset, len, vcpu, data, ud) :
+				     RMIO_KVM_AS_MAPPED;
+}
 
 /* The device of a master descriptor; the file keeps it. */
 struct kvm_user_dev *kvm_user_dev_of(struct file *file);

@@ -201,7 +201,8 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 	if (w->store)
 		req.data = (w->data >> (8 * w->at)) & kvm_user_ones(len);
 	if (!w->asked) {
-		w->said = kvm_user_ask(w->ud, vcpu, w->store, w->range_id, offset, len, req.data);
+		w->said = !w->store ? kvm_user_ask_load(w->ud, vcpu, w->range_id, offset, len) :
+			  kvm_user_ask_store(w->ud, vcpu, w->range_id, offset, len, req.data);
 		w->asked = true;
 	}
 	if (w->said == RMIO_KVM_REFUSE) {
