@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The kernel device: who may go before whom.  Descriptors closed in every order, passed on, inherited,
- * mapped beyond their end, with vCPUs that wait; and a device process killed at each step of a load.
+ * The kernel device: who may go before whom.  Descriptors closed in every order, passed on,
+ * inherited, mapped beyond their end, with vCPUs that wait; and a device process killed at each
+ * step of a load.
  */
 #include "kvm_user_rig.h"
 
@@ -76,7 +77,7 @@ static void all_get_ones(void)
 	}
 }
 
-/* -- with vCPUs that wait --------------------------------------------------------------- */
+/* -- with vCPUs that wait --------------------------------------------------------- */
 
 static void master_closed(void)
 {
@@ -145,7 +146,7 @@ static void ranges_go(void)
 	rig_stop();
 }
 
-/* -- every order ---------------------------------------------------------------------------- */
+/* -- every order ------------------------------------------------------------------ */
 
 /* An access is under way, KVM_RUN has been interrupted, and all descriptors go in that order. */
 static void close_in_order(const int *order)
@@ -217,7 +218,7 @@ static void vm_closed(void)
 	rig_stop();
 }
 
-/* -- copies of descriptors --------------------------------------------------------------------- */
+/* -- copies of descriptors -------------------------------------------------------- */
 
 static bool answers(uint32_t expected)
 {
@@ -422,7 +423,7 @@ static void other_owner(void)
 	rig_stop();
 }
 
-/* -- mappings ----------------------------------------------------------------------------------- */
+/* -- mappings --------------------------------------------------------------------- */
 
 /* A mapping is as good as the descriptor; the last of both is the end. */
 static void mapping_outlives(void)
@@ -485,7 +486,7 @@ static void master_mapping(void)
 	rig_stop();
 }
 
-/* -- several devices -------------------------------------------------------------------------------- */
+/* -- several devices -------------------------------------------------------------- */
 
 static void two_devices(void)
 {
@@ -526,7 +527,7 @@ static void two_devices(void)
 	rig_stop();
 }
 
-/* -- a device process that is killed ------------------------------------------------------------------ */
+/* -- a device process that is killed ---------------------------------------------- */
 
 static void map_or_die(uint8_t **down, struct rmio_up_lane **lane)
 {
