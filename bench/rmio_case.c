@@ -191,7 +191,7 @@ static int use_bpf(struct rmio_case *c, const struct guest_code *code)
 		.kick_signal = vmm_kick_signal(),
 		.first_slot = BPF_SLOT,
 		.nr_slots = BPF_SLOTS,
-		.flags = RMIO_KVM_ZONES,
+		.flags = RMIO_KVM_ZONES | RMIO_KVM_BPF,
 	};
 	const char *why;
 	int err = guest_new(c->run, code, &c->guest);

@@ -17,7 +17,9 @@
 __attribute__((unused))
 static const char *bpf_lacks(void)
 {
-	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGRTMIN };
+	struct rmio_kvm_opts o = {
+		.sz = sizeof(o), .kick_signal = SIGRTMIN, .flags = RMIO_KVM_BPF,
+	};
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int fd = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
 	static char text[256];
@@ -27,9 +29,10 @@ static const char *bpf_lacks(void)
 	text[0] = 0;
 	if (fd >= 0 && !rmio_vm_new(NULL, &vm)) {
 		o.vm_fd = fd;
-		rmio_vm_kvm(vm, &o);
-		rmio_vm_backend(vm, &why);
-		snprintf(text, sizeof(text), "%s", why);
+		if (rmio_vm_kvm(vm, &o)) {
+			rmio_vm_backend(vm, &why);
+			snprintf(text, sizeof(text), "%s", why);
+		}
 		rmio_vm_free(vm);
 	} else {
 		snprintf(text, sizeof(text), "%s", why);

@@ -88,7 +88,9 @@ static void try_bpf(const struct doctor *d, struct finding *f)
 		{ "bpf", "tracepoint kvm_mmio" },
 		{ NULL, NULL },
 	};
-	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGRTMIN };
+	struct rmio_kvm_opts o = {
+		.sz = sizeof(o), .kick_signal = SIGRTMIN, .flags = RMIO_KVM_BPF,
+	};
 	struct rmio_program_stats p = { .sz = sizeof(p) };
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	const char *lacks = missing(d, needs), *why = "";
@@ -123,12 +125,35 @@ static void try_bpf(const struct doctor *d, struct finding *f)
 		close(kvm);
 }
 
+/* Makes the device, as a VMM would: of the kernel's word that it has it, nothing is lost. */
+static void try_kvm(struct finding *f)
+{
+	struct kvm_create_device cd = { .type = KVM_DEV_TYPE_USER };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+
+	if (vm < 0)
+		doctor_not(f, "see /dev/kvm", "no KVM to ask");
+	else if (!ioctl(vm, KVM_CREATE_DEVICE, &cd))
+		close((int)cd.fd);
+	else if (errno == ENODEV)
+		doctor_not(f, "build and install the modules as kern/README.md says; until then bpf or "
+			   "exit is used", "this kernel's KVM has no device KVM_DEV_TYPE_USER");
+	else
+		doctor_not(f, "nothing: bpf or exit is used instead", "KVM_CREATE_DEVICE: %s",
+			   strerror(errno));
+	if (vm >= 0)
+		close(vm);
+	if (kvm >= 0)
+		close(kvm);
+}
+
 static void backends(struct doctor *d)
 {
 	struct finding *f;
 
 	f = doctor_add(d, "backend", "kvm", "loads and stores answered in the kernel");
-	doctor_not(f, "nothing: bpf or exit is used instead", "no KVM device in this kernel");
+	try_kvm(f);
 	f = doctor_add(d, "backend", "bpf", "loads without an exit, stores taken in the kernel");
 	try_bpf(d, f);
 	f = doctor_add(d, "backend", "exit",

@@ -262,7 +262,8 @@ static void machine(FILE *f, struct json_object *vm)
 	fprintf(f, "VM %" PRIu64 ": %" PRIu64 " vCPU%s, %" PRIu64 " MiB, back end %s",
 		number(vm, "pid"), number(vm, "vcpus"), number(vm, "vcpus") == 1 ? "" : "s",
 		number(vm, "memory") >> 20, text(vm, "backend", 20));
-	if (*text(vm, "why", 1))
+	/* On any other there is nothing to mend. */
+	if (!strcmp(text(vm, "backend", 20), "exit") && *text(vm, "why", 1))
 		fprintf(f, " (%s)", text(vm, "why", 300));
 	fputc('\n', f);
 }

@@ -25,7 +25,8 @@ static int check(const struct rmio_vm *vm, const struct rmio_kvm_opts *o)
 {
 	if (vm->masters || vm->lanes_used || vm->kvm)
 		return -EBUSY;
-	if (o->kick_signal < 1 || o->kick_signal > SIGRTMAX || (o->flags & ~RMIO_KVM_ZONES) ||
+	if (o->kick_signal < 1 || o->kick_signal > SIGRTMAX ||
+	    (o->flags & ~(RMIO_KVM_ZONES | RMIO_KVM_BPF)) ||
 	    (o->nr_slots && o->first_slot + o->nr_slots < o->first_slot))
 		return -EINVAL;
 	return 0;
@@ -166,12 +167,13 @@ int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 		return err;
 	}
 	probe(vm);
-	if (vm->kdev)
+	if (vm->kdev && !(o.flags & RMIO_KVM_BPF))
 		return 0;
 	err = load(vm);
 	if (err) {
 		free_kvm(vm->kvm);
 		vm->kvm = NULL;
+		vm->kdev = false;
 	}
 	return err;
 }

@@ -96,10 +96,17 @@ int main(int argc, char **argv)
 	bpf.nr_slots = 8;
 	bpf.flags = RMIO_KVM_ZONES;
 	bpf.broker = argv[2];
-	if (!rmio_vm_kvm(opts.vm, &bpf))
+	rmio_vm_kvm(opts.vm, &bpf);
+	switch (rmio_vm_backend(opts.vm, &why)) {
+	case RMIO_BACKEND_KVM:
+		printf("back end kvm\n");
+		break;
+	case RMIO_BACKEND_BPF:
 		printf("back end bpf\n");
-	else if (rmio_vm_backend(opts.vm, &why))
+		break;
+	default:
 		printf("back end exit: %s\n", why);
+	}
 
 	/* The device: connect, and say where its BAR 0 is. */
 	check("rmio_vcpu_new", rmio_vcpu_new(opts.vm, 0, NULL, &vcpu));

@@ -261,7 +261,12 @@ static int pick_backend(struct vmm *v, struct vmm_err *err)
 		o.nr_slots = (uint32_t)slots - VMM_RAM_SLOTS;
 	if (o.nr_slots > DEVICE_SLOTS)
 		o.nr_slots = DEVICE_SLOTS;
+	if (v->o.backend == RMIO_BACKEND_BPF)
+		o.flags |= RMIO_KVM_BPF;
 	rc = rmio_vm_kvm(v->rmio, &o);
+	if (v->o.backend == RMIO_BACKEND_KVM && rmio_vm_backend(v->rmio, NULL) != RMIO_BACKEND_KVM)
+		return vmm_fail(err, rc ? rc : -ENOTSUP, "--backend kvm: this kernel's KVM has no "
+				"device KVM_DEV_TYPE_USER; kern/README.md says how to get one");
 	if (!rc)
 		return 0;
 	rmio_vm_backend(v->rmio, &why);

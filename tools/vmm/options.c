@@ -26,8 +26,9 @@ static void help(void)
 	       "  --vcpus N            1 to %u, default 1\n"
 	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
 	       "  --guest-arg N        a number for the guest, in RDX; default 0\n"
-	       "  --backend WHICH      auto (default), bpf or exit: whether KVM answers loads and\n"
-	       "                       takes stores in the kernel; auto: if this can be had\n"
+	       "  --backend WHICH      auto (default), kvm, bpf or exit: whether KVM answers loads\n"
+	       "                       and takes stores in the kernel, by a device of its own or\n"
+	       "                       a BPF program; auto: the first of them that can be had\n"
 	       "  --broker PATH        the socket of `rmio bpfd`, which loads the BPF program for a\n"
 	       "                       VMM without privileges\n"
 	       "  --wait HOW           adaptive (default), poll or sleep: how a vCPU waits for\n"
@@ -160,12 +161,14 @@ static int backend(struct vmm_options *o, const char *s, struct vmm_err *err)
 {
 	if (!strcmp(s, "auto"))
 		o->backend = RMIO_BACKEND_AUTO;
+	else if (!strcmp(s, "kvm"))
+		o->backend = RMIO_BACKEND_KVM;
 	else if (!strcmp(s, "bpf"))
 		o->backend = RMIO_BACKEND_BPF;
 	else if (!strcmp(s, "exit"))
 		o->backend = RMIO_BACKEND_EXIT;
 	else
-		return vmm_fail(err, -EINVAL, "--backend %s: auto, bpf or exit", s);
+		return vmm_fail(err, -EINVAL, "--backend %s: auto, kvm, bpf or exit", s);
 	return 0;
 }
 

@@ -31,7 +31,7 @@ const char *vmm_state_name(enum rmio_state state)
 
 const char *vmm_backend_name(enum rmio_backend backend)
 {
-	return backend == RMIO_BACKEND_BPF ? "bpf" : "exit";
+	return backend == RMIO_BACKEND_KVM ? "kvm" : backend == RMIO_BACKEND_BPF ? "bpf" : "exit";
 }
 
 static struct json_object *counters(const struct rmio_master *m, int vcpu)

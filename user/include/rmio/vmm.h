@@ -126,13 +126,17 @@ struct rmio_kvm_opts {
  * own, and maps kvm_run in the length that KVM_GET_VCPU_MMAP_SIZE says.
  */
 #define RMIO_KVM_ZONES	0x1u
+/*
+ * Load the BPF program now even where the kernel device is there, for masters that ask for
+ * RMIO_BACKEND_BPF, and fail if it cannot be.  Without this it is loaded when the first one asks.
+ */
+#define RMIO_KVM_BPF	0x2u
 
 /**
  * rmio_vm_kvm - let KVM answer loads and take stores in the kernel: back end kvm or bpf
  *
  * Where this kernel's KVM has the device KVM_DEV_TYPE_USER, masters are that from now on, which
- * needs no privileges, and the VMM has nothing else to do; the program is loaded once a master
- * asks for RMIO_BACKEND_BPF, which is -ENOTSUP then if it cannot be.  Elsewhere this
+ * needs no privileges.  Elsewhere this
  * loads a BPF program and attaches it to KVM's tracepoint (CAP_BPF and CAP_PERFMON, or
  * root, which can be given up afterwards: masters made later use the exit back end
  * then).  Before the first master and vCPU of the VM.  The VMM then has to call
