@@ -194,7 +194,9 @@ struct rmio_down_lane {
 	__u32 cpu;		/* where the vCPU last waited; a hint for placement */
 	__u8  reserved1[RMIO_LINE - 16];
 	struct rmio_counters counters;
-	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters)];
+	/* As those; of the kernel device: accesses from inside of a range to the outside. */
+	__u64 straddled;
+	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters) - 8];
 };
 
 #define RMIO_BELL_FUTEX	0u	/* on rmio_down_hdr.bell */
@@ -439,6 +441,7 @@ RMIO_ASSERT_AT(rmio_down_lane, wake_at, 64);
 RMIO_ASSERT_AT(rmio_down_lane, need_wake, 72);
 RMIO_ASSERT_AT(rmio_down_lane, cpu, 76);
 RMIO_ASSERT_AT(rmio_down_lane, counters, 128);
+RMIO_ASSERT_AT(rmio_down_lane, straddled, 224);
 
 RMIO_ASSERT_SIZE(rmio_up_hdr, RMIO_PAGE);
 RMIO_ASSERT_AT(rmio_up_hdr, need_wake, 0);

@@ -252,6 +252,8 @@ static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 	int err, idx;
 
 	if (!w->inside) {
+		if (!w->at)
+			kvm_user_count(&lane->down->straddled);
 		no_device(lane, w);
 		return 0;
 	}
