@@ -44,6 +44,28 @@ static const char *bpf_lacks(void)
 	return text[0] ? text : NULL;
 }
 
+/* Has KVM the device of kern/? */
+__attribute__((unused))
+static bool kdev_there(void)
+{
+	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGRTMIN };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	struct rmio_vm *vm;
+	bool has = false;
+
+	o.vm_fd = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+	if (!rmio_vm_new(NULL, &vm)) {
+		rmio_vm_kvm(vm, &o);
+		has = rmio_vm_backend(vm, NULL) == RMIO_BACKEND_KVM;
+		rmio_vm_free(vm);
+	}
+	if (o.vm_fd >= 0)
+		close(o.vm_fd);
+	if (kvm >= 0)
+		close(kvm);
+	return has;
+}
+
 #define NEED_BPF() do {								\
 	const char *lacks_ = bpf_lacks();					\
 	static char reason_[300];						\
@@ -52,6 +74,12 @@ static const char *bpf_lacks(void)
 		snprintf(reason_, sizeof(reason_), "no back end bpf: %s", lacks_);	\
 		T_SKIP(reason_, "run as root on a kernel with BTF, see `rmio doctor`");	\
 	}									\
+} while (0)
+
+#define NEED_KDEV() do {							\
+	if (!kdev_there())							\
+		T_SKIP("this kernel has no KVM_DEV_TYPE_USER",			\
+		       "run it on a kernel with kern/'s patches: ./dev vm --kernel patched"); \
 } while (0)
 
 #endif

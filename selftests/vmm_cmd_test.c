@@ -310,26 +310,6 @@ static void stats_to_pipe(void)
 	rmdir(dir);
 }
 
-static bool has_kdev(void)
-{
-	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGUSR1 };
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	struct rmio_vm *vm;
-	bool has = false;
-
-	o.vm_fd = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
-	if (T_EQ(rmio_vm_new(NULL, &vm), 0)) {
-		rmio_vm_kvm(vm, &o);
-		has = rmio_vm_backend(vm, NULL) == RMIO_BACKEND_KVM;
-		rmio_vm_free(vm);
-	}
-	if (o.vm_fd >= 0)
-		close(o.vm_fd);
-	if (kvm >= 0)
-		close(kvm);
-	return has;
-}
-
 static void doctor(void)
 {
 	static const char *const mechanisms[] = {
@@ -359,7 +339,7 @@ static void doctor(void)
 		if (i == 1)
 			T_EQ(json_object_get_boolean(v), !bpf_lacks());
 		if (i == 0)
-			T_EQ(json_object_get_boolean(v), has_kdev());
+			T_EQ(json_object_get_boolean(v), kdev_there());
 	}
 	T_REQUIRE(T_OK(json_object_object_get_ex(o, "mechanisms", &list)));
 	for (int i = 0; i < KTAP_COUNT(mechanisms); i++) {
@@ -389,7 +369,7 @@ static void doctor(void)
 	RUN(r, "doctor");
 	T_SAYS(r.out, "back ends");
 	T_SAYS(r.out, "plans of running VMs");
-	if (!has_kdev())
+	if (!kdev_there())
 		T_SAYS(r.out, "no device KVM_DEV_TYPE_USER");
 	if (!bpf_lacks())
 		T_SAYS(r.out, "loaded and attached as program ");

@@ -24,11 +24,13 @@
 
 static struct rmio_run r;
 
-/* With --backend bpf the test is skipped where that cannot be had. */
+/* With --backend bpf or kvm the test is skipped where that cannot be had. */
 #define NEED(backend) do {							\
 	NEED_KVM();								\
 	if (!strcmp(backend, "bpf"))						\
 		NEED_BPF();							\
+	if (!strcmp(backend, "kvm"))						\
+		NEED_KDEV();							\
 } while (0)
 
 /* -- scratch device ---------------------------------------------------------- */
@@ -183,6 +185,11 @@ static void sweep_1_bpf(void)
 	sweep("bpf", "1", "adaptive", "");
 }
 
+static void sweep_1_kvm(void)
+{
+	sweep("kvm", "1", "adaptive", "");
+}
+
 static void sweep_2_sleep(void)
 {
 	sweep("exit", "2", "sleep", "");
@@ -191,6 +198,11 @@ static void sweep_2_sleep(void)
 static void sweep_2_sleep_bpf(void)
 {
 	sweep("bpf", "2", "sleep", "");
+}
+
+static void sweep_2_sleep_kvm(void)
+{
+	sweep("kvm", "2", "sleep", "");
 }
 
 static void sweep_4(void)
@@ -242,6 +254,11 @@ static void edu_1_bpf(void)
 	edu("bpf", "1", "adaptive");
 }
 
+static void edu_1_kvm(void)
+{
+	edu("kvm", "1", "adaptive");
+}
+
 static void edu_2(void)
 {
 	edu("exit", "2", "adaptive");
@@ -252,6 +269,11 @@ static void edu_2_bpf(void)
 	edu("bpf", "2", "adaptive");
 }
 
+static void edu_2_kvm(void)
+{
+	edu("kvm", "2", "adaptive");
+}
+
 static void edu_2_sleep(void)
 {
 	edu("exit", "2", "sleep");
@@ -260,6 +282,11 @@ static void edu_2_sleep(void)
 static void edu_2_sleep_bpf(void)
 {
 	edu("bpf", "2", "sleep");
+}
+
+static void edu_2_sleep_kvm(void)
+{
+	edu("kvm", "2", "sleep");
 }
 
 static void edu_4(void)
@@ -346,11 +373,16 @@ static void falls_back(void)
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
 		 "--json", "-"), 0);
 	T_SAYS(r.out, "edu: done on 1 vCPUs");
-	T_SAYS(r.out, "\"backend\":\"exit\"");
-	T_SAYS(r.err, "rmio vmm: back end exit, since there is no bpf: ");
-	/* One line, and with a reason. */
-	T_OK(strchr(r.err, '\n') == r.err + r.err_len - 1);
-	T_GT(r.err_len, strlen("rmio vmm: back end exit, since there is no bpf: \n") + 10);
+	if (kdev_there()) {
+		T_SAYS(r.out, "\"backend\":\"kvm\"");
+		T_STREQ(r.err, "");
+	} else {
+		T_SAYS(r.out, "\"backend\":\"exit\"");
+		T_SAYS(r.err, "rmio vmm: back end exit, since there is no bpf: ");
+		/* One line, and with a reason. */
+		T_OK(strchr(r.err, '\n') == r.err + r.err_len - 1);
+		T_GT(r.err_len, strlen("rmio vmm: back end exit, since there is no bpf: \n") + 10);
+	}
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--backend", "bpf"), 125);
 	T_SAYS(r.err, "--backend bpf: ");
 	T_STREQ(r.out, "");
@@ -359,12 +391,22 @@ static void falls_back(void)
 	T_STREQ(r.err, "");
 }
 
+static void no_kdev(void)
+{
+	NEED_KVM();
+	if (kdev_there())
+		T_SKIP("this kernel has the device", "run it on a kernel without kern/'s patches");
+	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--backend", "kvm"), 125);
+	T_SAYS(r.err, "--backend kvm: this kernel's KVM has no device KVM_DEV_TYPE_USER");
+	T_STREQ(r.out, "");
+}
+
 static void picked(void)
 {
 	NEED("bpf");
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
 		 "--json", "-"), 0);
-	T_SAYS(r.out, "\"backend\":\"bpf\"");
+	T_SAYS(r.out, kdev_there() ? "\"backend\":\"kvm\"" : "\"backend\":\"bpf\"");
 	T_STREQ(r.err, "");
 	T_EQ(RUN(r, "vmm", "--guest", guest_file("edu"), "--spawn", "edu", "--deadline", "60000",
 		 "--backend", "exit", "--json", "-"), 0);
@@ -394,6 +436,11 @@ static void killed_by_guest_exit(void)
 static void killed_by_guest_bpf(void)
 {
 	killed_by_guest("bpf");
+}
+
+static void killed_by_guest_kvm(void)
+{
+	killed_by_guest("kvm");
 }
 
 /* `rmio dev` with an edu device on a socket, and a VM that has come to its last act. */
@@ -442,6 +489,11 @@ static void killed_from_outside_exit(void)
 static void killed_from_outside_bpf(void)
 {
 	killed_from_outside("bpf");
+}
+
+static void killed_from_outside_kvm(void)
+{
+	killed_from_outside("kvm");
 }
 
 static void killed_after_a_time(void)
@@ -498,6 +550,11 @@ static void stopped_bpf(void)
 	stopped("bpf");
 }
 
+static void stopped_kvm(void)
+{
+	stopped("kvm");
+}
+
 /* A signal ends the VM although its vCPUs wait for a device that does not answer. */
 static void interrupted_while_waiting(const char *backend)
 {
@@ -521,6 +578,11 @@ static void interrupted_while_waiting_exit(void)
 static void interrupted_while_waiting_bpf(void)
 {
 	interrupted_while_waiting("bpf");
+}
+
+static void interrupted_while_waiting_kvm(void)
+{
+	interrupted_while_waiting("kvm");
 }
 
 static void spawn_of_nothing(void)
@@ -563,35 +625,45 @@ static void connecting_to_nothing(void)
 static const struct ktap_test tests[] = {
 	{ "sweep, 1 vCPU, exit", sweep_1 },
 	{ "sweep, 1 vCPU, bpf", sweep_1_bpf },
+	{ "sweep, 1 vCPU, kvm", sweep_1_kvm },
 	{ "sweep, 2 vCPUs, sleeping, exit", sweep_2_sleep },
 	{ "sweep, 2 vCPUs, sleeping, bpf", sweep_2_sleep_bpf },
+	{ "sweep, 2 vCPUs, sleeping, kvm", sweep_2_sleep_kvm },
 	{ "sweep, 4 vCPUs, exit", sweep_4 },
 	{ "sweep, 4 vCPUs, bpf", sweep_4_bpf },
 	{ "sweep over the socket alone, exit", sweep_socket },
 	{ "sweep over the socket alone, bpf", sweep_socket_bpf },
 	{ "edu, 1 vCPU, exit", edu_1 },
 	{ "edu, 1 vCPU, bpf", edu_1_bpf },
+	{ "edu, 1 vCPU, kvm", edu_1_kvm },
 	{ "edu, 2 vCPUs, exit", edu_2 },
 	{ "edu, 2 vCPUs, bpf", edu_2_bpf },
+	{ "edu, 2 vCPUs, kvm", edu_2_kvm },
 	{ "edu, 2 vCPUs, sleeping, exit", edu_2_sleep },
 	{ "edu, 2 vCPUs, sleeping, bpf", edu_2_sleep_bpf },
+	{ "edu, 2 vCPUs, sleeping, kvm", edu_2_sleep_kvm },
 	{ "edu, 4 vCPUs, exit", edu_4 },
 	{ "edu, 4 vCPUs, bpf", edu_4_bpf },
 	{ "edu, on the vCPU's CPU", edu_same_cpu },
 	{ "edu on a socket, twice", edu_socket },
 	{ "several devices", several },
 	{ "back end bpf that cannot be had", falls_back },
+	{ "back end kvm that is not there", no_kdev },
 	{ "back end as asked for", picked },
 	{ "device killed by the guest, exit", killed_by_guest_exit },
 	{ "device killed by the guest, bpf", killed_by_guest_bpf },
+	{ "device killed by the guest, kvm", killed_by_guest_kvm },
 	{ "device killed from outside, exit", killed_from_outside_exit },
 	{ "device killed from outside, bpf", killed_from_outside_bpf },
+	{ "device killed from outside, kvm", killed_from_outside_kvm },
 	{ "device killed after a time", killed_after_a_time },
 	{ "kill port without permission", kill_not_allowed },
 	{ "device stopped, exit", stopped_exit },
 	{ "device stopped, bpf", stopped_bpf },
+	{ "device stopped, kvm", stopped_kvm },
 	{ "VM ended while a vCPU waits, exit", interrupted_while_waiting_exit },
 	{ "VM ended while a vCPU waits, bpf", interrupted_while_waiting_bpf },
+	{ "VM ended while a vCPU waits, kvm", interrupted_while_waiting_kvm },
 	{ "spawning what does not exist", spawn_of_nothing },
 	{ "connecting to what does not serve", connecting_to_nothing },
 };

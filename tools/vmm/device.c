@@ -247,6 +247,10 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		.vm = opts->no_rings ? NULL : vm,
 		.master = {
 			.sz = sizeof(co.master),
+			/* What is left out here is the best, which may be a better one. */
+			.backend = all->backend == RMIO_BACKEND_BPF &&
+				   rmio_vm_backend(vm, NULL) == RMIO_BACKEND_KVM ?
+				   RMIO_BACKEND_BPF : RMIO_BACKEND_AUTO,
 			.timeout_ns = all->timeout_ns,
 			.name = dev->name,
 			.arg = dev,
