@@ -20,13 +20,16 @@
 #include <unistd.h>
 
 #define DEVICE	0xe0000000ull
-#define LEN	0x1000u
+#define LEN	0x2000u
 #define MARK	0xe0
 #define RANGE	7u
+#define VCPUS	2u
 #define SHADOW	0x5a5a0000u	/* what the shadow holds, less the offset */
 #define REG	0xde000000u	/* what the device answers, less the offset */
 #define THROUGH	0x800u		/* from here on: stores to the shadow as well */
 #define DEV	0xc00u		/* from here on: loads by the device */
+#define EDGE	0x1000u		/* a page's, in the middle of loads from the shadow */
+#define SECOND	0xf00u		/* from here on */
 
 struct kvm_user_ops {		/* the first fields, as bpf/user_access.bpf.c has them */
 	void *load, *store;
@@ -42,6 +45,8 @@ struct world {
 	pthread_t device;
 	atomic_uint loads, stores;	/* that the device got */
 	atomic_uint last;		/* value of a store */
+	atomic_uint stored[VCPUS];	/* the same, by vCPU */
+	atomic_uint disorder;		/* stores of a vCPU that are not the last value and 1 */
 };
 
 static struct world w;
@@ -66,7 +71,11 @@ static void *device(void *arg)
 		if (r.op == RMIO_OP_LOAD) {
 			atomic_fetch_add(&w.loads, 1);
 		} else {
-			atomic_store(&w.last, (unsigned int)r.data);
+			uint32_t v = (uint32_t)r.data;
+
+			atomic_store(&w.last, v);
+			if (atomic_exchange(&w.stored[r.vcpu % VCPUS], v) + 1 != v)
+				atomic_fetch_add(&w.disorder, 1);
 			atomic_fetch_add(&w.stores, 1);
 		}
 		if (write(w.slave, &a, sizeof(a)) != sizeof(a))
@@ -85,10 +94,13 @@ static const char *start(void)
 			.offset = THROUGH, .length = DEV - THROUGH, .shadow_offset = THROUGH,
 			.range_id = RANGE, .sizes = RMIO_SIZE_ALL,
 			.load = RMIO_LOAD_SHADOW, .store = RMIO_STORE_THROUGH,
+		}, {
+			.offset = SECOND, .length = LEN - SECOND, .shadow_offset = SECOND,
+			.range_id = RANGE, .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW,
 		},
 	};
 	struct rmio_kvm_map map = { .areas = (uintptr_t)areas, .nr = KTAP_COUNT(areas) };
-	struct vmm_vm_opts o = { .sz = sizeof(o), .memory = 16 << 20, .vcpus = 1 };
+	struct vmm_vm_opts o = { .sz = sizeof(o), .memory = 16 << 20, .vcpus = VCPUS };
 	struct rmio_pa_range at = { .addr = DEVICE, .len = LEN, .id = RANGE };
 	struct kvm_create_device cd = { .type = KVM_DEV_TYPE_USER };
 	static const uint8_t hlt = 0xf4;
@@ -210,13 +222,14 @@ static void rule(struct program *p, bool store, uint64_t offset, uint32_t answer
 }
 
 /* The guest may be running. */
-static struct user_access_counts counts(const struct program *p)
+static struct user_access_counts counts(const struct program *p, uint32_t vcpu)
 {
 	struct user_access_counts c;
 	size_t i;
 
 	for (i = 0; i < sizeof(c) / sizeof(uint64_t); i++)
-		((uint64_t *)&c)[i] = __atomic_load_n((uint64_t *)p->counts + i, __ATOMIC_RELAXED);
+		((uint64_t *)&c)[i] = __atomic_load_n((uint64_t *)&p->counts[vcpu] + i,
+						     __ATOMIC_RELAXED);
 	return c;
 }
 
@@ -282,7 +295,7 @@ static void counted(void)
 		T_EQ(load(DEV + 8), REG + DEV + 8);	/* waits, and is asked about once */
 		store(0x20, 1);
 		T_EQ(load(0x10), SHADOW + 0x10);	/* waits for the store */
-		c = counts(&p);
+		c = counts(&p, 0);
 		T_EQ(c.loads[2], 3);
 		T_EQ(c.stores[2], 1);
 		T_EQ(c.loads[0] + c.loads[1] + c.loads[3], 0);
@@ -325,7 +338,7 @@ static void answers(void)
 		T_EQ(atomic_load(&w.last), 3);
 		T_EQ(w.image[THROUGH / 4], SHADOW + THROUGH);
 		T_EQ(w.image[THROUGH / 4 + 1], 3);
-		c = counts(&p);
+		c = counts(&p, 0);
 		T_EQ(c.to_device, 2);
 		T_EQ(c.refused, 3);
 		n = counters();
@@ -375,10 +388,10 @@ static void attaching(void)
 		bpf_link__destroy(p.link);
 		p.link = NULL;
 		T_EQ(load(0x10), SHADOW + 0x10);
-		T_EQ(counts(&p).loads[2], 0);
+		T_EQ(counts(&p, 0).loads[2], 0);
 		program_attach(&q);
 		T_EQ(load(0x10), SHADOW + 0x10);
-		T_EQ(counts(&q).loads[2], 1);
+		T_EQ(counts(&q, 0).loads[2], 1);
 		program_free(&q);
 	}
 	program_free(&p);
@@ -418,7 +431,7 @@ static void device_gone(void)
 		T_EQ(load(0x10), SHADOW + 0x10);
 		close(w.master);
 		w.master = -1;
-		T_EQ(counts(&p).loads[2], 1);
+		T_EQ(counts(&p, 0).loads[2], 1);
 		if (T_OK(update))
 			T_EQ(update(p.link, q.ops), -ENODEV);
 		program_free(&q);
@@ -429,53 +442,147 @@ static void device_gone(void)
 
 /* -- while the guest runs ------------------------------------------------------------- */
 
+#define BATCH	32u		/* loads, and as many stores, between two looks */
+#define MARK_BAD 0xe1
+
+struct guest {
+	struct vmm_vcpu *vcpu;
+	pthread_t thread;
+	atomic_ulong batches;
+	uint32_t stored;	/* the last value */
+};
+
+static struct guest guests[VCPUS];
 static atomic_bool done;
 
-/* Loads and stores by turns until told; every load has one of two right answers. */
+/*
+ * By turns a load of 0x10, which has two right answers, and a store to 0x20 of one more each time
+ * (in EDX); all of a batch without a return to user space.
+ */
+static void batch_code(uint8_t *at)
+{
+	uint8_t code[] = {
+		0xb9, BATCH, 0, 0, 0,			/*     mov $BATCH, %ecx */
+		0xa1, 0, 0, 0, 0, 0, 0, 0, 0,		/* 1:  movabs load, %eax */
+		0x3d, 0, 0, 0, 0, 0x74, 9,		/*     cmp $shadow, %eax; je 2f */
+		0x3d, 0, 0, 0, 0, 0x74, 2,		/*     cmp $device, %eax; je 2f */
+		0xe6, MARK_BAD,				/*     out */
+		0xff, 0xc2, 0x89, 0xd0,			/* 2:  inc %edx; mov %edx, %eax */
+		0xa3, 0, 0, 0, 0, 0, 0, 0, 0,		/*     movabs %eax, store */
+		0xff, 0xc9, 0x75, 0xd6,			/*     dec %ecx; jnz 1b */
+		0xe6, MARK,				/*     out */
+	};
+	uint64_t from = DEVICE + 0x10, to = DEVICE + 0x20;
+	uint32_t shadow = SHADOW + 0x10, reg = REG + 0x10;
+
+	memcpy(code + 6, &from, 8);
+	memcpy(code + 15, &shadow, 4);
+	memcpy(code + 22, &reg, 4);
+	memcpy(code + 35, &to, 8);
+	memcpy(at, code, sizeof(code));
+}
+
+static bool batch(struct guest *g, uint8_t *code)
+{
+	struct kvm_regs regs;
+	struct vmm_err why;
+
+	if (!T_EQ(vmm_vcpu_reset(g->vcpu, 0, &why), 0) ||
+	    !T_EQ(ioctl(g->vcpu->fd, KVM_GET_REGS, &regs), 0))
+		return false;
+	regs.rip = VMM_IMAGE_ADDR + (uint64_t)(code - w.code);
+	regs.rdx = g->stored;
+	if (!T_EQ(ioctl(g->vcpu->fd, KVM_SET_REGS, &regs), 0) ||
+	    !T_EQ(vmm_vcpu_run(g->vcpu), 0) || !T_EQ(g->vcpu->run->exit_reason, KVM_EXIT_IO) ||
+	    !T_EQ(g->vcpu->run->io.port, MARK) ||
+	    !T_EQ(ioctl(g->vcpu->fd, KVM_GET_REGS, &regs), 0))
+		return false;
+	g->stored = (uint32_t)regs.rdx;
+	return true;
+}
+
 static void *guest(void *arg)
 {
-	uint64_t *loads = arg;
+	struct guest *g = arg;
+	uint8_t *code = w.code + 0x400 + (g - guests) * 0x400;
 
-	while (!atomic_load(&done)) {
-		uint32_t v = load(0x10);
-
-		if (!T_OK(v == SHADOW + 0x10 || v == REG + 0x10))
-			break;
-		store(0x20, (uint32_t)++*loads);
-	}
-	vmm_vcpu_leave(w.vcpu);
+	batch_code(code);
+	vmm_vcpu_enter(g->vcpu);
+	while (!atomic_load(&done) && batch(g, code))
+		atomic_fetch_add(&g->batches, 1);
+	vmm_vcpu_leave(g->vcpu);
 	return NULL;
 }
 
-static pthread_t guest_thread;
-static uint64_t guest_loads;
-
-static void guest_start(void)
+static void guests_start(void)
 {
+	uint32_t i;
+
 	vmm_vcpu_leave(w.vcpu);
-	guest_loads = 0;
 	atomic_store(&done, false);
-	T_EQ(pthread_create(&guest_thread, NULL, guest, &guest_loads), 0);
+	for (i = 0; i < VCPUS; i++) {
+		guests[i] = (struct guest){ .vcpu = &w.vm->vcpus[i] };
+		T_EQ(pthread_create(&guests[i].thread, NULL, guest, &guests[i]), 0);
+	}
 }
 
-/* Some accesses, all of which began after now. */
-static void guest_goes_on(void)
+/* Of each vCPU a batch that began after now, and ended. */
+static void guests_go_on(void)
 {
-	uint64_t before = __atomic_load_n(&guest_loads, __ATOMIC_RELAXED);
+	unsigned long before;
+	uint32_t i;
 
-	while (__atomic_load_n(&guest_loads, __ATOMIC_RELAXED) < before + 3 && !ktap_failed())
-		usleep(100);
+	for (i = 0; i < VCPUS; i++) {
+		before = atomic_load(&guests[i].batches);
+		while (atomic_load(&guests[i].batches) < before + 2 && !ktap_failed())
+			usleep(100);
+	}
 }
 
-/* Each store has come, in order. */
-static void guest_stop(void)
+/* How many loads there were, and stores; each store has come, in order. */
+static uint64_t guests_stop(void)
 {
+	uint64_t all = 0;
+	uint32_t i;
+
 	atomic_store(&done, true);
-	pthread_join(guest_thread, NULL);
+	for (i = 0; i < VCPUS; i++)
+		pthread_join(guests[i].thread, NULL);
+	for (i = 0; i < VCPUS; i++) {
+		T_EQ(guests[i].stored, BATCH * atomic_load(&guests[i].batches));
+		all += guests[i].stored;
+		w.vcpu = guests[i].vcpu;
+		vmm_vcpu_enter(w.vcpu);
+		settle();
+		vmm_vcpu_leave(w.vcpu);
+		T_EQ(atomic_load(&w.stored[i]), guests[i].stored);
+	}
+	w.vcpu = guests[0].vcpu;
 	vmm_vcpu_enter(w.vcpu);
-	settle();
-	T_EQ(atomic_load(&w.stores), guest_loads);
-	T_EQ(atomic_load(&w.last), guest_loads);
+	T_EQ(atomic_load(&w.disorder), 0);
+	T_EQ(atomic_load(&w.stores), all);
+	return all;
+}
+
+/* How many loads of 4 bytes, and stores, the program was asked about. */
+static uint64_t asked_loads(const struct program *p)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < VCPUS; i++)
+		n += counts(p, i).loads[2];
+	return n;
+}
+
+static uint64_t asked_stores(const struct program *p)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < VCPUS; i++)
+		n += counts(p, i).stores[2];
+	return n;
 }
 
 static void detached(void)
@@ -487,19 +594,19 @@ static void detached(void)
 	START();
 	if (program_load(&p)) {
 		rule(&p, false, 0x10, RMIO_KVM_TO_DEVICE);
-		guest_start();
+		guests_start();
 		for (i = 0; i < 30 && program_attach(&p); i++) {
-			before = counts(&p).loads[2];
-			guest_goes_on();
-			T_GE(counts(&p).loads[2], before + 2);
+			before = asked_loads(&p);
+			guests_go_on();
+			T_GE(asked_loads(&p), before + VCPUS * BATCH);
 			bpf_link__destroy(p.link);
 			p.link = NULL;
 			/* Nobody is in it any more. */
-			before = counts(&p).loads[2];
-			guest_goes_on();
-			T_EQ(counts(&p).loads[2], before);
+			before = asked_loads(&p);
+			guests_go_on();
+			T_EQ(asked_loads(&p), before);
 		}
-		guest_stop();
+		guests_stop();
 	}
 	program_free(&p);
 	stop();
@@ -509,29 +616,34 @@ static void replaced(void)
 {
 	int (*update)(struct bpf_link *, const struct bpf_map *) = dlsym(RTLD_DEFAULT,
 									 "bpf_link__update_map");
+	uint64_t loads = 0, stores = 0, all, seen;
 	struct program p, next;
-	uint64_t seen;
 	int i;
 
 	START();
 	if (T_OK(update) && program_load(&p) && program_attach(&p)) {
-		guest_start();
+		guests_start();
 		for (i = 0; i < 30 && program_load(&next); i++) {
 			if (i & 1)
 				rule(&next, false, 0x10, RMIO_KVM_TO_DEVICE);
 			if (!T_EQ(update(p.link, next.ops), 0))
 				break;
-			seen = counts(&p).loads[2];
-			guest_goes_on();
-			T_GE(counts(&next).loads[2], 2);
-			T_EQ(counts(&p).loads[2], seen);
+			loads += asked_loads(&p);
+			stores += asked_stores(&p);
+			seen = asked_loads(&p);
+			guests_go_on();
+			T_GE(asked_loads(&next), VCPUS * BATCH);
+			T_EQ(asked_loads(&p), seen);
 			/* The link stays; what it led to goes. */
 			next.link = p.link;
 			p.link = NULL;
 			program_free(&p);
 			p = next;
 		}
-		guest_stop();
+		/* One of them was asked about each access, and once. */
+		all = guests_stop();
+		T_EQ(loads + asked_loads(&p), all + VCPUS);	/* and those of settle() */
+		T_EQ(stores + asked_stores(&p), all);
 	}
 	program_free(&p);
 	stop();
