@@ -5,8 +5,10 @@
 Beside the data path; prints KTAP itself.
 """
 
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -51,7 +53,7 @@ class FakeTree:
 
     def __init__(self, path):
         self.path = self.logs = path
-        self.label = 'fake'
+        self.label = 'tree'
         self.sanitizer = False
 
 
@@ -124,6 +126,26 @@ def undefined_behaviour_of_a_child_fails():
     return expect(v, (1, 1, 0), 'undefined behaviour')
 
 
+def kselftest_prints():
+    good = True
+    for script, status, last in [
+            ("printf '1..1\\nok 1 - a\\n'", 0, 'ok 1 selftests: tree: x'),
+            ("printf '1..1\\nnot ok 1 - a\\n'; exit 1", 1, 'not ok 1 selftests: tree: x # a'),
+            ("printf '1..0 # SKIP no KVM\\n'; exit 4", 0,
+             'ok 1 selftests: tree: x # SKIP no KVM')]:
+        with tempfile.TemporaryDirectory() as logs, \
+                contextlib.redirect_stdout(io.StringIO()) as out:
+            test = {'name': 'x', 'cmd': ['/bin/sh', '-c', script], 'env': {}, 'timeout': 20,
+                    'workdir': None}
+            got = run.tap([(FakeTree(logs), test)], 'normal', [])
+        lines = out.getvalue().splitlines()
+        if (got != status or lines[:3] != ['TAP version 13', '1..1', '# selftests: tree: x'] or
+                lines[-1] != last):
+            print(f'# {script}: expected {status}, {last!r}, actual {got}, {lines}')
+            good = False
+    return good
+
+
 # Arguments of ./dev that it refuses before it does anything, what it says
 REFUSED = [
     (['frobnicate'], "there is no command 'frobnicate'"),
@@ -159,7 +181,7 @@ def main():
     cases = [(f'judge: {c[0]}', judged(*c[1:])) for c in JUDGED]
     cases += [(f.__name__.replace('_', ' '), f) for f in (
         runs, times_out, crashes, cannot_start, stray_is_ended, report_of_a_child_fails,
-        undefined_behaviour_of_a_child_fails, dev_refuses, dev_helps)]
+        undefined_behaviour_of_a_child_fails, kselftest_prints, dev_refuses, dev_helps)]
     print('KTAP version 1')
     print(f'1..{len(cases)}')
     failed = 0
