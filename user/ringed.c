@@ -151,7 +151,8 @@ static void no_shadow(struct rmio_dev *dev, int err)
 {
 	if (!dev->asked_again)
 		rmio_dev_log(dev, "no shadow image: %s", strerror(-err));
-	if (dev->asked_again++ == ASK_AGAIN_MAX)
+	/* Nor will a kernel that has a smaller limit think better of it. */
+	if (err == -EFBIG || dev->asked_again++ == ASK_AGAIN_MAX)
 		return;
 	dev->ask_again.fire = ask_again;
 	rmio_timer_arm(dev->loop, &dev->ask_again, ASK_AGAIN_NS);
