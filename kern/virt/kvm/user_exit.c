@@ -113,6 +113,8 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	/* A number of its own for each sleep; the device wakes once for each. */
 	if (!++lane->sleeps)
 		lane->sleeps = 1;
+	/* For a device that wants to be where its vCPU is. */
+	WRITE_ONCE(lane->down->cpu, raw_smp_processor_id());
 	WRITE_ONCE(lane->down->wake_at, c->done);
 	WRITE_ONCE(lane->down->need_wake, lane->sleeps);
 	for (;;) {
