@@ -61,7 +61,9 @@ static char reason[256];
 static int load(int fd, struct rmio_vm **vm)
 {
 	struct rmio_vm_opts vo = { .sz = sizeof(vo), .max_vcpus = VCPUS };
-	struct rmio_kvm_opts o = { .sz = sizeof(o), .vm_fd = fd, .kick_signal = SIGRTMIN };
+	struct rmio_kvm_opts o = {
+		.sz = sizeof(o), .vm_fd = fd, .kick_signal = SIGRTMIN, .flags = RMIO_KVM_BPF,
+	};
 	const char *why;
 	int err = rmio_vm_new(&vo, vm);
 

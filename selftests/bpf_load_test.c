@@ -76,7 +76,9 @@ static int open_fds(void)
 static void refused(int err, const char *text, const char *more)
 {
 	struct rmio_master_opts mo = { .sz = sizeof(mo), .backend = RMIO_BACKEND_BPF };
-	struct rmio_kvm_opts o = { .sz = sizeof(o), .kick_signal = SIGRTMIN };
+	struct rmio_kvm_opts o = {
+		.sz = sizeof(o), .kick_signal = SIGRTMIN, .flags = RMIO_KVM_BPF,
+	};
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), fds;
 	struct rmio_pa_range r = { .addr = 0xe0000000, .len = 0x1000 };
 	struct rmio_master *m;
