@@ -199,7 +199,7 @@ static void no_lane(void)
 	T_OK(rig_run(1));
 	T_EQ(w.vcpu[1].exits, 2);
 	T_EQ(w.vcpu[1].result[0], 0xffffffff);
-	T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, &a), -EOPNOTSUPP);
+	T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, &a), -ENXIO);
 	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), -ENOENT);
 	g_begin(0);
 	g_load(0, DEVICE, 4);

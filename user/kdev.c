@@ -133,16 +133,6 @@ void rmio_kdev_free(struct rmio_master *m)
 	free(m->kdev);
 }
 
-uint64_t rmio_kdev_straddled(const struct rmio_master *m)
-{
-	uint64_t sum = 0;
-	uint32_t i;
-
-	for (i = 0; i < m->vm->max_vcpus; i++)
-		sum += *(const volatile __u64 *)&m->lanes[i].down->straddled;
-	return sum;
-}
-
 /* -- control -------------------------------------------------------------------------- */
 
 int rmio_kdev_slave_fd(const struct rmio_master *m)

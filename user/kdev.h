@@ -26,9 +26,6 @@ int rmio_kdev_new(struct rmio_master *m, uint32_t slots);
 void rmio_kdev_end(struct rmio_master *m);
 void rmio_kdev_free(struct rmio_master *m);
 
-/* Accesses of the guest's own that it has answered so. */
-uint64_t rmio_kdev_straddled(const struct rmio_master *m);
-
 int rmio_kdev_slave_fd(const struct rmio_master *m);
 int rmio_kdev_range(const struct rmio_master *m, const struct rmio_pa_range *at);
 void rmio_kdev_timeout(const struct rmio_master *m, uint64_t ns);

@@ -417,8 +417,6 @@ void rmio_master_free(struct rmio_master *m)
 	for (at = &vm->masters; *at != m; at = &(*at)->next)
 		;
 	*at = m->next;
-	if (m->kdev)
-		vm->straddled += rmio_kdev_straddled(m);
 	pthread_mutex_unlock(&vm->control);
 
 	/* No reason: the VMM knows. */

@@ -97,16 +97,9 @@ void rmio_vm_free(struct rmio_vm *vm)
 uint64_t rmio_vm_straddled(const struct rmio_vm *cvm)
 {
 	struct rmio_vm *vm = (struct rmio_vm *)cvm;
-	const struct rmio_master *m;
-	uint64_t sum;
+	uint64_t sum = 0;
 	uint32_t i;
 
-	pthread_mutex_lock(&vm->control);
-	sum = vm->straddled;
-	for (m = vm->masters; m; m = m->next)
-		if (m->kdev)
-			sum += rmio_kdev_straddled(m);
-	pthread_mutex_unlock(&vm->control);
 	rmio_vm_freeze(vm);
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])

@@ -113,7 +113,6 @@ struct rmio_vm {
 	pthread_cond_t left;		/* a vCPU has left a dead master */
 	struct range_table tables[RMIO_BUSES];
 	uint64_t moves;			/* changes of the tables so far */
-	uint64_t straddled;		/* in the kernel, of devices that are gone; vm->control */
 	uint32_t lanes_used;
 	struct rmio_vcpu **vcpus;	/* max_vcpus of them */
 

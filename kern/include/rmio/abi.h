@@ -194,9 +194,7 @@ struct rmio_down_lane {
 	__u32 cpu;		/* where the vCPU last waited; a hint for placement */
 	__u8  reserved1[RMIO_LINE - 16];
 	struct rmio_counters counters;
-	/* As those; of the kernel device: accesses from inside of a range to the outside. */
-	__u64 straddled;
-	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters) - 8];
+	__u8  reserved2[RMIO_PAGE - 2 * RMIO_LINE - sizeof(struct rmio_counters)];
 };
 
 #define RMIO_BELL_FUTEX	0u	/* on rmio_down_hdr.bell */
@@ -276,9 +274,17 @@ enum rmio_kvm_answer {
 #ifndef __VMLINUX_H__
 
 /*
+ * In kvm_run.flags when KVM_RUN has failed with EINTR: an access to such a device is under
+ * way.  Registers are neither those before it nor those after it: they are not to be read, saved
+ * or set before a KVM_RUN has returned without it.  It ends with the answer, or the timeout.
+ */
+#define RMIO_KVM_RUN_PENDING	0x8000
+
+/*
  * KVM_CREATE_DEVICE with this type makes a device; its descriptor is the master.  A kernel
  * without it answers ENODEV.
  */
+#include <linux/kvm.h>
 #ifndef KVM_DEV_TYPE_USER
 #define KVM_DEV_TYPE_USER	0x52
 #endif
@@ -345,7 +351,8 @@ struct rmio_kvm_access {
 /* Master and slave: enum rmio_kvm_state. */
 #define KVM_DEV_USER_STATE	_IOR(RMIO_KVM_IO, 0xf5, __u32)
 /*
- * Master.  EOPNOTSUPP: no range of this device is there; EINTR: still under way, call again
+ * Master.  EOPNOTSUPP: no range of this device is there, or
+ * it reaches over its end; ENXIO: the vCPU has no lane, KVM_DEV_USER_RINGS said too few; EINTR: still under way, call again
  * with the same, or with another to give it up.
  */
 #define KVM_DEV_USER_ACCESS	_IOWR(RMIO_KVM_IO, 0xf6, struct rmio_kvm_access)
@@ -441,7 +448,6 @@ RMIO_ASSERT_AT(rmio_down_lane, wake_at, 64);
 RMIO_ASSERT_AT(rmio_down_lane, need_wake, 72);
 RMIO_ASSERT_AT(rmio_down_lane, cpu, 76);
 RMIO_ASSERT_AT(rmio_down_lane, counters, 128);
-RMIO_ASSERT_AT(rmio_down_lane, straddled, 224);
 
 RMIO_ASSERT_SIZE(rmio_up_hdr, RMIO_PAGE);
 RMIO_ASSERT_AT(rmio_up_hdr, need_wake, 0);

@@ -16,7 +16,7 @@
 
 DEFINE_STATIC_KEY_FALSE(kvm_user_asked);
 
-/* Which programs are attached to which devices; comes before a device's lock. */
+/* Which programs are attached to which devices. */
 static DEFINE_MUTEX(user_ops_lock);
 
 /* What is no answer.  Out of line: the usual ones pay for a comparison. */
@@ -34,119 +34,111 @@ static int checked(int said)
 int __kvm_user_ask_load(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
 			const struct kvm_user_dev *ud)
 {
-	const struct kvm_user_ops *ops = srcu_dereference(ud->ops, &vcpu->kvm->srcu);
+	const struct kvm_user_ops *ops;
+	int said = RMIO_KVM_AS_MAPPED;
 
-	if (!ops || !ops->load)
-		return RMIO_KVM_AS_MAPPED;
-	return checked(ops->load(range_id, offset, len, vcpu->vcpu_id));
+	/* For synchronize_rcu(): less than rcu_read_lock(). */
+	preempt_disable();
+	ops = rcu_dereference_sched(ud->ops);
+	if (ops && ops->load)
+		said = ops->load(range_id, offset, len, vcpu->vcpu_id);
+	preempt_enable();
+	return checked(said);
 }
 
 int __kvm_user_ask_store(u32 range_id, u64 offset, u32 len, const struct kvm_vcpu *vcpu,
 			 u64 data, const struct kvm_user_dev *ud)
 {
-	const struct kvm_user_ops *ops = srcu_dereference(ud->ops, &vcpu->kvm->srcu);
+	const struct kvm_user_ops *ops;
+	int said = RMIO_KVM_AS_MAPPED;
 
-	if (!ops || !ops->store)
-		return RMIO_KVM_AS_MAPPED;
-	return checked(ops->store(range_id, offset, len, vcpu->vcpu_id, data));
+	/* For synchronize_rcu(): less than rcu_read_lock(). */
+	preempt_disable();
+	ops = rcu_dereference_sched(ud->ops);
+	if (ops && ops->store)
+		said = ops->store(range_id, offset, len, vcpu->vcpu_id, data);
+	preempt_enable();
+	return checked(said);
 }
 
-/* With ud->lock.  When it returns, no vCPU is in what was there. */
+/*
+ * With user_ops_lock.  When it returns, nobody is in what was there.  A VMM can hold up its
+ * vCPUs where SRCU waits for them, but nobody in here.
+ */
 static void set_ops(struct kvm_user_dev *ud, struct kvm_user_ops *ops)
 {
 	rcu_assign_pointer(ud->ops, ops);
-	synchronize_srcu(&ud->kvm->srcu);
+	synchronize_rcu();
 }
 
-static struct kvm_user_ops *get_ops(struct kvm_user_dev *ud)
-{
-	return rcu_dereference_protected(ud->ops, lockdep_is_held(&ud->lock));
-}
-
-/* The device goes, with ud->lock; the program stays, attached to nothing. */
+/* The device goes; the program stays, attached to nothing. */
 void kvm_user_bpf_detach(struct kvm_user_dev *ud)
 {
-	if (get_ops(ud))
+	struct kvm_user_ops *ops;
+
+	mutex_lock(&user_ops_lock);
+	ops = rcu_dereference_protected(ud->ops, lockdep_is_held(&user_ops_lock));
+	if (ops) {
 		set_ops(ud, NULL);
+		/* A program can outlive the vendor's module, a device cannot. */
+		ops->ud = NULL;
+	}
+	mutex_unlock(&user_ops_lock);
 }
 
-static int attach(struct kvm_user_ops *ops, struct kvm_user_dev *ud)
-{
-	int err = 0;
-
-	mutex_lock(&ud->lock);
-	if (!ud->kvm)
-		err = -ENODEV;
-	else if (get_ops(ud))
-		err = -EBUSY;
-	else
-		set_ops(ud, ops);
-	mutex_unlock(&ud->lock);
-	return err;
-}
-
-/* By who attaches, in its process. */
+/* By who attaches, in its process: the file keeps the device meanwhile. */
 static int user_ops_reg(void *kdata, struct bpf_link *link)
 {
 	struct kvm_user_ops *ops = kdata;
 	struct kvm_user_dev *ud;
 	struct fd f = fdget(ops->master);
-	int err = -EBUSY;
+	int err = 0;
 
 	if (!fd_file(f))
 		return -EBADF;
 	mutex_lock(&user_ops_lock);
 	ud = kvm_user_dev_of(fd_file(f));
-	if (!ud)
+	if (!ud) {
 		err = -EINVAL;
-	else if (!ops->ud)
-		err = attach(ops, ud);
-	if (!err) {
-		kref_get(&ud->ref);
+	} else if (ops->ud || rcu_access_pointer(ud->ops)) {
+		err = -EBUSY;
+	} else {
 		ops->ud = ud;
-		static_branch_inc(&kvm_user_asked);
+		set_ops(ud, ops);
 	}
 	mutex_unlock(&user_ops_lock);
 	fdput(f);
+	if (!err)
+		static_branch_inc(&kvm_user_asked);
 	return err;
 }
 
 static void user_ops_unreg(void *kdata, struct bpf_link *link)
 {
 	struct kvm_user_ops *ops = kdata;
-	struct kvm_user_dev *ud;
 
 	mutex_lock(&user_ops_lock);
-	ud = ops->ud;
+	if (ops->ud)
+		set_ops(ops->ud, NULL);
 	ops->ud = NULL;
-	mutex_lock(&ud->lock);
-	if (get_ops(ud) == ops)
-		set_ops(ud, NULL);
-	mutex_unlock(&ud->lock);
 	mutex_unlock(&user_ops_lock);
 	static_branch_dec(&kvm_user_asked);
-	kvm_user_dev_put(ud);
 }
 
 /* Another program in its place, for the same device whatever it names; each access has one. */
 static int user_ops_update(void *kdata, void *old_kdata, struct bpf_link *link)
 {
 	struct kvm_user_ops *ops = kdata, *old = old_kdata;
-	struct kvm_user_dev *ud;
 	int err = 0;
 
 	mutex_lock(&user_ops_lock);
-	ud = old->ud;
-	mutex_lock(&ud->lock);
-	if (ops->ud)
+	if (ops->ud) {
 		err = -EBUSY;
-	else if (get_ops(ud) != old)
+	} else if (!old->ud) {
 		err = -ENODEV;
-	else
-		set_ops(ud, ops);
-	mutex_unlock(&ud->lock);
-	if (!err) {
-		ops->ud = ud;
+	} else {
+		ops->ud = old->ud;
+		set_ops(ops->ud, ops);
 		old->ud = NULL;
 	}
 	mutex_unlock(&user_ops_lock);
@@ -158,7 +150,7 @@ static int user_ops_init(struct btf *btf)
 	return 0;
 }
 
-/* A program that sleeps could hold up whoever waits for the vCPU. */
+/* None that sleeps: it runs with preemption off. */
 static int user_ops_check_member(const struct btf_type *t, const struct btf_member *member,
 				 const struct bpf_prog *prog)
 {

@@ -22,6 +22,12 @@ static void user_dev_free(struct kref *ref)
 
 	/* Nobody is left who could be reading it. */
 	kvm_user_map_free(rcu_dereference_protected(ud->map, true));
+	while (ud->stale) {
+		struct kvm_user_map *map = ud->stale;
+
+		ud->stale = map->next;
+		kvm_user_map_free(map);
+	}
 	kvm_user_image_put(ud->image);
 	kvm_user_lanes_free(ud);
 	if (ud->died)
@@ -36,7 +42,7 @@ void kvm_user_dev_put(struct kvm_user_dev *ud)
 	kref_put(&ud->ref, user_dev_free);
 }
 
-/* The first reason stays.  From where SRCU can wait for all vCPUs. */
+/* The first reason stays.  Waits for nobody: a device process must be able to end. */
 void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
 {
 	u32 i, old = READ_ONCE(ud->state);
@@ -45,16 +51,12 @@ void kvm_user_dev_kill(struct kvm_user_dev *ud, u32 state)
 		if (old > RMIO_KVM_LIVE)
 			return;
 	} while (!try_cmpxchg(&ud->state, &old, state));
-	for (i = 0; ud->lanes && i < ud->nr_lanes; i++)
+	for (i = 0; ud->lanes && i < ud->nr_lanes; i++) {
+		/* Either this sees what the vCPU has pushed, or that sees the state. */
+		kvm_user_lane_bury(ud, &ud->lanes[i]);
 		rcuwait_wake_up(&ud->lanes[i].wait);
-	wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLHUP);
-	/* What vCPUs have pushed, having seen it alive, is to be counted as well. */
-	mutex_lock(&ud->lock);
-	if (ud->kvm && ud->lanes) {
-		synchronize_srcu(&ud->kvm->srcu);
-		kvm_user_lanes_discard(ud);
 	}
-	mutex_unlock(&ud->lock);
+	wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLHUP);
 	spin_lock(&ud->leaf);
 	if (ud->died)
 		eventfd_signal(ud->died);
@@ -97,6 +99,15 @@ static u64 get_value(const void *val, int len)
 	}
 }
 
+/*
+ * An access across two pages waits until both are there, and then its halves go one after the
+ * other: the second may fault, or not have to wait where the first has.
+ */
+static bool is_split(const struct kvm_vcpu *vcpu, const struct kvm_user_range *r)
+{
+	return vcpu->user_wait.split && r->at.bus == RMIO_BUS_MEM;
+}
+
 /* Anything but 0 takes the vCPU out of the guest, to user_exit.c. */
 static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t addr, int len,
 		      void *val)
@@ -108,10 +119,11 @@ static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t ad
 	struct kvm_user_decision d;
 	u64 data;
 
-	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud))
+	kvm_user_unask(vcpu);
+	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud) || is_split(vcpu, r))
 		return -EOPNOTSUPP;
 	map = srcu_dereference(ud->map, &vcpu->kvm->srcu);
-	kvm_user_map_load(map, r->at.id, addr - r->at.addr, len, &d);
+	kvm_user_map_load(map, lane, r->at.id, addr - r->at.addr, len, &d);
 	if (d.verdict != KVM_USER_SHADOW)
 		return -EOPNOTSUPP;
 	/* A load completes after this vCPU's older stores to the device. */
@@ -122,6 +134,7 @@ static int range_read(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t ad
 	switch (kvm_user_ask_load(ud, vcpu, r->at.id, addr - r->at.addr, len)) {
 	case RMIO_KVM_TO_DEVICE:
 		vcpu->user_wait.asked_at = addr;
+		vcpu->user_wait.asked_io = r->at.bus == RMIO_BUS_IO;
 		vcpu->user_wait.said = RMIO_KVM_TO_DEVICE;
 		vcpu->user_wait.asked = true;
 		return -EOPNOTSUPP;
@@ -147,7 +160,7 @@ static int range_write(struct kvm_vcpu *vcpu, struct kvm_io_device *dev, gpa_t a
 	struct rmio_request req;
 	int said;
 
-	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud))
+	if (!lane || !size_ok(len) || kvm_user_dev_dead(ud) || is_split(vcpu, r))
 		return -EOPNOTSUPP;
 	map = srcu_dereference(ud->map, &vcpu->kvm->srcu);
 	kvm_user_map_store(map, r->at.id, addr - r->at.addr, len, &d);
@@ -542,8 +555,10 @@ static void user_release(struct kvm_device *dev)
 	struct kvm_user_dev *ud = dev->private;
 
 	end(ud);
-	mutex_lock(&ud->lock);
 	kvm_user_bpf_detach(ud);
+	mutex_lock(&ud->lock);
+	/* Maps that a device process did not wait for are unused now. */
+	srcu_barrier(&ud->kvm->srcu);
 	WRITE_ONCE(ud->kvm->user_devs, ud->kvm->user_devs - 1);
 	ud->kvm = NULL;
 	mutex_unlock(&ud->lock);
@@ -567,8 +582,10 @@ struct kvm_user_dev *kvm_user_dev_of(struct file *file)
 	return dev && dev->ops == &user_ops ? dev->private : NULL;
 }
 
-int kvm_user_dev_ops_init(void)
+/* At each load of a vendor's module, which a slave is to keep: what it leaves ends with it. */
+int kvm_user_dev_ops_init(struct module *module)
 {
+	kvm_user_slave_owner(module);
 	kvm_user_bpf_init();
 	return kvm_register_device_ops(&user_ops, KVM_DEV_TYPE_USER);
 }

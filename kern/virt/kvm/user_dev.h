@@ -42,9 +42,14 @@ void kvm_user_image_put(struct kvm_user_image *image);
 /* The compiled access map: immutable, replaced as a whole under kvm->srcu. */
 struct kvm_user_map {
 	struct kvm_user_image *image;	/* NULL: no shadow */
+	struct rcu_head unused;		/* once it is replaced, */
+	struct completion gone;		/* until no vCPU uses it */
+	struct kvm_user_map *next;	/* in ud->stale */
 	u32 nr;
 	struct rmio_area areas[] __counted_by(nr);
 };
+
+struct kvm_user_lane;
 
 enum kvm_user_verdict {
 	KVM_USER_DEVICE,	/* the device answers or takes it */
@@ -67,8 +72,8 @@ int kvm_user_map_compile(struct kvm_user_map *map, struct kvm_user_image *image)
 void kvm_user_map_free(struct kvm_user_map *map);
 /* Does an area of this range id lie beyond len?  For a range that shrinks. */
 bool kvm_user_map_exceeds(const struct kvm_user_map *map, u32 id, u64 len);
-void kvm_user_map_load(const struct kvm_user_map *map, u32 id, u64 offset, int len,
-		       struct kvm_user_decision *d);
+void kvm_user_map_load(const struct kvm_user_map *map, struct kvm_user_lane *lane, u32 id,
+		       u64 offset, int len, struct kvm_user_decision *d);
 void kvm_user_map_store(const struct kvm_user_map *map, u32 id, u64 offset, int len,
 			struct kvm_user_decision *d);
 u64 kvm_user_image_read(const struct kvm_user_image *image, u64 at, int len);
@@ -84,13 +89,16 @@ struct kvm_user_lane {
 	struct rmio_up_lane *up;
 	struct rcuwait wait;	/* the vCPU, in user_exit.c */
 	u32 kicked;		/* its wait, or the next one, is to end */
+	u32 hit;		/* the area of the last load */
+	u64 buried;		/* up to here it is counted what a dead device left */
 	unsigned long until;	/* when it has slept too long, in jiffies; 0: it does not */
 	u32 sleeps;		/* of the vCPU: need_wake's last number */
 	u32 poll_ns;		/* how long it looks before it sleeps */
 
 	/* Consumer for read() and write() of the slave: under io_lock. */
 	u64 taken;
-	u64 answer;		/* to the one load or synchronous store */
+	u64 answer;		/* to the load or synchronous store with this number: */
+	u64 answered;		/* an older one has been given up */
 	u8 *sent;		/* by slot: what has been read and not completed */
 };
 
@@ -109,13 +117,14 @@ struct kvm_user_dev {
 	struct kvm_user_lane *lanes;
 
 	struct kvm_user_map __rcu *map;		/* kvm->srcu */
-	struct kvm_user_ops __rcu *ops;		/* kvm->srcu; NULL: nobody is asked */
+	struct kvm_user_map *stale;		/* which nobody waited for; under leaf */
+	struct kvm_user_ops __rcu *ops;		/* NULL: nobody is asked */
 	/*
 	 * Nobody touches user memory or calls mmap with this lock, or with slots_lock, which
 	 * comes after it: vCPUs take mmap_lock where SRCU waits for them.
 	 */
 	struct mutex lock;			/* control: map, rings, slave; image's writers */
-	spinlock_t leaf;			/* image's readers; died */
+	spinlock_t leaf;			/* image's readers; died; stale */
 	struct kvm_user_image *image;		/* the newest */
 	struct list_head ranges;		/* under kvm->slots_lock */
 	u32 nr_ranges;
@@ -133,14 +142,14 @@ struct kvm_user_dev {
 
 /*
  * BPF (user_bpf.c): a struct_ops that is bound to one device.  Callbacks are asked once an
- * access, by the vCPU's thread, with kvm->srcu; either may be missing.
+ * access, by the vCPU's thread, below RCU; either may be missing.
  */
 struct kvm_user_ops {
 	/* enum rmio_kvm_answer */
 	int (*load)(u32 range_id, u64 offset, u32 len, u32 vcpu);
 	int (*store)(u32 range_id, u64 offset, u32 len, u32 vcpu, u64 data);
 	s32 master;		/* the device, as a descriptor of who attaches it */
-	struct kvm_user_dev *ud; /* while it is attached; a reference */
+	struct kvm_user_dev *ud; /* while it is attached */
 };
 
 #ifdef CONFIG_KVM_USER_BPF
@@ -182,6 +191,13 @@ static inline void kvm_user_bpf_init(void) { }
 #endif
 
 /* With kvm->srcu. */
+/* What the bus asked of a load that then did not come out is for no other. */
+static inline void kvm_user_unask(struct kvm_vcpu *vcpu)
+{
+	if (kvm_user_is_asked())
+		vcpu->user_wait.asked = false;
+}
+
 static inline int kvm_user_ask_load(const struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu,
 				    u32 range_id, u64 offset, u32 len)
 {
@@ -217,6 +233,7 @@ static inline bool kvm_user_dev_dead(const struct kvm_user_dev *ud)
 }
 
 int kvm_user_slave_fd(struct kvm_user_dev *ud);
+void kvm_user_slave_owner(struct module *module);
 
 /* Lanes. */
 int kvm_user_lanes_init(struct kvm_user_dev *ud);
@@ -242,8 +259,8 @@ void kvm_user_lane_until(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 			 unsigned long until);
 bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data);
 bool kvm_user_lane_pending(const struct kvm_user_dev *ud);
-/* The device is dead, and nobody pushes: count what it has left. */
-void kvm_user_lanes_discard(struct kvm_user_dev *ud);
+/* The device is dead: count the stores that it has left, each once. */
+void kvm_user_lane_bury(struct kvm_user_dev *ud, struct kvm_user_lane *lane);
 void kvm_user_lane_discarded(struct kvm_user_lane *lane, u64 stores);
 
 static inline bool kvm_user_dev_mapped(const struct kvm_user_dev *ud)

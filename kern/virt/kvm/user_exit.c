@@ -82,8 +82,8 @@ static bool kicked(struct kvm_user_lane *lane)
 }
 
 /*
- * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The limit is in jiffies, to the
- * next tick: it is there for devices that are broken.  What the VMM does between two
+ * 0, -EINTR, -ETIMEDOUT, -EPROTO, -ENODEV (dead).  The limit is in jiffies, and
+ * kept to an eighth: it is there for devices that are broken.  What the VMM does between two
  * calls does not count.
  */
 static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
@@ -215,7 +215,7 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 	if (w->store)
 		kvm_user_map_store(map, w->range_id, offset, len, &d);
 	else
-		kvm_user_map_load(map, w->range_id, offset, len, &d);
+		kvm_user_map_load(map, lane, w->range_id, offset, len, &d);
 	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_SHADOW)
 		d.verdict = KVM_USER_DEVICE;
 	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_THROUGH)
@@ -253,12 +253,6 @@ static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 	enum step step = STEP_REPLY;
 	int err, idx;
 
-	if (!w->inside) {
-		if (!w->at)
-			kvm_user_count(&lane->down->straddled);
-		no_device(lane, w);
-		return 0;
-	}
 	for (;;) {
 		if (kvm_user_dev_dead(w->ud)) {
 			no_device(lane, w);
@@ -335,18 +329,18 @@ static bool find_device(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 	int idx = srcu_read_lock(&vcpu->kvm->srcu);
 
 	r = kvm_user_range_find(vcpu->kvm, w->io, w->addr);
-	if (r && kvm_user_lane_of(r->ud, vcpu)) {
+	/* What reaches over its end is for user space to split. */
+	if (r && w->len <= r->at.len - (w->addr - r->at.addr) && kvm_user_lane_of(r->ud, vcpu)) {
 		kref_get(&r->ud->ref);
 		w->ud = r->ud;
 		w->range_id = r->at.id;
 		w->offset = w->addr - r->at.addr;
-		/* What reaches over its end is nobody's. */
-		w->inside = w->len <= r->at.len - w->offset;
 		w->data = 0;
 		w->at = 0;
 		w->seq = 0;
 		w->timed = false;
-		w->asked = w->asked && !w->store && w->asked_at == w->addr;
+		w->asked = w->asked && !w->store && w->asked_at == w->addr &&
+			   w->asked_io == w->io;
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return w->ud;
@@ -419,6 +413,7 @@ int __kvm_user_resume(struct kvm_vcpu *vcpu)
 		forget(w);
 		return 0;
 	}
+	vcpu->run->flags &= ~RMIO_KVM_RUN_PENDING;
 	kvm_sigset_activate(vcpu);
 	/* A string of port accesses is several. */
 	while (w->index < w->count) {
@@ -439,6 +434,8 @@ int __kvm_user_resume(struct kvm_vcpu *vcpu)
 		return 0;
 	}
 	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	/* Registers are neither before nor after the instruction. */
+	vcpu->run->flags |= RMIO_KVM_RUN_PENDING;
 	++vcpu->stat.signal_exits;
 	return err;
 }
@@ -499,6 +496,8 @@ int kvm_user_access(struct kvm_user_dev *ud, struct rmio_kvm_access *a)
 	vcpu = kvm_get_vcpu_by_id(ud->kvm, a->vcpu);
 	if (!vcpu)
 		return -ENOENT;
+	if (!kvm_user_lane_of(ud, vcpu))
+		return -ENXIO;
 	if (mutex_lock_interruptible(&vcpu->mutex))
 		return -EINTR;
 	err = vmm_access(ud, vcpu, a);

@@ -26,6 +26,8 @@ static void watchdog(struct timer_list *timer)
 	unsigned long until, next = 0;
 	u32 i;
 
+	/* Pairs with that of kvm_user_lane_until(): the timer is seen not to be set any more. */
+	smp_mb();
 	for (i = 0; i < ud->nr_lanes; i++) {
 		until = READ_ONCE(ud->lanes[i].until);
 		if (!until)
@@ -43,6 +45,8 @@ void kvm_user_lane_until(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 			 unsigned long until)
 {
 	WRITE_ONCE(lane->until, until);
+	/* Either the timer sees it, or this sees that the timer has run. */
+	smp_mb();
 	/* Does nothing when it runs before that anyway. */
 	timer_reduce(&ud->watchdog, until);
 }
@@ -181,6 +185,8 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	 * else has rung for looks again before it sleeps under the next one.
 	 */
 	smp_mb();
+	if (unlikely(kvm_user_dev_dead(ud)))
+		kvm_user_lane_bury(ud, lane);
 	if (kvm_user_dev_mapped(ud)) {
 		wanted = READ_ONCE(ud->up_hdr->need_wake);
 		if (!wanted || wanted == READ_ONCE(ud->rung))
@@ -188,7 +194,7 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 		WRITE_ONCE(ud->rung, wanted);
 	}
 	if (waitqueue_active(&ud->poll))
-		wake_up_interruptible_poll(&ud->poll, EPOLLIN);
+		wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLRDNORM);
 	return seq;
 }
 
@@ -226,20 +232,28 @@ void kvm_user_lane_discarded(struct kvm_user_lane *lane, u64 stores)
 		;
 }
 
-void kvm_user_lanes_discard(struct kvm_user_dev *ud)
+/*
+ * By the vCPU that has pushed to it as it died, and by who has declared it dead: whoever moves
+ * the mark counts what lies between.
+ */
+void kvm_user_lane_bury(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 {
-	u32 i;
+	u64 tail, from, at, stores = 0;
 
-	for (i = 0; i < ud->nr_lanes; i++) {
-		struct kvm_user_lane *lane = &ud->lanes[i];
-		u64 tail = READ_ONCE(lane->tail), done = smp_load_acquire(&lane->up->done);
-		u64 at, stores = 0;
-
-		if (tail - done > ud->slots)
-			done = READ_ONCE(lane->done);
-		for (at = done; at != tail && at - done < ud->slots; at++)
-			stores += lane->slots[at & (ud->slots - 1)].op == RMIO_OP_STORE;
-		if (stores)
-			kvm_user_lane_discarded(lane, stores);
-	}
+	/* Pairs with that of kvm_user_lane_push(). */
+	smp_mb();
+	tail = READ_ONCE(lane->tail);
+	from = READ_ONCE(lane->buried);
+	do {
+		if (from >= tail)
+			return;
+	} while (!try_cmpxchg(&lane->buried, &from, tail));
+	at = smp_load_acquire(&lane->up->done);
+	/* Whatever the device says, what is no more in the ring has been done. */
+	if (tail - at > ud->slots)
+		at = tail - min_t(u64, tail, ud->slots);
+	for (at = max(at, from); at != tail; at++)
+		stores += lane->slots[at & (ud->slots - 1)].op == RMIO_OP_STORE;
+	if (stores)
+		kvm_user_lane_discarded(lane, stores);
 }

@@ -44,7 +44,7 @@ void kvm_user_image_put(struct kvm_user_image *image)
 /* One load of an aligned size is one load of the image: all or nothing of a store. */
 u64 kvm_user_image_read(const struct kvm_user_image *image, u64 at, int len)
 {
-	const u8 *p = image->mem.addr + at;
+	const u8 *p = image->mem.addr + array_index_nospec(at, image->size);
 	u64 data = 0;
 	int i;
 
@@ -67,7 +67,7 @@ u64 kvm_user_image_read(const struct kvm_user_image *image, u64 at, int len)
 
 void kvm_user_image_write(struct kvm_user_image *image, u64 at, u64 data, int len)
 {
-	u8 *p = image->mem.addr + at;
+	u8 *p = image->mem.addr + array_index_nospec(at, image->size);
 	int i;
 
 	if (!IS_ALIGNED(at, len)) {
@@ -232,17 +232,25 @@ static bool inside(const struct rmio_area *a, u64 offset, int len)
 	return offset - a->offset < a->length && len <= a->length - (offset - a->offset);
 }
 
-void kvm_user_map_load(const struct kvm_user_map *map, u32 id, u64 offset, int len,
-		       struct kvm_user_decision *d)
+void kvm_user_map_load(const struct kvm_user_map *map, struct kvm_user_lane *lane, u32 id,
+		       u64 offset, int len, struct kvm_user_decision *d)
 {
 	const struct rmio_area *a;
-	u32 n = map_rank(map, id, offset);
+	u32 n = lane->hit;
 
 	d->verdict = KVM_USER_DEVICE;
 	d->refused_size = false;
-	if (!n)
+	if (!map || !map->nr)
 		return;
-	a = &map->areas[n - 1];
+	/* Mostly in the same area as the last one. */
+	a = &map->areas[n < map->nr ? n : 0];
+	if (a->range_id != id || offset - a->offset >= a->length) {
+		n = map_rank(map, id, offset);
+		if (!n)
+			return;
+		lane->hit = n - 1;
+		a = &map->areas[n - 1];
+	}
 	if (a->range_id != id || a->load != RMIO_LOAD_SHADOW || !inside(a, offset, len))
 		return;
 	/* A size is the bit of its own number. */

@@ -51,7 +51,10 @@ int kvm_user_mem_map(const struct kvm_user_mem *m, struct vm_area_struct *vma, b
 
 	if (vma_pages(vma) > nr)
 		return -EINVAL;
+	if (vma->vm_flags & VM_EXEC)
+		return -EACCES;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	vm_flags_clear(vma, VM_MAYEXEC);
 	if (!write) {
 		if (vma->vm_flags & VM_WRITE)
 			return -EACCES;

@@ -66,6 +66,9 @@ static ssize_t read_some(struct kvm_user_dev *ud, char __user *buf, size_t n)
 			continue;
 		}
 		idle = 0;
+		if (done && signal_pending(current))
+			break;
+		cond_resched();
 		if (copy_to_user(buf + done * sizeof(req), &req, sizeof(req)))
 			err = -EFAULT;
 		else
@@ -117,7 +120,7 @@ static void complete_lane(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 			break;
 		lane->sent[at] = SENT_NOT;
 		done++;
-		if (lane->slots[at].op != RMIO_OP_STORE) {
+		if (done == lane->answered) {
 			WRITE_ONCE(up->reply_data, lane->answer);
 			smp_store_release(&up->reply_seq, done);
 		}
@@ -144,8 +147,10 @@ static int reply_one(struct kvm_user_dev *ud, const struct rmio_reply *r)
 	if (lane->sent[at] != SENT)
 		return -ENOENT;
 	lane->sent[at] = ANSWERED;
-	if (lane->slots[at].op != RMIO_OP_STORE)
+	if (lane->slots[at].op != RMIO_OP_STORE && r->seq > lane->answered) {
 		lane->answer = r->data;
+		lane->answered = r->seq;
+	}
 	complete_lane(ud, lane);
 	return 0;
 }
@@ -233,35 +238,67 @@ static int slave_mmap(struct file *file, struct vm_area_struct *vma)
 
 /* -- the shadow ------------------------------------------------------------------- */
 
-/* With lock.  When it returns, no vCPU uses the previous map. */
-static int replace_map(struct kvm_user_dev *ud, struct kvm_user_map *map)
+static void map_gone(struct rcu_head *head)
+{
+	complete(&container_of(head, struct kvm_user_map, unused)->gone);
+}
+
+/* With lock.  The previous map, for map_wait(). */
+static struct kvm_user_map *map_replace(struct kvm_user_dev *ud, struct kvm_user_map *map)
 {
 	struct kvm_user_map *old = rcu_dereference_protected(ud->map, lockdep_is_held(&ud->lock));
 
 	rcu_assign_pointer(ud->map, map);
-	synchronize_srcu(&ud->kvm->srcu);
-	kvm_user_map_free(old);
-	return 0;
+	if (old) {
+		init_completion(&old->gone);
+		call_srcu(&ud->kvm->srcu, &old->unused, map_gone);
+	}
+	return old;
+}
+
+/*
+ * Without lock.  When it returns, no vCPU uses the map: a VMM can keep one there as long as it
+ * likes, so that who waits can be killed, and leaves the map to the end of the device.
+ */
+static void map_wait(struct kvm_user_dev *ud, struct kvm_user_map *old)
+{
+	if (!old)
+		return;
+	if (!wait_for_completion_killable(&old->gone)) {
+		kvm_user_map_free(old);
+		return;
+	}
+	spin_lock(&ud->leaf);
+	old->next = ud->stale;
+	ud->stale = old;
+	spin_unlock(&ud->leaf);
 }
 
 static int shadow_size(struct kvm_user_dev *ud, u64 size)
 {
 	struct kvm_user_image *image = NULL;
-	int err;
+	struct kvm_user_map *old = NULL;
+	int err = 0;
 
 	if (size) {
 		image = kvm_user_image_new(size);
 		if (IS_ERR(image))
 			return PTR_ERR(image);
 	}
-	mutex_lock(&ud->lock);
-	err = ud->kvm ? replace_map(ud, NULL) : -ENODEV;
-	if (!err) {
+	if (mutex_lock_killable(&ud->lock)) {
+		kvm_user_image_put(image);
+		return -EINTR;
+	}
+	if (ud->kvm) {
+		old = map_replace(ud, NULL);
 		spin_lock(&ud->leaf);
 		swap(ud->image, image);
 		spin_unlock(&ud->leaf);
+	} else {
+		err = -ENODEV;
 	}
 	mutex_unlock(&ud->lock);
+	map_wait(ud, old);
 	kvm_user_image_put(image);
 	return err;
 }
@@ -271,7 +308,8 @@ static int map_fits(struct kvm_user_dev *ud, const struct kvm_user_map *map)
 	struct kvm_user_range *r;
 	int err = 0;
 
-	mutex_lock(&ud->kvm->slots_lock);
+	if (mutex_lock_killable(&ud->kvm->slots_lock))
+		return -EINTR;
 	list_for_each_entry(r, &ud->ranges, node)
 		if (kvm_user_map_exceeds(map, r->at.id, r->at.len))
 			err = -ERANGE;
@@ -281,7 +319,7 @@ static int map_fits(struct kvm_user_dev *ud, const struct kvm_user_map *map)
 
 static int shadow_ctrl(struct kvm_user_dev *ud, const struct rmio_kvm_map *m)
 {
-	struct kvm_user_map *map;
+	struct kvm_user_map *map, *old = NULL;
 	int err;
 
 	if (m->reserved)
@@ -289,13 +327,17 @@ static int shadow_ctrl(struct kvm_user_dev *ud, const struct rmio_kvm_map *m)
 	map = kvm_user_map_copy(u64_to_user_ptr(m->areas), m->nr);
 	if (IS_ERR(map))
 		return PTR_ERR(map);
-	mutex_lock(&ud->lock);
+	err = mutex_lock_killable(&ud->lock);
+	if (err)
+		goto free;
 	err = ud->kvm ? kvm_user_map_compile(map, ud->image) : -ENODEV;
 	if (!err)
 		err = map_fits(ud, map);
 	if (!err)
-		err = replace_map(ud, map);
+		old = map_replace(ud, map);
 	mutex_unlock(&ud->lock);
+	map_wait(ud, old);
+free:
 	if (err)
 		kvm_user_map_free(map);
 	return err;
@@ -350,8 +392,8 @@ static int slave_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-static const struct file_operations slave_fops = {
-	.owner = THIS_MODULE,
+/* Its owner is the vendor's module, as that of a VM. */
+static struct file_operations slave_fops = {
 	.read = slave_read,
 	.write = slave_write,
 	.poll = slave_poll,
@@ -361,6 +403,11 @@ static const struct file_operations slave_fops = {
 	.release = slave_release,
 	.llseek = noop_llseek,
 };
+
+void kvm_user_slave_owner(struct module *module)
+{
+	slave_fops.owner = module;
+}
 
 /* With lock. */
 int kvm_user_slave_fd(struct kvm_user_dev *ud)

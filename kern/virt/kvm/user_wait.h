@@ -8,6 +8,7 @@
 
 struct kvm_user_dev;
 struct kvm_vcpu;
+struct module;
 
 struct kvm_user_wait {
 	struct kvm_user_dev *ud;	/* a reference; NULL: nothing is under way */
@@ -17,13 +18,15 @@ struct kvm_user_wait {
 	u32 index, count;		/* of a string of port accesses */
 	u16 range_id;
 	u8 len, at;			/* bytes; of them, done */
-	bool store, io, inside, timed;
+	bool store, io, timed;
 	bool vmm;			/* KVM_DEV_USER_ACCESS, not KVM_RUN */
 	u32 done;			/* of a string of port accesses, before it came out */
 	u32 outs;			/* of one that goes out, which KVM itself forgets */
 	bool asked;			/* the BPF program, for the piece; it said: */
 	u8 said;			/* enum rmio_kvm_answer */
-	u64 asked_at;			/* by the bus already: for a load from there */
+	bool asked_io;			/* by the bus already: for a load from there, */
+	u64 asked_at;			/* and on that bus */
+	bool split;			/* the instruction's access is across two pages */
 };
 
 #ifdef CONFIG_KVM_USER_DEV
@@ -57,12 +60,20 @@ static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
 /* A string of @count comes out, having found nobody. */
 #define kvm_user_out(vcpu, n) \
 	do { \
-		if (static_branch_unlikely(&kvm_user_devs.key)) \
+		if (static_branch_unlikely(&kvm_user_devs.key) && \
+		    READ_ONCE((vcpu)->kvm->user_devs)) \
 			(vcpu)->user_wait.outs = (n); \
 	} while (0)
 
+/* Each emulated access to memory begins with this. */
+#define kvm_user_split(vcpu, yes) \
+	do { \
+		if (static_branch_unlikely(&kvm_user_devs.key)) \
+			(vcpu)->user_wait.split = (yes); \
+	} while (0)
+
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
-int kvm_user_dev_ops_init(void);
+int kvm_user_dev_ops_init(struct module *module);
 void kvm_user_dev_ops_exit(void);
 
 /* The architecture's: what KVM_RUN came out for, in the fields from addr on; its value. */
@@ -76,8 +87,11 @@ static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done) { 
 #define kvm_user_out(vcpu, n) \
 	do { \
 	} while (0)
+#define kvm_user_split(vcpu, yes) \
+	do { \
+	} while (0)
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
-static inline int kvm_user_dev_ops_init(void) { return 0; }
+static inline int kvm_user_dev_ops_init(struct module *module) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
 #endif
 
