@@ -182,6 +182,7 @@ static void over_the_end(void)
 	g_store(0, DEVICE + 0xffc, 4, 1);
 	g_store(0, DEVICE + 0xffc, 8, 0x5566778899aabbcc);
 	g_load(0, DEVICE, 4);
+	g_load(0, DEVICE + 0x1000, 4);	/* waits for what was stored */
 	g_end(0);
 	T_REQUIRE(rig_run(0));
 	T_EQ(w.vcpu[0].result[0], 0x11223344);

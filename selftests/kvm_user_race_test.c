@@ -215,7 +215,7 @@ static void moved_means_moved(void)
 	rig_stop();
 }
 
-/* Loads come from the device, or from either place of an image, never from one that is new. */
+/* Loads come from the device, or from either place of an image, never from a new one. */
 static void images_replaced(void)
 {
 	uint32_t rounds = (uint32_t)ktap_pick(1000, 3000, 30000);
