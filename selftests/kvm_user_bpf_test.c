@@ -349,6 +349,32 @@ static void answers(void)
 	stop();
 }
 
+/* A load over the end of a page is two; each is asked about once, wherever it goes. */
+static void over_an_edge(void)
+{
+	uint32_t before = (SHADOW + EDGE - 4) >> 16, after = (SHADOW + EDGE) & 0xffff;
+	struct program p;
+
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		T_EQ(load(EDGE - 2), after << 16 | before);
+		T_EQ(counts(&p, 0).loads[1], 2);
+		rule(&p, false, EDGE, RMIO_KVM_TO_DEVICE);
+		T_EQ(load(EDGE - 2), ((REG + EDGE) & 0xffff) << 16 | before);
+		T_EQ(counts(&p, 0).loads[1], 4);
+		T_EQ(counts(&p, 0).to_device, 1);
+		rule(&p, false, EDGE - 2, RMIO_KVM_TO_DEVICE);
+		T_EQ(load(EDGE - 2), ((REG + EDGE) & 0xffff) << 16 | ((REG + EDGE - 2) & 0xffff));
+		T_EQ(counts(&p, 0).loads[1], 6);
+		T_EQ(counts(&p, 0).to_device, 3);
+		T_EQ(load(EDGE - 2), ((REG + EDGE) & 0xffff) << 16 | ((REG + EDGE - 2) & 0xffff));
+		T_EQ(counts(&p, 0).loads[1], 8);
+		T_EQ(atomic_load(&w.loads), 5);
+	}
+	program_free(&p);
+	stop();
+}
+
 static void nonsense(void)
 {
 	static const uint32_t bad[] = { 3, 4, 0x7fffffff, 0x80000000, UINT32_MAX };
@@ -682,6 +708,7 @@ static void dump(void)
 static const struct ktap_test tests[] = {
 	{ "accesses are counted", counted, 120 },
 	{ "answers", answers, 120 },
+	{ "a load over the end of a page", over_an_edge, 120 },
 	{ "answers that are none", nonsense, 120 },
 	{ "attaching", attaching, 120 },
 	{ "the device goes first", device_gone, 120 },
