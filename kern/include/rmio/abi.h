@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR LGPL-2.1-or-later OR BSD-2-Clause */
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR LGPL-2.1+ OR BSD-2-Clause */
 /*
  * The rmio ABI: everything that two sides of the system share, in one place.
  * Compiled by the library, by BPF programs, by the kernel device and by VMM
@@ -35,7 +35,7 @@
 #define RMIO_LANES_MAX		1024u		/* lanes (vCPUs) of a device */
 #define RMIO_RANGES_MAX		64u		/* ranges of a device */
 #define RMIO_AREAS_MAX		4096u		/* areas of an access map */
-#define RMIO_SHADOW_MAX		(1ull << 30)	/* bytes of a shadow image */
+#define RMIO_SHADOW_MAX		0x40000000ull	/* bytes of a shadow image */
 
 /* -- ranges (KVM_DEV_USER_PA_RANGE) -------------------------------------- */
 
@@ -61,8 +61,8 @@ enum rmio_op {
 };
 
 /* rmio_request.flags */
-#define RMIO_REQ_REDELIVERED	0x01u	/* set by the slave's library on its copy only:
-					 * the handler of a dead predecessor had begun it */
+#define RMIO_REQ_REDELIVERED	0x01u	/* set by the slave's library on its copy only: */
+					/* the handler of a dead predecessor had begun it */
 
 /*
  * One request: a slot of a lane's ring, and what a slave reads.  Written by
@@ -295,13 +295,13 @@ enum rmio_kvm_answer {
  * reading, once KVM_DEV_USER_RINGS or anything that needs lanes has been called.
  */
 #define RMIO_KVM_MAP_DOWN	0ull
-#define RMIO_KVM_MAP_UP		(1ull << 40)
-#define RMIO_KVM_MAP_SHADOW	(2ull << 40)
+#define RMIO_KVM_MAP_UP		0x10000000000ull
+#define RMIO_KVM_MAP_SHADOW	0x20000000000ull
 
 #define RMIO_KVM_SLOTS		256u		/* of a ring, unless told */
 #define RMIO_KVM_LANES		64u		/* of a device, unless told */
-#define RMIO_KVM_LANE_BYTES	(1ull << 26)	/* of all rings of a device together */
-#define RMIO_KVM_SHADOW_MAX	(1ull << 26)	/* bytes of a shadow image in the kernel */
+#define RMIO_KVM_LANE_BYTES	0x4000000ull	/* of all rings of a device together */
+#define RMIO_KVM_SHADOW_MAX	0x4000000ull	/* bytes of a shadow image in the kernel */
 
 /* Master, before the slave is made.  A vCPU has the lane of its KVM_CREATE_VCPU id. */
 struct rmio_kvm_rings {
@@ -312,7 +312,7 @@ struct rmio_kvm_rings {
 enum rmio_kvm_state {
 	RMIO_KVM_NEW		= 0,	/* no slave has been read or mapped yet */
 	RMIO_KVM_LIVE		= 1,
-	RMIO_KVM_CLOSED		= 2,	/* the last slave descriptor and mapping are gone, or _CLOSE */
+	RMIO_KVM_CLOSED		= 2,	/* the last slave descriptor and mapping are gone; _CLOSE */
 	RMIO_KVM_TIMEOUT	= 3,	/* a vCPU waited longer than the timeout */
 	RMIO_KVM_PROTOCOL	= 4,	/* impossible values in a lane */
 };
@@ -351,9 +351,9 @@ struct rmio_kvm_access {
 /* Master and slave: enum rmio_kvm_state. */
 #define KVM_DEV_USER_STATE	_IOR(RMIO_KVM_IO, 0xf5, __u32)
 /*
- * Master.  EOPNOTSUPP: no range of this device is there, or
- * it reaches over its end; ENXIO: the vCPU has no lane, KVM_DEV_USER_RINGS said too few; EINTR: still under way, call again
- * with the same, or with another to give it up.
+ * Master.  EOPNOTSUPP: no range of this device is there, or it reaches over its end; ENXIO: the
+ * vCPU has no lane, KVM_DEV_USER_RINGS said too few; EINTR: still under way, call again with the
+ * same, or with another to give it up.
  */
 #define KVM_DEV_USER_ACCESS	_IOWR(RMIO_KVM_IO, 0xf6, struct rmio_kvm_access)
 /* Master: the wait of that vCPU for this device, or its next one, ends with EINTR. */
@@ -374,14 +374,19 @@ struct rmio_kvm_access {
 
 /* -- sizes and offsets ---------------------------------------------------- */
 
-#ifdef __cplusplus
-#define RMIO_ASSERT static_assert
+#ifndef __VMLINUX_H__
+
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
 #else
-#define RMIO_ASSERT _Static_assert
+#include <assert.h>
+#include <stddef.h>
 #endif
-#define RMIO_ASSERT_SIZE(t, n) RMIO_ASSERT(sizeof(struct t) == (n), #t " size")
+
+#define RMIO_ASSERT_SIZE(t, n) static_assert(sizeof(struct t) == (n), #t " size")
 #define RMIO_ASSERT_AT(t, f, n) \
-	RMIO_ASSERT(__builtin_offsetof(struct t, f) == (n), #t "." #f " offset")
+	static_assert(offsetof(struct t, f) == (n), #t "." #f " offset")
 
 RMIO_ASSERT_SIZE(rmio_pa_range, 24);
 RMIO_ASSERT_AT(rmio_pa_range, addr, 0);
@@ -465,5 +470,7 @@ RMIO_ASSERT_AT(rmio_down_words, bell, 0);
 
 RMIO_ASSERT_SIZE(rmio_up_words, RMIO_LINE);
 RMIO_ASSERT_AT(rmio_up_words, wake_seq, 0);
+
+#endif /* __VMLINUX_H__ */
 
 #endif

@@ -414,9 +414,8 @@ static int slave_fd(struct kvm_user_dev *ud)
 	mutex_lock(&ud->lock);
 	if (!ud->has_slave)
 		fd = need_lanes(ud) ?: kvm_user_slave_fd(ud);
-	if (fd >= 0) {
+	if (fd >= 0)
 		ud->has_slave = true;
-	}
 	mutex_unlock(&ud->lock);
 	return fd;
 }
@@ -436,6 +435,7 @@ static int kick(struct kvm_user_dev *ud, u32 id)
 {
 	struct kvm_user_lane *lane;
 
+	/* Pairs with kvm_user_lanes_init(). */
 	if (!smp_load_acquire(&ud->lanes) || id >= ud->nr_lanes)
 		return -ENOENT;
 	lane = &ud->lanes[array_index_nospec(id, ud->nr_lanes)];
@@ -511,6 +511,7 @@ static int master_mmap(struct kvm_device *dev, struct vm_area_struct *vma)
 
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
+	/* Pairs with kvm_user_lanes_init(). */
 	if (!smp_load_acquire(&ud->lanes))
 		return -ENXIO;
 	switch ((u64)vma->vm_pgoff << PAGE_SHIFT) {
@@ -585,7 +586,7 @@ struct kvm_user_dev *kvm_user_dev_of(struct file *file)
 /* At each load of a vendor's module, which a slave is to keep: what it leaves ends with it. */
 int kvm_user_dev_ops_init(struct module *module)
 {
-	kvm_user_slave_owner(module);
+	kvm_user_slave_vendor(module);
 	kvm_user_bpf_init();
 	return kvm_register_device_ops(&user_ops, KVM_DEV_TYPE_USER);
 }

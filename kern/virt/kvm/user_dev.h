@@ -233,7 +233,7 @@ static inline bool kvm_user_dev_dead(const struct kvm_user_dev *ud)
 }
 
 int kvm_user_slave_fd(struct kvm_user_dev *ud);
-void kvm_user_slave_owner(struct module *module);
+void kvm_user_slave_vendor(struct module *module);
 
 /* Lanes. */
 int kvm_user_lanes_init(struct kvm_user_dev *ud);

@@ -122,9 +122,10 @@ struct kvm_user_lane *kvm_user_lane_of(struct kvm_user_dev *ud, const struct kvm
 	return &ud->lanes[array_index_nospec(vcpu->vcpu_id, ud->nr_lanes)];
 }
 
-/* How far the device has got.  Pairs with its release: slots below have been read. */
+/* How far the device has got. */
 static int lane_update(struct kvm_user_lane *lane)
 {
+	/* Pairs with its release: slots below have been read. */
 	u64 done = smp_load_acquire(&lane->up->done);
 
 	if (done - lane->done > lane->tail - lane->done)
@@ -174,6 +175,7 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	slot->len = req->len;
 	slot->flags = 0;
 	slot->reserved = 0;
+	/* Pairs with the acquire of whoever takes it: the slot is complete. */
 	smp_store_release(&slot->seq, seq);
 	lane->tail = seq;
 	WRITE_ONCE(lane->down->tail, seq);
@@ -193,6 +195,7 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 			return seq;
 		WRITE_ONCE(ud->rung, wanted);
 	}
+	/* After the barrier above. */
 	if (waitqueue_active(&ud->poll))
 		wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLRDNORM);
 	return seq;
@@ -200,6 +203,7 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 
 bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data)
 {
+	/* Pairs with the device's release: the data is older. */
 	if (smp_load_acquire(&lane->up->reply_seq) != seq)
 		return false;
 	*data = READ_ONCE(lane->up->reply_data);
@@ -248,6 +252,7 @@ void kvm_user_lane_bury(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 		if (from >= tail)
 			return;
 	} while (!try_cmpxchg(&lane->buried, &from, tail));
+	/* As in lane_update(). */
 	at = smp_load_acquire(&lane->up->done);
 	/* Whatever the device says, what is no more in the ring has been done. */
 	if (tail - at > ud->slots)

@@ -13,6 +13,14 @@
 
 enum { SENT_NOT, SENT, ANSWERED };
 
+/* Of which a VM keeps one reference, and each slave: its device ends before KVM's end. */
+static struct module *vendor;
+
+void kvm_user_slave_vendor(struct module *module)
+{
+	vendor = module;
+}
+
 /* The first use of one kind refuses the other. */
 static bool claim(struct kvm_user_dev *ud, int io)
 {
@@ -31,6 +39,7 @@ static bool take(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct rmi
 	u32 at = lane->taken & (ud->slots - 1);
 	u64 seq = lane->taken + 1;
 
+	/* Pairs with kvm_user_lane_push(): the slot is complete. */
 	if (smp_load_acquire(&lane->slots[at].seq) != seq)
 		return false;
 	*req = lane->slots[at];
@@ -101,8 +110,8 @@ static ssize_t slave_read(struct file *file, char __user *buf, size_t count, lof
 			return 0;
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		if (wait_event_interruptible(ud->poll, kvm_user_lane_pending(ud) ||
-						       kvm_user_dev_dead(ud)))
+		if (wait_event_interruptible(ud->poll,
+					     kvm_user_lane_pending(ud) || kvm_user_dev_dead(ud)))
 			return -ERESTARTSYS;
 	}
 }
@@ -122,6 +131,7 @@ static void complete_lane(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 		done++;
 		if (done == lane->answered) {
 			WRITE_ONCE(up->reply_data, lane->answer);
+			/* Pairs with kvm_user_lane_reply(). */
 			smp_store_release(&up->reply_seq, done);
 		}
 		/* Pairs with lane_update(): the slots below have been read. */
@@ -389,11 +399,12 @@ static int slave_release(struct inode *inode, struct file *file)
 
 	kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
 	kvm_user_dev_put(ud);
+	module_put(vendor);
 	return 0;
 }
 
-/* Its owner is the vendor's module, as that of a VM. */
-static struct file_operations slave_fops = {
+static const struct file_operations slave_fops = {
+	.owner = THIS_MODULE,
 	.read = slave_read,
 	.write = slave_write,
 	.poll = slave_poll,
@@ -404,19 +415,17 @@ static struct file_operations slave_fops = {
 	.llseek = noop_llseek,
 };
 
-void kvm_user_slave_owner(struct module *module)
-{
-	slave_fops.owner = module;
-}
-
 /* With lock. */
 int kvm_user_slave_fd(struct kvm_user_dev *ud)
 {
 	int fd;
 
 	kref_get(&ud->ref);
+	__module_get(vendor);
 	fd = anon_inode_getfd("kvm-user-slave", &slave_fops, ud, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
+		module_put(vendor);
 		kvm_user_dev_put(ud);
+	}
 	return fd;
 }

@@ -57,21 +57,6 @@ static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
 	       __kvm_user_string(vcpu, port, done);
 }
 
-/* A string of @count comes out, having found nobody. */
-#define kvm_user_out(vcpu, n) \
-	do { \
-		if (static_branch_unlikely(&kvm_user_devs.key) && \
-		    READ_ONCE((vcpu)->kvm->user_devs)) \
-			(vcpu)->user_wait.outs = (n); \
-	} while (0)
-
-/* Each emulated access to memory begins with this. */
-#define kvm_user_split(vcpu, yes) \
-	do { \
-		if (static_branch_unlikely(&kvm_user_devs.key)) \
-			(vcpu)->user_wait.split = (yes); \
-	} while (0)
-
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
 int kvm_user_dev_ops_init(struct module *module);
 void kvm_user_dev_ops_exit(void);
@@ -84,12 +69,6 @@ void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
 static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done) { return false; }
-#define kvm_user_out(vcpu, n) \
-	do { \
-	} while (0)
-#define kvm_user_split(vcpu, yes) \
-	do { \
-	} while (0)
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 static inline int kvm_user_dev_ops_init(struct module *module) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
