@@ -171,6 +171,7 @@ struct rmio_bpf_stray {
 	} store[RMIO_BPF_STRAYS];
 };
 
+#ifndef __VMLINUX_H__
 RMIO_ASSERT_SIZE(rmio_bpf_thread, 16);
 RMIO_ASSERT_SIZE(rmio_bpf_reg_key, 16);
 RMIO_ASSERT_SIZE(rmio_bpf_reg, 40);
@@ -180,5 +181,6 @@ RMIO_ASSERT_SIZE(rmio_bpf_vcpu, 640);
 RMIO_ASSERT_SIZE(rmio_bpf_lane, 384);
 RMIO_ASSERT_SIZE(rmio_bpf_stray_key, 8);
 RMIO_ASSERT_SIZE(rmio_bpf_stray, 816);
+#endif
 
 #endif

@@ -90,7 +90,7 @@ static void on_tick(struct rmio_timer *t)
 
 static void timers(void)
 {
-	static const uint64_t after[] = { 3000000, 1000000, 0, 2000000, 4000000 };
+	static const uint64_t after[] = { 300000000, 100000000, 0, 200000000, 400000000 };
 	struct tick k[5];
 	struct rmio_loop *l;
 	int order = 0, i;
