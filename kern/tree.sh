@@ -6,7 +6,7 @@
 kern=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 image=$("$kern/../selftests/vm/kernel" 6.12)
 linux=$(cat "$image/release")
-source=$cache/source-$linux
+source=$cache/kvm-source-$linux
 
 # version: of the packages that this kernel came from
 version() {
@@ -28,18 +28,40 @@ unpack_source() {
 
 fetch_source() {
 	unpack_source "$new" \
-		'*/virt/kvm' '*/arch/x86/kvm' '*/include/linux/kvm_host.h' '*/include/uapi/linux/kvm.h'
+		'*/virt/kvm' '*/arch/x86/kvm' '*/include/linux/kvm_host.h' '*/include/uapi/linux/kvm.h' \
+		'*/MAINTAINERS' '*/scripts/checkpatch.pl' \
+		'*/scripts/spelling.txt' '*/scripts/const_structs.checkpatch'
+}
+
+# add_file FILE DIRECTORY: one of ours to its place in Linux
+add_file() {
+	local to=$1
+
+	case $1 in
+	virt/kvm/user_wait.h) to=include/linux/kvm_user_wait.h ;;
+	include/rmio/*) to=include/uapi/${1#include/} ;;
+	esac
+	mkdir -p "$2/$(dirname "$to")"
+	cp "$kern/$1" "$2/$to"
+}
+
+# add_hook NAME DIRECTORY: what we change in files that are there
+add_hook() {
+	patch -s -p1 -d "$2" <"$kern/hooks/$1.patch" || die "kern/hooks/$1.patch does not apply to $linux"
 }
 
 # sources DIRECTORY: KVM's with ours
 sources() {
+	local file
+
 	once "$source" fetch_source
 	cp -r "$source/." "$1"
-	patch -s -p1 -d "$1" <"$kern/hooks.patch" || die "kern/hooks.patch does not apply to $linux"
-	cp "$kern"/virt/kvm/*.[ch] "$1/virt/kvm/"
-	mv "$1/virt/kvm/user_wait.h" "$1/include/linux/kvm_user_wait.h"
-	mkdir "$1/include/rmio"
-	cp "$kern/include/rmio/abi.h" "$1/include/rmio/"
+	for file in "$kern"/hooks/*.patch; do
+		add_hook "$(basename "$file" .patch)" "$1"
+	done
+	(cd "$kern" && find virt include Documentation -type f) | while read -r file; do
+		add_file "$file" "$1"
+	done
 }
 
 # place FROM TO: the files of one directory into another; one that has not changed keeps its time
@@ -55,5 +77,5 @@ place() {
 
 # device_key FILE...: names what is in this directory, and in those files
 device_key() {
-	(cd "$kern" && cat hooks.patch virt/kvm/* include/rmio/abi.h tree.sh "$@" | sha256sum | cut -c 1-16)
+	(cd "$kern" && cat hooks/* virt/kvm/* include/rmio/abi.h tree.sh "$@" | sha256sum | cut -c 1-16)
 }
