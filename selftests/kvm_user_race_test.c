@@ -470,17 +470,21 @@ static void *stuck_argument(void *arg)
 	return NULL;
 }
 
+#define STUCK_START() do {							\
+	const char *lacks_;							\
+										\
+	RIG_START();								\
+	lacks_ = no_faults();							\
+	if (lacks_)								\
+		T_SKIP(lacks_, "CONFIG_USERFAULTFD, and root");			\
+} while (0)
+
 /* A device process that hangs in its own memory holds up neither the VMM nor a vCPU. */
 static void hold_up(void *(*stuck)(void *), bool request)
 {
 	uint32_t id = 0;
-	const char *why;
 	pthread_t t;
 
-	RIG_START();
-	why = no_faults();
-	if (why)
-		T_SKIP(why, "CONFIG_USERFAULTFD, and root");
 	if (request) {
 		g_begin(0);
 		g_store(0, DEVICE, 4, 1);
@@ -516,24 +520,28 @@ static void hold_up(void *(*stuck)(void *), bool request)
 
 static void areas_never_come(void)
 {
+	STUCK_START();
 	hold_up(stuck_map, false);
 	T_LT(stuck_result, 0);
 }
 
 static void map_never_comes(void)
 {
+	STUCK_START();
 	hold_up(stuck_argument, false);
 	T_LT(stuck_result, 0);
 }
 
 static void buffer_never_comes(void)
 {
+	STUCK_START();
 	hold_up(stuck_read, true);
 	T_EQ(stuck_result, sizeof(struct rmio_request));
 }
 
 static void reply_never_comes(void)
 {
+	STUCK_START();
 	hold_up(stuck_write, true);
 	T_EQ(stuck_result, -1);
 }
