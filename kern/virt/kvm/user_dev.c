@@ -204,30 +204,29 @@ static const struct kvm_io_device_ops range_ops = {
 	.destructor = range_destructor,
 };
 
-static bool lies_in(struct kvm_io_device *dev, u64 addr)
-{
-	return dev->ops == &range_ops && addr - to_range(dev)->at.addr < to_range(dev)->at.len;
-}
-
 /* For user_exit.c: the range that an address lies in, with kvm->srcu held. */
 struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 {
-	enum kvm_bus idx = io ? KVM_PIO_BUS : KVM_MMIO_BUS;
-	struct kvm_io_device *dev = kvm_io_bus_get_dev(kvm, idx, addr);
-	struct kvm_io_bus *bus;
-	int i;
+	struct kvm_io_bus *bus = srcu_dereference(kvm->buses[io ? KVM_PIO_BUS : KVM_MMIO_BUS],
+						  &kvm->srcu);
+	int from = 0, to = bus ? bus->dev_count : 0;
 
-	if (dev && lies_in(dev, addr))
-		return to_range(dev);
-	/*
-	 * The bus finds one of those that lie there.  With an ioeventfd inside of a range
-	 * that need not be ours.
-	 */
-	bus = srcu_dereference(kvm->buses[idx], &kvm->srcu);
-	for (i = 0; bus && i < bus->dev_count; i++) {
-		dev = bus->range[i].dev;
-		if (lies_in(dev, addr))
-			return to_range(dev);
+	/* Not kvm_io_bus_get_dev(): what that finds may be an ioeventfd inside of a range. */
+	while (from < to) {
+		int i = from + (to - from) / 2;
+
+		if (bus->range[i].addr <= addr)
+			from = i + 1;
+		else
+			to = i;
+	}
+	/* Ours do not overlap: the last one that begins there or before, or none. */
+	while (from--) {
+		struct kvm_io_device *dev = bus->range[from].dev;
+
+		if (dev->ops == &range_ops)
+			return addr - to_range(dev)->at.addr < to_range(dev)->at.len ?
+			       to_range(dev) : NULL;
 	}
 	return NULL;
 }

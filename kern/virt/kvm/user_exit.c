@@ -170,13 +170,11 @@ static void answer(struct kvm_user_wait *w, u64 data)
 static void no_device(struct kvm_user_lane *lane, struct kvm_user_wait *w)
 {
 	if (w->store) {
-		if (lane)
-			kvm_user_lane_discarded(lane, 1);
+		kvm_user_lane_discarded(lane, 1);
 		return;
 	}
 	answer(w, ~0ull);
-	if (lane)
-		kvm_user_count(&lane->down->counters.ones);
+	kvm_user_count(&lane->down->counters.ones);
 }
 
 enum step { STEP_DONE, STEP_REPLY, STEP_IDLE, STEP_ROOM };
@@ -357,13 +355,10 @@ static void forget(struct kvm_user_wait *w)
 
 /* -- KVM_RUN ---------------------------------------------------------------------- */
 
-bool __kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
+/* With kvm->srcu, which the bus was looked at with. */
+bool __kvm_user_port(struct kvm_vcpu *vcpu, u16 port)
 {
-	/* With kvm->srcu, which the bus was looked at with. */
-	if (!kvm_user_range_find(vcpu->kvm, true, port))
-		return false;
-	vcpu->user_wait.done = done;
-	return true;
+	return kvm_user_range_find(vcpu->kvm, true, port);
 }
 
 /* Nobody is left for the rest of a string: as any bus has it. */
@@ -381,12 +376,12 @@ static void end_string(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 bool __kvm_user_exit(struct kvm_vcpu *vcpu)
 {
 	struct kvm_user_wait *w = &vcpu->user_wait;
-	u32 done = w->done;
+	u32 done = w->ports_done;
 	bool is_access;
 
-	w->done = 0;
 	is_access = (done || READ_ONCE(vcpu->kvm->user_devs)) && kvm_arch_user_access(vcpu, w);
-	w->outs = 0;
+	w->ports_done = 0;
+	w->ports = 0;
 	if (!is_access)
 		return false;
 	w->index = done;

@@ -20,13 +20,14 @@ struct kvm_user_wait {
 	u8 len, at;			/* bytes; of them, done */
 	bool store, io, timed;
 	bool vmm;			/* KVM_DEV_USER_ACCESS, not KVM_RUN */
-	u32 done;			/* of a string of port accesses, before it came out */
-	u32 outs;			/* of one that goes out, which KVM itself forgets */
 	bool asked;			/* the BPF program, for the piece; it said: */
 	u8 said;			/* enum rmio_kvm_answer */
-	bool asked_io;			/* by the bus already: for a load from there, */
-	u64 asked_at;			/* and on that bus */
-	bool split;			/* the instruction's access is across two pages */
+
+	/* What was seen of it before it came out. */
+	bool split;			/* it is across two pages */
+	bool asked_io;			/* the bus has asked, for a load on that bus */
+	u64 asked_at;			/* and from there */
+	u32 ports, ports_done;		/* of a string of port accesses: all, and by the bus */
 };
 
 #ifdef CONFIG_KVM_USER_DEV
@@ -35,7 +36,7 @@ extern struct static_key_false_deferred kvm_user_devs;
 
 bool __kvm_user_exit(struct kvm_vcpu *vcpu);
 int __kvm_user_resume(struct kvm_vcpu *vcpu);
-bool __kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done);
+bool __kvm_user_port(struct kvm_vcpu *vcpu, u16 port);
 
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu)
 {
@@ -48,13 +49,12 @@ static inline int kvm_user_resume(struct kvm_vcpu *vcpu)
 }
 
 /*
- * The bus took @done accesses of a string to @port and then no more: is the rest for one of
- * our ranges?  Then the string comes out as a whole, and goes on where it was.
+ * The bus took some accesses of a string to @port and then no more: is the rest for one of our
+ * ranges?  Then the string comes out as a whole, and goes on where it was.
  */
-static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done)
+static inline bool kvm_user_port(struct kvm_vcpu *vcpu, u16 port)
 {
-	return static_branch_unlikely(&kvm_user_devs.key) &&
-	       __kvm_user_string(vcpu, port, done);
+	return static_branch_unlikely(&kvm_user_devs.key) && __kvm_user_port(vcpu, port);
 }
 
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
@@ -68,7 +68,7 @@ void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
 #else
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
-static inline bool kvm_user_string(struct kvm_vcpu *vcpu, u16 port, u32 done) { return false; }
+static inline bool kvm_user_port(struct kvm_vcpu *vcpu, u16 port) { return false; }
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 static inline int kvm_user_dev_ops_init(struct module *module) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
