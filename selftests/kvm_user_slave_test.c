@@ -1,79 +1,34 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The kernel device: its control calls, of the master and of the slave, with arguments that are
- * wrong in every way.  What is refused changes nothing.
+ * The kernel device: the calls of the slave's descriptor, with arguments that are wrong in every
+ * way.  What is refused changes nothing.
  */
-#include "kvm_user_rig.h"
+#include "kvm_user_calls.h"
 
 #include <sys/epoll.h>
 
-/* -- where arguments lie -------------------------------------------------------------- */
-
-struct call {
-	const char *name;
-	bool slave;
-	unsigned int cmd;
-	size_t size;
-	bool out;		/* the kernel writes it */
-};
-
 static const struct call calls[] = {
-	{ "PA_RANGE", false, KVM_DEV_USER_PA_RANGE, sizeof(struct rmio_pa_range) },
-	{ "TIMEOUT", false, KVM_DEV_USER_TIMEOUT, 8 },
-	{ "RINGS", false, KVM_DEV_USER_RINGS, sizeof(struct rmio_kvm_rings) },
-	{ "EVENTFD", false, KVM_DEV_USER_EVENTFD, 4 },
-	{ "STATE", false, KVM_DEV_USER_STATE, 4, true },
-	{ "ACCESS", false, KVM_DEV_USER_ACCESS, sizeof(struct rmio_kvm_access), true },
-	{ "KICK", false, KVM_DEV_USER_KICK, 4 },
-	{ "SHADOW_SIZE", true, KVM_DEV_USER_SHADOW_SIZE, 8 },
-	{ "SHADOW_CTRL", true, KVM_DEV_USER_SHADOW_CTRL, sizeof(struct rmio_kvm_map) },
-	{ "WAKE", true, KVM_DEV_USER_WAKE, 4 },
-	{ "STATE of the slave", true, KVM_DEV_USER_STATE, 4, true },
+	{ "SHADOW_SIZE", KVM_DEV_USER_SHADOW_SIZE, 8 },
+	{ "SHADOW_CTRL", KVM_DEV_USER_SHADOW_CTRL, sizeof(struct rmio_kvm_map) },
+	{ "WAKE", KVM_DEV_USER_WAKE, 4 },
+	{ "STATE", KVM_DEV_USER_STATE, 4, true },
 };
-
-/* Two pages, the second of which is not there. */
-static uint8_t *short_page(void)
-{
-	uint8_t *p = mmap(NULL, 0x2000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	T_EQ(mprotect(p + 0x1000, 0x1000, PROT_NONE), 0);
-	return p;
-}
 
 static void places(void)
 {
-	uint8_t *page, *ro;
-	size_t at;
+	const struct rmio_area area = { .length = 4, .sizes = 4, .load = RMIO_LOAD_SHADOW };
+	uint32_t *image;
 	int i;
 
 	RIG_START();
-	rig_serve();
-	page = short_page();
-	ro = mmap(NULL, 0x1000, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	for (i = 0; i < KTAP_COUNT(calls); i++) {
-		const struct call *c = &calls[i];
-		int fd = c->slave ? w.slave : w.master;
-
-		T_EQ(CALL(fd, c->cmd, NULL), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, 1), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, ~0ul), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, ~0ul - c->size + 1), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, 1ul << 63), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, 0x7ffffffff000ul - c->size + 1), -EFAULT);
-		T_EQ(CALL(fd, c->cmd, 0xffff888000000000ul), -EFAULT);
-		for (at = 1; at < c->size; at++)
-			T_EQ(CALL(fd, c->cmd, page + 0x1000 - at), -EFAULT);
-		if (c->out && c->cmd == KVM_DEV_USER_STATE)
-			T_EQ(CALL(fd, c->cmd, ro), -EFAULT);
-		if (ktap_failed()) {
-			ktap_diag("%s", c->name);
-			break;
-		}
-	}
-	/* Nothing of it has been done. */
-	w.reg[0] = 0x21;
+	image = rig_image(0x1000);
+	T_REQUIRE(image);
+	image[0] = 0x21;
+	T_EQ(rig_map(&area, 1), 0);
+	for (i = 0; i < KTAP_COUNT(calls) && !ktap_failed(); i++)
+		bad_places(w.slave, &calls[i]);
 	g_begin(0);
-	g_load(0, DEVICE, 1);
+	g_load(0, DEVICE, 4);
 	g_end(0);
 	T_OK(rig_run(0));
 	T_EQ(w.vcpu[0].result[0], 0x21);
@@ -84,269 +39,39 @@ static void unaligned(void)
 {
 	uint8_t buf[128];
 	uint32_t state;
-	uint64_t v;
+	uint64_t size = 0x1000;
 	int at;
 
 	RIG_START();
-	rig_serve();
-	w.reg[0x10] = 0x31;
 	for (at = 1; at < 16; at++) {
-		struct rmio_pa_range r = { .addr = DEVICE, .len = LEN };
-		struct rmio_kvm_access a = { .addr = DEVICE + 0x10, .len = 1 };
-		struct rmio_area area = { .length = 16, .sizes = 1, .load = RMIO_LOAD_DEVICE };
+		struct rmio_area area = { .length = 16, .sizes = 1, .load = RMIO_LOAD_SHADOW };
 		struct rmio_kvm_map m = { .areas = (uintptr_t)(buf + 64 + at), .nr = 1 };
 
-		memcpy(buf + at, &r, sizeof(r));
-		T_EQ(CALL(w.master, KVM_DEV_USER_PA_RANGE, buf + at), 0);
-		v = ~0ull;
-		memcpy(buf + at, &v, 8);
-		T_EQ(CALL(w.master, KVM_DEV_USER_TIMEOUT, buf + at), 0);
-		memcpy(buf + at, &a, sizeof(a));
-		T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, buf + at), 0);
-		memcpy(&a, buf + at, sizeof(a));
-		T_EQ(a.data, 0x31);
-		T_EQ(CALL(w.master, KVM_DEV_USER_STATE, buf + at), 0);
-		memcpy(&state, buf + at, 4);
-		T_EQ(state, RMIO_KVM_LIVE);
+		memcpy(buf + at, &size, sizeof(size));
+		T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_SIZE, buf + at), 0);
 		memcpy(buf + 64 + at, &area, sizeof(area));
 		memcpy(buf + at, &m, sizeof(m));
 		T_EQ(CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, buf + at), 0);
+		T_EQ(CALL(w.slave, KVM_DEV_USER_STATE, buf + at), 0);
+		memcpy(&state, buf + at, 4);
+		T_EQ(state, RMIO_KVM_NEW);
 	}
 	rig_stop();
 }
 
 static void unknown(void)
 {
-	static const unsigned int own[] = {
-		KVM_DEV_USER_SHADOW_SIZE, KVM_DEV_USER_SHADOW_CTRL, KVM_DEV_USER_WAKE,
+	static const unsigned int masters[] = {
+		KVM_DEV_USER_SLAVE_FD, KVM_DEV_USER_PA_RANGE, KVM_DEV_USER_TIMEOUT,
+		KVM_DEV_USER_RINGS, KVM_DEV_USER_EVENTFD, KVM_DEV_USER_ACCESS, KVM_DEV_USER_KICK,
 	};
 	uint8_t buf[64] = { 0 };
-	unsigned int i;
-
-	RIG_START();
-	for (i = 0; i < 3; i++)
-		T_EQ(CALL(w.master, own[i], buf), -ENOTTY);
-	for (i = 0; i < 6; i++)
-		if (!calls[i].slave && calls[i].cmd != KVM_DEV_USER_STATE)
-			T_EQ(CALL(w.slave, calls[i].cmd, buf), -ENOTTY);
-	T_EQ(CALL(w.slave, KVM_DEV_USER_SLAVE_FD, 0), -ENOTTY);
-	for (i = 0; i < 2; i++) {
-		int fd = i ? w.slave : w.master;
-
-		T_EQ(CALL(fd, 0, buf), -ENOTTY);
-		T_EQ(CALL(fd, ~0u, buf), -ENOTTY);
-		T_EQ(CALL(fd, _IO(RMIO_KVM_IO, 0xff), buf), -ENOTTY);
-		/* Another size is another call. */
-		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf1, uint64_t), buf), -ENOTTY);
-		T_EQ(CALL(fd, _IOR(RMIO_KVM_IO, 0xf5, uint64_t), buf), -ENOTTY);
-		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf8, uint32_t), buf), -ENOTTY);
-		T_EQ(CALL(fd, _IOW(RMIO_KVM_IO, 0xf0, uint32_t), buf), -ENOTTY);
-	}
-	rig_stop();
-}
-
-/* -- rings, slave, time limit, eventfd, state ---------------------------------------------- */
-
-static void rings(void)
-{
-	static const struct { struct rmio_kvm_rings r; int err; } cases[] = {
-		{ { 0, 256 }, -EINVAL }, { { 1025, 256 }, -EINVAL }, { { ~0u, 256 }, -EINVAL },
-		{ { 64, 0 }, -EINVAL }, { { 64, 1 }, -EINVAL }, { { 64, 3 }, -EINVAL },
-		{ { 64, 255 }, -EINVAL }, { { 64, 131072 }, -EINVAL }, { { 64, ~0u }, -EINVAL },
-		{ { 64, 1u << 31 }, -EINVAL }, { { 1024, 65536 }, -EFBIG },
-		{ { 1024, 4096 }, -EFBIG }, { { 33, 65536 }, -EFBIG },
-		{ { 1, 2 }, 0 }, { { 1024, 2 }, 0 }, { { 32, 65536 }, 0 }, { { 1024, 2048 }, 0 },
-	};
 	int i;
 
 	RIG_START();
-	for (i = 0; i < KTAP_COUNT(cases); i++) {
-		int fd = rig_create(w.vm->fd);
-
-		T_REQUIRE(T_GE(fd, 0));
-		T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &cases[i].r), cases[i].err);
-		if (!cases[i].err) {
-			const struct rmio_down_hdr *h;
-
-			h = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, RMIO_KVM_MAP_DOWN);
-			T_REQUIRE(T_OK(h != MAP_FAILED));
-			T_EQ(h->nr_lanes, cases[i].r.lanes);
-			T_EQ(h->ring_slots, cases[i].r.slots);
-			T_EQ(h->size, 4096 + h->nr_lanes * h->lane_stride);
-			/* Only once. */
-			T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &cases[i].r), -EBUSY);
-			munmap((void *)h, 4096);
-		}
-		close(fd);
-	}
-	/* Nor behind a range or a slave. */
-	T_EQ(CALL(w.master, KVM_DEV_USER_RINGS, &cases[13].r), -EBUSY);
-	rig_stop();
-}
-
-/* A vCPU that has no lane is the VMM's. */
-static void no_lane(void)
-{
-	struct rmio_kvm_access a = { .addr = DEVICE, .len = 4, .vcpu = 1 };
-	uint32_t id = 1;
-
-	RIG_START(.vcpus = 2, .rings = { .lanes = 1, .slots = 2 });
-	rig_serve();
-	g_begin(1);
-	g_load(1, DEVICE, 4);
-	g_store(1, DEVICE, 4, 1);
-	g_end(1);
-	T_OK(rig_run(1));
-	T_EQ(w.vcpu[1].exits, 2);
-	T_EQ(w.vcpu[1].result[0], 0xffffffff);
-	T_EQ(CALL(w.master, KVM_DEV_USER_ACCESS, &a), -ENXIO);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), -ENOENT);
-	g_begin(0);
-	g_load(0, DEVICE, 4);
-	g_end(0);
-	T_OK(rig_run(0));
-	T_EQ(w.vcpu[0].exits, 0);
-	rig_stop();
-}
-
-static void slave_fd(void)
-{
-	int i;
-
-	RIG_START(.no_slave = true);
-	T_EQ(rig_state(), RMIO_KVM_NEW);
-	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 1), -EINVAL);
-	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, ~0ul), -EINVAL);
-	w.slave = ioctl(w.master, KVM_DEV_USER_SLAVE_FD, 0);
-	T_GE(w.slave, 0);
-	T_EQ(fcntl(w.slave, F_GETFD), FD_CLOEXEC);
-	for (i = 0; i < 3; i++)
-		T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
-	close(w.slave);
-	w.slave = -1;
-	/* It was the only one. */
-	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
-	T_EQ(rig_state(), RMIO_KVM_CLOSED);
-	rig_stop();
-}
-
-/* Every number is a limit; those that jiffies cannot hold are just long. */
-static void time_limits(void)
-{
-	static const uint64_t long_ones[] = {
-		0, ~0ull, ~0ull - 1, 1ull << 63, (1ull << 63) - 1, 1ull << 62, 1ull << 40,
-	};
-	static const uint64_t short_ones[] = { 1, 999, 1000000 };
-	int i;
-
-	for (i = 0; i < KTAP_COUNT(long_ones); i++) {
-		struct rmio_request r;
-		struct rmio_reply a;
-
-		RIG_START();
-		T_EQ(rig_timeout(long_ones[i]), 0);
-		g_begin(0);
-		g_load(0, DEVICE, 4);
-		g_end(0);
-		T_REQUIRE(rig_go(0));
-		UNTIL(SLEEPS(0));
-		usleep(30000);
-		T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
-		a = (struct rmio_reply){ .seq = r.seq, .data = 0x12 };
-		T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
-		rig_join(0);
-		T_EQ(w.vcpu[0].result[0], 0x12);
-		T_EQ(rig_state(), RMIO_KVM_LIVE);
-		rig_stop();
-	}
-	for (i = 0; i < KTAP_COUNT(short_ones); i++) {
-		RIG_START();
-		T_EQ(rig_timeout(short_ones[i]), 0);
-		g_begin(0);
-		g_load(0, DEVICE, 4);
-		g_end(0);
-		T_OK(rig_run(0));
-		T_EQ(w.vcpu[0].result[0], 0xffffffff);
-		T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
-		rig_stop();
-	}
-}
-
-static int set_eventfd(int fd)
-{
-	return CALL(w.master, KVM_DEV_USER_EVENTFD, &fd);
-}
-
-static void eventfds(void)
-{
-	int fd, other, file;
-	uint64_t n = 0;
-
-	RIG_START();
-	fd = eventfd(0, EFD_NONBLOCK);
-	other = eventfd(0, EFD_NONBLOCK);
-	file = memfd_create("file", 0);
-	T_EQ(set_eventfd(-2), -EBADF);
-	T_EQ(set_eventfd(INT32_MIN), -EBADF);
-	T_EQ(set_eventfd(INT32_MAX), -EBADF);
-	T_EQ(set_eventfd(file), -EINVAL);
-	T_EQ(set_eventfd(w.slave), -EINVAL);
-	T_EQ(set_eventfd(w.master), -EINVAL);
-	T_EQ(set_eventfd(-1), 0);
-	T_EQ(set_eventfd(fd), 0);
-	/* What is refused leaves it in place; another replaces it. */
-	T_EQ(set_eventfd(file), -EINVAL);
-	T_EQ(set_eventfd(other), 0);
-	T_EQ(set_eventfd(fd), 0);
-	close(w.slave);
-	w.slave = -1;
-	T_EQ(read(fd, &n, 8), 8);
-	T_EQ(n, 1);
-	T_EQ(read(other, &n, 8), -1);
-	/* Who comes too late is told at once. */
-	T_EQ(set_eventfd(other), 0);
-	T_EQ(read(other, &n, 8), 8);
-	close(file);
-	close(other);
-	close(fd);
-	rig_stop();
-}
-
-static uint32_t slave_state(void)
-{
-	uint32_t state = ~0u;
-
-	T_EQ(ioctl(w.slave, KVM_DEV_USER_STATE, &state), 0);
-	return state;
-}
-
-static void states(void)
-{
-	struct rmio_request r;
-
-	RIG_START();
-	T_EQ(rig_state(), RMIO_KVM_NEW);
-	T_EQ(slave_state(), RMIO_KVM_NEW);
-	T_EQ(fcntl(w.slave, F_SETFL, O_NONBLOCK), 0);
-	T_EQ(read(w.slave, &r, sizeof(r)), -1);
-	T_EQ(rig_state(), RMIO_KVM_LIVE);
-	T_EQ(slave_state(), RMIO_KVM_LIVE);
-	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 1), -EINVAL);
-	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 1), -EINVAL);
-	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
-	T_EQ(rig_state(), RMIO_KVM_CLOSED);
-	T_EQ(slave_state(), RMIO_KVM_CLOSED);
-	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
-	/* The ranges are there until the master goes too. */
-	g_begin(0);
-	g_load(0, DEVICE, 4);
-	g_end(0);
-	T_OK(rig_run(0));
-	T_EQ(w.vcpu[0].exits, 0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
-	T_OK(rig_run(0));
-	T_EQ(w.vcpu[0].exits, 1);
+	for (i = 0; i < KTAP_COUNT(masters); i++)
+		T_EQ(CALL(w.slave, masters[i], buf), -ENOTTY);
+	unknown_calls(w.slave);
 	rig_stop();
 }
 
@@ -757,82 +482,29 @@ static void polls(void)
 
 /* -- mappings -------------------------------------------------------------------------------- */
 
-static int map_error(int fd, uint64_t at, size_t size, int prot, int flags)
-{
-	void *p = mmap(NULL, size, prot, flags, fd, (off_t)at);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	munmap(p, size);
-	return 0;
-}
-
 static void mappings(void)
 {
-	const int ro = PROT_READ, rw = PROT_READ | PROT_WRITE;
-	const struct rmio_down_hdr *h;
-	size_t up, size;
+	size_t up;
 	uint8_t *p;
-	int i;
 
 	RIG_START();
-	h = (const void *)w.down;
-	size = w.down_size;
-	up = RMIO_PAGE * (1 + (size_t)h->nr_lanes);
-	for (i = 0; i < 2; i++) {
-		int fd = i ? w.slave : w.master;
-
-		/* Private ones would be copies; others are not there. */
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_PRIVATE), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_UP, 4096, ro, MAP_PRIVATE), -EINVAL);
-		T_EQ(map_error(fd, 4096, 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_UP + 4096, 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_UP - 4096, 8192, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, 3ull << 40, 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, 1ull << 62, 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, size + 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_UP, up + 4096, ro, MAP_SHARED), -EINVAL);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, rw, MAP_SHARED), -EACCES);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, PROT_WRITE, MAP_SHARED), -EACCES);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_SHARED), 0);
-		T_EQ(map_error(fd, RMIO_KVM_MAP_DOWN, size, ro, MAP_SHARED), 0);
-
-		p = mmap(NULL, size, ro, MAP_SHARED, fd, RMIO_KVM_MAP_DOWN);
-		T_REQUIRE(T_OK(p != MAP_FAILED));
-		T_EQ(mprotect(p, 4096, rw) ? -errno : 0, -EACCES);
-		T_EQ(mprotect(p, size, PROT_WRITE) ? -errno : 0, -EACCES);
-		/* It does not grow. */
-		T_OK(mremap(p, size, size + 4096, MREMAP_MAYMOVE) == MAP_FAILED);
-		T_EQ(errno, EFAULT);
-		/* To another place, or less of it: as any mapping. */
-		T_OK(mremap(p, size, 4096, 0) == p);
-		T_EQ(((struct rmio_down_hdr *)p)->magic, RMIO_ABI_MAGIC);
-		munmap(p, 4096);
-	}
-	/* Of "up" the master has a view. */
-	T_EQ(map_error(w.master, RMIO_KVM_MAP_UP, up, ro, MAP_SHARED), 0);
-	T_EQ(map_error(w.master, RMIO_KVM_MAP_UP, up, rw, MAP_SHARED), -EACCES);
-	T_EQ(map_error(w.master, RMIO_KVM_MAP_SHADOW, 4096, ro, MAP_SHARED), -EINVAL);
+	up = up_size();
+	map_down(w.slave);
+	/* What was refused has claimed nothing. */
 	T_EQ(rig_state(), RMIO_KVM_NEW);
-	/* The slave's, twice; what is too large has claimed nothing. */
-	p = mmap(NULL, up, rw, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
+	p = mmap(NULL, up, RW, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
 	T_OK(p != MAP_FAILED);
 	T_EQ(rig_state(), RMIO_KVM_LIVE);
-	T_EQ(map_error(w.slave, RMIO_KVM_MAP_UP, up, rw, MAP_SHARED), 0);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_UP, up, RW, MAP_SHARED), 0);
 	p[RMIO_PAGE] = 1;
 	T_OK(mremap(p, up, up + 4096, MREMAP_MAYMOVE) == MAP_FAILED);
 	munmap(p, up);
-	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_SHARED), -ENXIO);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, RW, MAP_SHARED), -ENXIO);
 	T_EQ(rig_shadow_size(4096), 0);
-	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_SHARED), 0);
-	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, rw, MAP_PRIVATE), -EINVAL);
-	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 8192, rw, MAP_SHARED), -EINVAL);
-	rig_stop();
-	/* Before there are lanes the master has nothing to map. */
-	RIG_START();
-	i = rig_create(w.vm->fd);
-	T_EQ(map_error(i, RMIO_KVM_MAP_DOWN, 4096, ro, MAP_SHARED), -ENXIO);
-	close(i);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, RW, MAP_SHARED), 0);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, RW, MAP_PRIVATE), -EINVAL);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 8192, RW, MAP_SHARED), -EINVAL);
+	T_EQ(map_error(w.slave, RMIO_KVM_MAP_SHADOW, 4096, RW | PROT_EXEC, MAP_SHARED), -EACCES);
 	rig_stop();
 }
 
@@ -840,12 +512,6 @@ static const struct ktap_test tests[] = {
 	{ "arguments that are not there", places },
 	{ "unaligned arguments", unaligned },
 	{ "unknown calls", unknown },
-	{ "rings", rings },
-	{ "a vCPU without a lane", no_lane },
-	{ "one slave", slave_fd },
-	{ "time limits", time_limits },
-	{ "eventfds", eventfds },
-	{ "states", states },
 	{ "sizes of the shadow", shadow_sizes },
 	{ "a new shadow", new_image },
 	{ "maps", maps },
