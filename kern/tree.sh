@@ -1,37 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# For ./build and the VM's debug kernel to source, after selftests/vm/apt.sh: KVM's sources of the kernel
-# 6.12 that the VM runs, with the device of this directory in them.
+# To source: KVM's sources in $source, and how the device of this directory gets into them.
 kern=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-image=$("$kern/../selftests/vm/kernel" 6.12)
-linux=$(cat "$image/release")
-source=$cache/kvm-source-$linux
 
-# version: of the packages that this kernel came from
-version() {
-	apt_run apt-cache policy "linux-image-$linux" | awk '$1 == "Candidate:" { print $2 }'
-}
-
-# unpack_source DIRECTORY [PATTERN...]: Linux, or those parts of it, from the source package
-unpack_source() {
-	local tar patterns=()
-
-	apt_update
-	unpack "linux-source-6.12=$(version)" "$new.root"
-	tar=$(echo "$new.root"/usr/src/linux-source-*.tar.xz)
-	[ $# = 1 ] || patterns=(--wildcards "${@:2}")
-	echo "kern: unpacking the sources of $linux" >&2
-	tar -xf "$tar" -C "$1" --strip-components=1 "${patterns[@]}"
-	rm -r "$new.root"
-}
-
-fetch_source() {
-	unpack_source "$new" \
-		'*/virt/kvm' '*/arch/x86/kvm' '*/include/linux/kvm_host.h' '*/include/uapi/linux/kvm.h' \
-		'*/MAINTAINERS' '*/scripts/checkpatch.pl' \
-		'*/scripts/spelling.txt' '*/scripts/const_structs.checkpatch'
-}
+# What we need of Linux: of the source package, below its one directory.
+# shellcheck disable=SC2034
+kvm_files=('*/virt/kvm' '*/arch/x86/kvm' '*/include/linux/kvm_host.h' '*/include/uapi/linux/kvm.h'
+	'*/MAINTAINERS')
 
 # add_file FILE DIRECTORY: one of ours to its place in Linux
 add_file() {
@@ -47,14 +23,13 @@ add_file() {
 
 # add_hook NAME DIRECTORY: what we change in files that are there
 add_hook() {
-	patch -s -p1 -d "$2" <"$kern/hooks/$1.patch" || die "kern/hooks/$1.patch does not apply to $linux"
+	patch -s -p1 -d "$2" <"$kern/hooks/$1.patch" || die "kern/hooks/$1.patch does not apply to KVM of $linux"
 }
 
 # sources DIRECTORY: KVM's with ours
 sources() {
 	local file
 
-	once "$source" fetch_source
 	cp -r "$source/." "$1"
 	for file in "$kern"/hooks/*.patch; do
 		add_hook "$(basename "$file" .patch)" "$1"
@@ -73,6 +48,23 @@ place() {
 		mkdir -p "$(dirname "$2/$file")"
 		cp "$1/$file" "$2/$file"
 	done
+}
+
+# module DIRECTORY: the same for a module outside of the kernel's tree: ours come first, and KVM is
+# where it is.
+module() {
+	local from
+
+	from=$(mktemp -d)
+	sources "$from"
+	sed -i -e 's|^ccflags-y += -I $(srctree)/arch/x86/kvm|CONFIG_KVM_USER_DEV := y\
+CONFIG_KVM_USER_BPF := y\
+LINUXINCLUDE := -I$(src)/../../../include -I$(src)/../../../include/uapi $(LINUXINCLUDE)\
+ccflags-y += -I $(src) -DCONFIG_KVM_USER_DEV=1 -DCONFIG_KVM_USER_BPF=1|' \
+		-e 's|^include $(srctree)/virt/kvm|include $(src)/../../../virt/kvm|' \
+		"$from/arch/x86/kvm/Makefile"
+	place "$from" "$1"
+	rm -r "$from"
 }
 
 # device_key FILE...: names what is in this directory, and in those files
