@@ -511,8 +511,8 @@ static void shadow_waits(void)
 		g_end(0);
 		T_REQUIRE(rig_go(0));
 		/* Either it waits, or it has not waited. */
-		UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
-		T_OK(!atomic_load(&w.vcpu[0].ended));
+		rig_until_waits(0);
+		T_OK(!rig_ended(0));
 		T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
 		T_EQ(r.op, RMIO_OP_STORE);
 		image[0x110 / 4] = 2;
@@ -596,8 +596,7 @@ static void counted_after_death(void)
 	g_end(0);
 	T_OK(rig_run(0));
 	T_EQ(COUNT(0, posted), 3);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	T_EQ(rig_state(), RMIO_KVM_CLOSED);
 	T_EQ(COUNT(0, discarded), 3);
 	g_begin(0);

@@ -3,122 +3,7 @@
  * The kernel device: lanes that the device process maps.  Full rings, the wrap of their indices,
  * who wakes whom when, and values in "up" that cannot be.
  */
-#include "kvm_user_rig.h"
-
-struct lanes {
-	const struct rmio_down_hdr *down;
-	struct rmio_up_hdr *up;
-	const struct rmio_down_lane *lane;	/* of vCPU 0 */
-	const struct rmio_request *slots;
-	struct rmio_up_lane *answer;
-	size_t up_size;
-	/* The device process. */
-	uint64_t done;
-	uint32_t number;	/* of its own last sleep */
-	uint32_t woken;		/* the vCPU's sleep that it has rung for */
-	uint64_t rings;
-	pthread_t thread;
-	atomic_bool stop;
-};
-
-static bool map_lanes(struct lanes *l)
-{
-	const struct rmio_down_hdr *hdr = (const void *)w.down;
-	char *down, *up;
-
-	memset(l, 0, sizeof(*l));
-	l->up_size = RMIO_PAGE * (1 + (size_t)hdr->nr_lanes);
-	down = mmap(NULL, w.down_size, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_DOWN);
-	up = mmap(NULL, l->up_size, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
-	if (!T_OK(down != MAP_FAILED && up != MAP_FAILED))
-		return false;
-	l->down = (void *)down;
-	l->lane = (void *)(down + RMIO_PAGE);
-	l->slots = (void *)(down + 2 * RMIO_PAGE);
-	l->up = (void *)up;
-	l->answer = (void *)(up + RMIO_PAGE);
-	return true;
-}
-
-static void unmap_lanes(struct lanes *l)
-{
-	munmap((void *)l->down, w.down_size);
-	munmap(l->up, l->up_size);
-}
-
-static bool there(struct lanes *l)
-{
-	const struct rmio_request *slot = &l->slots[l->done & (l->down->ring_slots - 1)];
-
-	return __atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) == l->done + 1;
-}
-
-/* The next request, completed but for telling the vCPU. */
-static struct rmio_request complete(struct lanes *l)
-{
-	struct rmio_request r = l->slots[l->done & (l->down->ring_slots - 1)];
-	struct rmio_reply a = rig_answer(&r);
-
-	w.log[l->done % KTAP_COUNT(w.log)] = r;
-	l->done++;
-	__atomic_store_n(&l->answer->taken, l->done, __ATOMIC_RELAXED);
-	if (r.op != RMIO_OP_STORE) {
-		__atomic_store_n(&l->answer->reply_data, a.data, __ATOMIC_RELAXED);
-		__atomic_store_n(&l->answer->reply_seq, l->done, __ATOMIC_RELEASE);
-	}
-	__atomic_store_n(&l->answer->done, l->done, __ATOMIC_RELEASE);
-	return r;
-}
-
-/* To the letter of the ABI: once for each number, and only when done has reached wake_at. */
-static bool tell(struct lanes *l)
-{
-	uint32_t number, lane = 0;
-
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	number = __atomic_load_n(&l->lane->need_wake, __ATOMIC_ACQUIRE);
-	if (!number || number == l->woken)
-		return false;
-	if ((int64_t)(l->done - __atomic_load_n(&l->lane->wake_at, __ATOMIC_RELAXED)) < 0)
-		return false;
-	l->woken = number;
-	l->rings++;
-	T_EQ(ioctl(w.slave, KVM_DEV_USER_WAKE, &lane), 0);
-	return true;
-}
-
-/* Sleeps in poll() as the ABI has it; nothing else wakes it. */
-static void *mapped_device(void *arg)
-{
-	struct lanes *l = arg;
-	struct pollfd p = { .fd = w.slave, .events = POLLIN };
-
-	for (;;) {
-		if (there(l)) {
-			complete(l);
-			tell(l);
-			continue;
-		}
-		if (!++l->number)
-			l->number = 1;
-		__atomic_store_n(&l->up->need_wake, l->number, __ATOMIC_RELAXED);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		if (!there(l)) {
-			poll(&p, 1, -1);
-			if (p.revents & POLLHUP)
-				break;
-		}
-		__atomic_store_n(&l->up->need_wake, 0, __ATOMIC_RELAXED);
-	}
-	return NULL;
-}
-
-/* Master closed: the device's loop ends. */
-static void stop_device(struct lanes *l)
-{
-	rig_close_master();
-	pthread_join(l->thread, NULL);
-}
+#include "kvm_user_lanes.h"
 
 /* -- indices ------------------------------------------------------------------------- */
 
@@ -220,8 +105,8 @@ static void full_ring(void)
 	g_load(0, DEVICE + 8, 4);
 	g_end(0);
 	T_REQUIRE(rig_go(0));
-	UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
-	T_OK(!atomic_load(&w.vcpu[0].ended));
+	rig_until_waits(0);
+	T_OK(!rig_ended(0));
 	T_EQ(COUNT(0, posted), 2);
 	T_EQ(COUNT(0, full), 1);
 	rig_serve();
@@ -262,8 +147,8 @@ static void wakes_once(void (*guest)(void), uint64_t at)
 	guest();
 	g_end(0);
 	T_REQUIRE(rig_go(0));
-	UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
-	T_OK(!atomic_load(&w.vcpu[0].ended));
+	rig_until_waits(0);
+	T_OK(!rig_ended(0));
 	while (!ktap_failed() && l.done < at) {
 		T_EQ(rings, 0);
 		T_OK(there(&l));
@@ -272,9 +157,9 @@ static void wakes_once(void (*guest)(void), uint64_t at)
 	}
 	/* That was it: the vCPU goes on, and does not sleep on under the number it had. */
 	T_EQ(rings, 1);
-	UNTIL(SLEEPS(0) != l.woken || atomic_load(&w.vcpu[0].ended));
+	UNTIL(SLEEPS(0) != l.woken || rig_ended(0));
 	/* The rest of what it has to do. */
-	while (!atomic_load(&w.vcpu[0].ended) && !ktap_failed()) {
+	while (!rig_ended(0) && !ktap_failed()) {
 		if (there(&l))
 			complete(&l);
 		tell(&l);
@@ -340,7 +225,7 @@ static void false_wake(void)
 	UNTIL(SLEEPS(0));
 	for (i = 0; i < 1000; i++)
 		T_EQ(ioctl(w.slave, KVM_DEV_USER_WAKE, &lane), 0);
-	T_OK(!atomic_load(&w.vcpu[0].ended));
+	T_OK(!rig_ended(0));
 	lane = RMIO_KVM_LANES;
 	T_EQ(CALL(w.slave, KVM_DEV_USER_WAKE, &lane), -EINVAL);
 	lane = ~0u;

@@ -8,50 +8,20 @@
 
 #include <sys/socket.h>
 
-static const struct rmio_area kinds_map[] = {
-	{ .offset = 0x100, .length = 0x100, .store = RMIO_STORE_SYNC },
-	{
-		.offset = 0x200, .length = 0x100, .sizes = RMIO_SIZE_ALL,
-		.load = RMIO_LOAD_SHADOW,
-	},
-};
-
-enum wait { WAIT_LOAD, WAIT_SYNC, WAIT_ROOM, WAIT_IDLE, WAIT_PORT, WAITS };
-
-/* Code of that vCPU that waits in just this way; then the result of a load. */
-static void waits(unsigned int i, enum wait kind)
-{
-	int n;
-
-	g_begin(i);
-	if (kind == WAIT_SYNC)
-		g_store(i, DEVICE + 0x100, 4, 7);
-	for (n = 0; kind == WAIT_ROOM && n < 3; n++)
-		g_store(i, DEVICE, 4, 7);
-	if (kind == WAIT_IDLE)
-		g_store(i, DEVICE, 4, 7);
-	if (kind == WAIT_PORT)
-		g_in(i, PORT + 0x40, 4);
-	else if (kind == WAIT_IDLE)
-		g_load(i, DEVICE + 0x200, 4);
-	else
-		g_load(i, DEVICE + 0x40, 4);
-	g_end(i);
-}
-
+/* A vCPU in each kind of wait; then it loads. */
 static const char *start_waits(void)
 {
-	const char *why = rig_start((struct rig_opts){ .vcpus = WAITS, .rings = { .slots = 2 } });
+	const char *why = rig_start_waits(WAITS);
 	unsigned int i;
 
 	if (why)
 		return why;
-	T_EQ(rig_shadow_size(0x1000), 0);
-	T_EQ(rig_map(kinds_map, 2), 0);
-	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
-	T_EQ(rig_timeout(~0ull), 0);
 	for (i = 0; i < WAITS; i++) {
-		waits(i, i);
+		g_begin(i);
+		g_wait(i, i);
+		if (!rig_wait_loads(i))
+			g_load(i, DEVICE + 0x40, 4);
+		g_end(i);
 		rig_go(i);
 	}
 	for (i = 0; i < WAITS; i++)
@@ -59,13 +29,7 @@ static const char *start_waits(void)
 	return NULL;
 }
 
-#define START_WAITS()							\
-	do {								\
-		const char *why_ = start_waits();			\
-									\
-		if (why_)						\
-			T_SKIP(why_, ENABLE);				\
-	} while (0)
+#define START_WAITS() RIG_HAVE(start_waits())
 
 static void all_get_ones(void)
 {
@@ -99,8 +63,7 @@ static void slave_closed(void)
 	unsigned int i;
 
 	START_WAITS();
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	all_get_ones();
 	T_EQ(rig_state(), RMIO_KVM_CLOSED);
 	for (i = 0; i < WAITS; i++)
@@ -134,12 +97,11 @@ static void ranges_go(void)
 	START_WAITS();
 	T_EQ(rig_range(0, 0, 0, 0), 0);
 	T_EQ(rig_range(0, 0, 0, 1), 0);
-	memset(w.reg, 0x5a, 0x1000);
 	rig_serve();
 	for (i = 0; i < WAITS; i++)
 		rig_join(i);
-	T_EQ(w.vcpu[WAIT_LOAD].result[0], 0x5a5a5a5a);
-	T_EQ(w.vcpu[WAIT_PORT].result[0], 0x5a5a5a5a);
+	T_EQ(w.vcpu[WAIT_LOAD].result[0], RIG_FILL);
+	T_EQ(w.vcpu[WAIT_PORT].result[0], RIG_FILL);
 	/* These had one more access to make, which is the VMM's now. */
 	T_EQ(w.vcpu[WAIT_SYNC].exits, 1);
 	T_EQ(w.vcpu[WAIT_ROOM].exits, 1);
@@ -152,17 +114,13 @@ static void ranges_go(void)
 static void close_in_order(const int *order)
 {
 	struct rig_vcpu *c = &w.vcpu[0];
-	uint32_t id = 0;
 	int i;
 
 	RIG_START();
 	g_begin(0);
 	g_load(0, DEVICE, 4);
 	g_end(0);
-	vmm_vcpu_enter(c->v);
-	T_OK(rig_reset(0));
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(CALL(c->v->fd, KVM_RUN, 0), -EINTR);
+	T_OK(rig_run_to_wait(0));
 	vmm_vcpu_leave(c->v);
 	for (i = 0; i < 4; i++) {
 		switch (order[i]) {
@@ -170,8 +128,7 @@ static void close_in_order(const int *order)
 			rig_close_master();
 			break;
 		case 1:
-			close(w.slave);
-			w.slave = -1;
+			rig_close_slave();
 			break;
 		case 2:
 			close(w.vm->fd);
@@ -289,8 +246,7 @@ static void forked(void)
 	pid = fork_device();
 	answers(0x77);
 	/* The child has it still. */
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	answers(0x77);
 	T_EQ(rig_state(), RMIO_KVM_LIVE);
 	end_process(pid);
@@ -313,8 +269,7 @@ static void executed(void)
 		execlp("sleep", "sleep", "1000", NULL);
 		_exit(1);
 	}
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	UNTIL(rig_state() == RMIO_KVM_CLOSED);
 	T_EQ(waitpid(pid, NULL, WNOHANG), 0);
 	answers(0xff);
@@ -373,8 +328,7 @@ static void passed_on(void)
 	}
 	w.slave = ioctl(w.master, KVM_DEV_USER_SLAVE_FD, 0);
 	send_fd(sock[0], w.slave);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	answers(0x77);
 	T_EQ(w.vcpu[0].exits, 0);
 	end_process(pid);
@@ -385,8 +339,7 @@ static void passed_on(void)
 	rig_stop();
 	RIG_START();
 	send_fd(sock[0], w.slave);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	T_EQ(rig_state(), RMIO_KVM_NEW);
 	close(sock[0]);
 	close(sock[1]);
@@ -412,7 +365,7 @@ static void other_owner(void)
 		/* The slave is anybody's. */
 		T_EQ(CALL(w.slave, KVM_DEV_USER_STATE, &state), 0);
 		T_EQ(rig_shadow_size(4096), 0);
-		T_EQ(rig_map(kinds_map, 2), 0);
+		T_EQ(rig_map(rig_waits_map, 2), 0);
 		_exit(ktap_failed());
 	}
 	waitpid(pid, &status, 0);
@@ -436,8 +389,7 @@ static void mapping_outlives(void)
 	p[0] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, w.slave, RMIO_KVM_MAP_DOWN);
 	p[1] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
 	p[2] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	for (i = 0; i < 3; i++) {
 		T_EQ(rig_state(), RMIO_KVM_LIVE);
 		munmap(p[i], 4096);
@@ -567,7 +519,7 @@ static void mapped_child(int last)
 	step(1, last);
 	__atomic_store_n(&lane->taken, 1, __ATOMIC_RELAXED);
 	step(2, last);
-	__atomic_store_n(&lane->reply_data, 0x5a5a5a5a, __ATOMIC_RELAXED);
+	__atomic_store_n(&lane->reply_data, RIG_FILL, __ATOMIC_RELAXED);
 	step(3, last);
 	__atomic_store_n(&lane->reply_seq, 1, __ATOMIC_RELEASE);
 	step(4, last);
@@ -582,7 +534,7 @@ static void reading_child(int last)
 {
 	struct pollfd p = { .fd = w.slave, .events = POLLIN };
 	struct rmio_request r;
-	struct rmio_reply a = { .seq = 1, .data = 0x5a5a5a5a };
+	struct rmio_reply a = { .seq = 1, .data = RIG_FILL };
 
 	step(0, last);
 	poll(&p, 1, -1);
@@ -618,8 +570,7 @@ static void one_load(void (*child)(int last), int last, unsigned int delay_us, b
 		child(last);
 		_exit(1);
 	}
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	T_REQUIRE(rig_go(0));
 	if (at_once) {
 		usleep(delay_us);
@@ -629,7 +580,7 @@ static void one_load(void (*child)(int last), int last, unsigned int delay_us, b
 	T_OK(WIFSIGNALED(status));
 	rig_join(0);
 	v = w.vcpu[0].result[0];
-	T_OK(v == 0x5a5a5a5a || v == 0xffffffff);
+	T_OK(v == RIG_FILL || v == 0xffffffff);
 	if (ktap_failed())
 		ktap_diag("the answer is 0x%llx, last step %d, delay %u", (unsigned long long)v,
 			  last, delay_us);
@@ -644,8 +595,7 @@ static const char *start_killing(void)
 
 	if (why)
 		return why;
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	rig_close_master();
 	g_begin(0);
 	g_load(0, DEVICE, 4);
@@ -655,20 +605,18 @@ static const char *start_killing(void)
 
 static void killed_at_each_step(void)
 {
-	const char *why = start_killing();
 	int last;
 
-	if (why)
-		T_SKIP(why, ENABLE);
+	RIG_HAVE(start_killing());
 	for (last = 0; last <= 3 && !ktap_failed(); last++) {
 		one_load(reading_child, last, 0, false);
-		T_EQ(w.vcpu[0].result[0], last < 3 ? 0xffffffff : 0x5a5a5a5a);
+		T_EQ(w.vcpu[0].result[0], last < 3 ? 0xffffffff : RIG_FILL);
 	}
 	for (last = 0; last <= 6 && !ktap_failed(); last++) {
 		one_load(mapped_child, last, 0, false);
 		/* An answer that is there is taken, told or not. */
 		if (last != 4 && last != 5)
-			T_EQ(w.vcpu[0].result[0], last < 4 ? 0xffffffff : 0x5a5a5a5a);
+			T_EQ(w.vcpu[0].result[0], last < 4 ? 0xffffffff : RIG_FILL);
 	}
 	rig_stop();
 }
@@ -676,12 +624,10 @@ static void killed_at_each_step(void)
 static void killed_at_random(void)
 {
 	long rounds = ktap_pick(100, 400, 10000), i;
-	const char *why = start_killing();
 	unsigned int seed = 1;
 	long ones = 0;
 
-	if (why)
-		T_SKIP(why, ENABLE);
+	RIG_HAVE(start_killing());
 	for (i = 0; i < rounds && !ktap_failed(); i++) {
 		one_load(i & 1 ? mapped_child : reading_child, -1,
 			 (unsigned int)rand_r(&seed) % 20000, true);

@@ -173,8 +173,7 @@ static void slave_fd(void)
 	T_EQ(fcntl(w.slave, F_GETFD), FD_CLOEXEC);
 	for (i = 0; i < 3; i++)
 		T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	/* It was the only one. */
 	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
 	T_EQ(rig_state(), RMIO_KVM_CLOSED);
@@ -249,8 +248,7 @@ static void eventfds(void)
 	T_EQ(set_eventfd(file), -EINVAL);
 	T_EQ(set_eventfd(other), 0);
 	T_EQ(set_eventfd(fd), 0);
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	T_EQ(read(fd, &n, 8), 8);
 	T_EQ(n, 1);
 	T_EQ(read(other, &n, 8), -1);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * The kernel device: what changes while vCPUs access it.  Ranges, images, maps, replies and time
- * limits, signals, wrong replies; and a control call that does not come back from user memory.
+ * limits, signals, wrong replies.
  */
 #include "kvm_user_rig.h"
 
-#include <linux/userfaultfd.h>
-#include <sys/syscall.h>
+#include <sched.h>
 
 #define AT_FIRE	 0x8000u /* what the guests load, from DEVICE on */
 #define AT_STORE 0x8010u
@@ -45,7 +44,7 @@ static bool all_ended(void)
 	unsigned int i;
 
 	for (i = 0; i < w.nr; i++)
-		if (!atomic_load(&w.vcpu[i].ended))
+		if (!rig_ended(i))
 			return false;
 	return true;
 }
@@ -53,64 +52,41 @@ static bool all_ended(void)
 /* Stores of each vCPU must come in order, none missing; loads get what is in the registers. */
 static struct {
 	uint32_t stores[RIG_VCPUS];
-	pthread_t thread[2];
+	pthread_t second;
 	pthread_mutex_t lock;
 	bool relay; /* several readers: order among them is theirs */
 } dev = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static void take_one(const struct rmio_request *r, struct rmio_reply *a)
+static struct rmio_reply take_one(const struct rmio_request *r)
 {
-	*a = (struct rmio_reply){ .seq = r->seq, .vcpu = r->vcpu };
-	if (!T_LT(r->vcpu, RIG_VCPUS))
-		return;
-	if (r->op == RMIO_OP_LOAD) {
-		T_LE(r->offset, LEN - 4);
-		memcpy(&a->data, w.reg + r->offset, 4);
-		return;
+	if (T_LT(r->vcpu, RIG_VCPUS) && r->op == RMIO_OP_STORE) {
+		pthread_mutex_lock(&dev.lock);
+		if (!dev.relay)
+			T_EQ(r->data, dev.stores[r->vcpu]);
+		dev.stores[r->vcpu]++;
+		pthread_mutex_unlock(&dev.lock);
+		return (struct rmio_reply){ .seq = r->seq, .vcpu = r->vcpu };
 	}
-	pthread_mutex_lock(&dev.lock);
-	if (!dev.relay)
-		T_EQ(r->data, dev.stores[r->vcpu]);
-	dev.stores[r->vcpu]++;
-	pthread_mutex_unlock(&dev.lock);
-}
-
-static void *checking_device(void *arg)
-{
-	struct rmio_request r[16];
-	struct rmio_reply a[16];
-	ssize_t n, i;
-
-	(void)arg;
-	for (;;) {
-		n = read(w.slave, r, sizeof(r));
-		if (n <= 0)
-			return NULL;
-		n /= (ssize_t)sizeof(r[0]);
-		for (i = 0; i < n; i++)
-			take_one(&r[i], &a[i]);
-		if (write(w.slave, a, (size_t)n * sizeof(a[0])) != n * (ssize_t)sizeof(a[0]))
-			return NULL;
-	}
+	return rig_answer(r);
 }
 
 static void serve_checking(int threads)
 {
-	int i;
-
 	memset(dev.stores, 0, sizeof(dev.stores));
 	dev.relay = threads > 1;
-	for (i = 0; i < threads; i++)
-		T_EQ(pthread_create(&dev.thread[i], NULL, checking_device, NULL), 0);
+	w.answer = take_one;
+	rig_serve();
+	if (dev.relay)
+		T_EQ(pthread_create(&dev.second, NULL, rig_device, NULL), 0);
 }
 
-static void end_checking(int threads)
+static void end_checking(void)
 {
-	int i;
-
 	rig_close_master();
-	for (i = 0; i < threads; i++)
-		pthread_join(dev.thread[i], NULL);
+	pthread_join(w.device, NULL);
+	w.has_device = false;
+	if (dev.relay)
+		pthread_join(dev.second, NULL);
 }
 
 static void put32(uint32_t offset, uint32_t value)
@@ -184,8 +160,118 @@ static void range_moves(void)
 	ktap_diag("%u moves; %u loads at the old place, %u at the new one", moves, seen[0],
 		  seen[1]);
 	T_GT(moves, 0);
-	end_checking(1);
+	end_checking();
 	check_fire(rounds, allowed, 2);
+	rig_stop();
+}
+
+/* How often each store has come, to the device or to the VMM. */
+static struct {
+	uint32_t rounds;
+	atomic_uchar *times; /* vCPU, number of the store */
+	atomic_uint exits;
+	int64_t last[RIG_VCPUS]; /* of the device */
+} seen;
+
+static void count_store(unsigned int vcpu, uint64_t nr)
+{
+	if (T_LT(vcpu, RIG_VCPUS) && T_LT(nr, seen.rounds))
+		atomic_fetch_add(&seen.times[vcpu * seen.rounds + nr], 1);
+}
+
+static struct rmio_reply take_some(const struct rmio_request *r)
+{
+	if (r->op != RMIO_OP_STORE)
+		return rig_answer(r);
+	count_store(r->vcpu, r->data);
+	if (T_LT(r->vcpu, RIG_VCPUS)) {
+		T_GT((int64_t)r->data, seen.last[r->vcpu]);
+		seen.last[r->vcpu] = (int64_t)r->data;
+	}
+	return (struct rmio_reply){ .seq = r->seq, .vcpu = r->vcpu };
+}
+
+static void came_out(unsigned int i, const struct kvm_run *run)
+{
+	uint32_t nr;
+
+	atomic_fetch_add(&seen.exits, 1);
+	/* Lets the range come back. */
+	sched_yield();
+	if (run->exit_reason != KVM_EXIT_MMIO || !run->mmio.is_write)
+		return;
+	memcpy(&nr, run->mmio.data, 4);
+	T_EQ(run->mmio.len, 4);
+	T_EQ(run->mmio.phys_addr, DEVICE + AT_STORE);
+	count_store(i, nr);
+}
+
+/* Where it goes in turn: here, over here at another offset, away, to the other bus, nowhere. */
+static int next_place(unsigned int n)
+{
+	switch (n % 6) {
+	case 0:
+		return rig_range(DEVICE + MOVED, LEN, RMIO_BUS_MEM, 0);
+	case 1:
+		return rig_range(DEVICE + 0x100000, LEN, RMIO_BUS_MEM, 0);
+	case 2:
+		return rig_range(DEVICE, LEN, RMIO_BUS_MEM, 0);
+	case 3:
+		return rig_range(PORT, PORTS, RMIO_BUS_IO, 0);
+	case 4:
+		return rig_range(DEVICE, LEN, RMIO_BUS_MEM, 0);
+	default:
+		return rig_range(0, 0, 0, 0);
+	}
+}
+
+/* Each access is the device's or comes out; each store comes once. */
+static void range_goes(void)
+{
+	uint32_t rounds = (uint32_t)ktap_pick(1000, 3000, 30000), k;
+	const uint32_t allowed[] = { 0x11111111, 0x22222222, 0xffffffff };
+	unsigned int places = 0, answers[3] = { 0 }, i;
+
+	RIG_START(.vcpus = 4, .rings = { .slots = 4 });
+	put32(AT_FIRE, allowed[0]);
+	put32(AT_FIRE - MOVED, allowed[1]);
+	memset(&seen, 0, sizeof(seen));
+	memset(seen.last, 0xff, sizeof(seen.last));
+	seen.rounds = rounds;
+	seen.times = calloc(RIG_VCPUS, rounds);
+	T_REQUIRE(seen.times);
+	w.answer = take_some;
+	w.on_exit = came_out;
+	rig_serve();
+	START_FIRE(rounds);
+	while (!all_ended() && !ktap_failed()) {
+		unsigned int before = atomic_load(&w.n) + atomic_load(&seen.exits);
+
+		T_EQ(next_place(places++), 0);
+		/* Each is found by somebody. */
+		UNTIL(atomic_load(&w.n) + atomic_load(&seen.exits) != before || all_ended());
+	}
+	join_all();
+	rig_close_master();
+	pthread_join(w.device, NULL);
+	w.has_device = false;
+	for (i = 0; i < 4; i++) {
+		for (k = 0; k < rounds; k++) {
+			int a = 0;
+
+			while (a < 3 && got(i, k) != allowed[a])
+				a++;
+			if (!T_LT(a, 3) ||
+			    !T_EQ(atomic_load(&seen.times[i * rounds + k]), 1)) {
+				ktap_diag("vCPU %u, round %u: 0x%x", i, k, got(i, k));
+				break;
+			}
+			answers[a]++;
+		}
+	}
+	ktap_diag("%u places; loads: %u and %u of the device, %u came out; %u exits", places,
+		  answers[0], answers[1], answers[2], atomic_load(&seen.exits));
+	free(seen.times);
 	rig_stop();
 }
 
@@ -210,7 +296,7 @@ static void moved_means_moved(void)
 	}
 	rig_join(1);
 	T_EQ(w.vcpu[0].exits + w.vcpu[1].exits, 0);
-	end_checking(1);
+	end_checking();
 	T_EQ(dev.stores[1], 20000);
 	rig_stop();
 }
@@ -251,7 +337,7 @@ static void images_replaced(void)
 	}
 	join_all();
 	T_GT(n, 0);
-	end_checking(1);
+	end_checking();
 	check_fire(rounds, allowed, 3);
 	rig_stop();
 }
@@ -282,7 +368,7 @@ static void signals_everywhere(void)
 		ended += atomic_load(&w.vcpu[i].interrupted);
 	ktap_diag("%lu times out of KVM_RUN", ended);
 	T_GT(ended, 0);
-	end_checking(1);
+	end_checking();
 	check_fire(rounds, allowed, 1);
 	rig_stop();
 }
@@ -299,27 +385,15 @@ static void wrong_replies(void)
 	START_FIRE(rounds);
 	while (!all_ended() && !ktap_failed()) {
 		/* 2 * rounds is the last that there can be; the first ones are long done. */
-		struct rmio_reply a = { .vcpu = (uint32_t)(k % 4), .data = 0xbad };
+		const uint64_t wrong[] = {
+			2 * rounds + 1 + k % 1000, ~0ull - k % 1000, 0, 1ull << 32 | k % 1000,
+		};
 
-		switch (k++ % 4) {
-		case 0:
-			a.seq = 2 * rounds + 1 + k % 1000;
-			break;
-		case 1:
-			a.seq = ~0ull - k % 1000;
-			break;
-		case 2:
-			a.seq = 0;
-			break;
-		default:
-			a.seq = 1ull << 32 | k % 1000;
-			break;
-		}
-		T_EQ(write(w.slave, &a, sizeof(a)), -1);
-		T_EQ(errno, ENOENT);
+		T_EQ(rig_reply((uint32_t)(k % 4), wrong[k % 4], 0xbad), -ENOENT);
+		k++;
 	}
 	join_all();
-	end_checking(1);
+	end_checking();
 	check_fire(rounds, allowed, 1);
 	rig_stop();
 }
@@ -334,7 +408,7 @@ static void two_readers(void)
 	serve_checking(2);
 	START_FIRE(rounds);
 	join_all();
-	end_checking(2);
+	end_checking();
 	check_fire(rounds, allowed, 1);
 	rig_stop();
 }
@@ -349,12 +423,10 @@ static void timeout_and_reply(void)
 
 	RIG_START();
 	for (k = 0; k < rounds && !ktap_failed(); k++) {
-		struct rmio_reply a = { .seq = 1, .data = 0x5a5a };
-		struct rmio_request r;
 		uint64_t v;
 
 		rig_close_master();
-		close(w.slave);
+		rig_close_slave();
 		w.master = rig_create(w.vm->fd);
 		T_REQUIRE(T_GE(w.master, 0));
 		T_EQ(rig_range(DEVICE, LEN, RMIO_BUS_MEM, 0), 0);
@@ -365,9 +437,9 @@ static void timeout_and_reply(void)
 		g_load(0, DEVICE, 4);
 		g_end(0);
 		T_REQUIRE(rig_go(0));
-		T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
+		rig_take();
 		usleep((unsigned int)rand_r(&seed) % 12000);
-		T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
+		T_EQ(rig_reply(0, 1, 0x5a5a), 0);
 		rig_join(0);
 		v = w.vcpu[0].result[0];
 		ones += v == 0xffffffff;
@@ -375,8 +447,7 @@ static void timeout_and_reply(void)
 		T_EQ(rig_state(), v == 0x5a5a ? RMIO_KVM_LIVE : RMIO_KVM_TIMEOUT);
 		T_EQ(COUNT(0, timeouts), v == 0xffffffff);
 		T_EQ(COUNT(0, ones), v == 0xffffffff);
-		T_EQ(write(w.slave, &a, sizeof(a)), -1);
-		T_EQ(errno, ENOENT);
+		T_EQ(rig_reply(0, 1, 0x5a5a), -ENOENT);
 	}
 	ktap_diag("%ld of %ld loads ran out of time", ones, rounds);
 	T_EQ(w.vcpu[0].exits, 0);
@@ -392,8 +463,8 @@ static void limit_under_signals(void)
 	g_load(0, DEVICE, 4);
 	g_end(0);
 	T_REQUIRE(rig_go(0));
-	while (!atomic_load(&w.vcpu[0].ended) && !ktap_failed()) {
-		UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
+	while (!rig_ended(0) && !ktap_failed()) {
+		rig_until_waits(0);
 		rig_kick(0);
 	}
 	rig_join(0);
@@ -403,151 +474,9 @@ static void limit_under_signals(void)
 	rig_stop();
 }
 
-/* -- user memory that does not come ----------------------------------------------- */
-
-static int fault_fd;
-static uint8_t *never; /* a page that nobody brings */
-
-static const char *no_faults(void)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	fault_fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (fault_fd < 0)
-		return "no userfaultfd";
-	T_EQ(ioctl(fault_fd, UFFDIO_API, &api), 0);
-	never = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	reg.range.start = (uintptr_t)never;
-	reg.range.len = 0x1000;
-	T_EQ(ioctl(fault_fd, UFFDIO_REGISTER, &reg), 0);
-	return NULL;
-}
-
-/* A thread of ours is in it. */
-static void wait_for_fault(void)
-{
-	struct uffd_msg m;
-
-	T_EQ(read(fault_fd, &m, sizeof(m)), sizeof(m));
-	T_EQ(m.event, UFFD_EVENT_PAGEFAULT);
-}
-
-static void let_it_come(void)
-{
-	struct uffdio_zeropage z = { .range = { .start = (uintptr_t)never, .len = 0x1000 } };
-
-	T_EQ(ioctl(fault_fd, UFFDIO_ZEROPAGE, &z), 0);
-}
-
-static int stuck_result;
-
-static void *stuck_map(void *arg)
-{
-	(void)arg;
-	stuck_result = rig_map((void *)never, 1);
-	return NULL;
-}
-
-static void *stuck_read(void *arg)
-{
-	(void)arg;
-	stuck_result = (int)read(w.slave, never, sizeof(struct rmio_request));
-	return NULL;
-}
-
-static void *stuck_write(void *arg)
-{
-	(void)arg;
-	stuck_result = (int)write(w.slave, never, sizeof(struct rmio_reply));
-	return NULL;
-}
-
-static void *stuck_argument(void *arg)
-{
-	(void)arg;
-	stuck_result = CALL(w.slave, KVM_DEV_USER_SHADOW_CTRL, never);
-	return NULL;
-}
-
-#define STUCK_START() do {							\
-	const char *lacks_;							\
-										\
-	RIG_START();								\
-	lacks_ = no_faults();							\
-	if (lacks_)								\
-		T_SKIP(lacks_, "CONFIG_USERFAULTFD, and root");			\
-} while (0)
-
-/* A device process that hangs in its own memory holds up neither the VMM nor a vCPU. */
-static void hold_up(void *(*stuck)(void *), bool request)
-{
-	uint32_t id = 0;
-	pthread_t t;
-
-	if (request) {
-		g_begin(0);
-		g_store(0, DEVICE, 4, 1);
-		g_end(0);
-		T_OK(rig_run(0));
-	}
-	T_EQ(pthread_create(&t, NULL, stuck, NULL), 0);
-	wait_for_fault();
-	T_EQ(rig_range(DEVICE + 0x100000, LEN, RMIO_BUS_MEM, 0), 0);
-	T_EQ(rig_range(DEVICE, LEN, RMIO_BUS_MEM, 0), 0);
-	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
-	T_EQ(rig_range(0, 0, 0, 1), 0);
-	T_LE(rig_state(), RMIO_KVM_LIVE);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_SLAVE_FD, 0), -EBUSY);
-	/* A vCPU runs out of time, and that ends the device. */
-	T_EQ(rig_timeout(30000000), 0);
-	g_begin(0);
-	g_load(0, DEVICE, 4);
-	g_end(0);
-	T_OK(rig_run(0));
-	T_EQ(w.vcpu[0].result[0], 0xffffffff);
-	T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
-	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
-	rig_close_master();
-	vmm_vm_free(w.vm);
-	w.vm = NULL;
-	let_it_come();
-	pthread_join(t, NULL);
-	close(w.slave);
-	close(fault_fd);
-}
-
-static void areas_never_come(void)
-{
-	STUCK_START();
-	hold_up(stuck_map, false);
-	T_LT(stuck_result, 0);
-}
-
-static void map_never_comes(void)
-{
-	STUCK_START();
-	hold_up(stuck_argument, false);
-	T_LT(stuck_result, 0);
-}
-
-static void buffer_never_comes(void)
-{
-	STUCK_START();
-	hold_up(stuck_read, true);
-	T_EQ(stuck_result, sizeof(struct rmio_request));
-}
-
-static void reply_never_comes(void)
-{
-	STUCK_START();
-	hold_up(stuck_write, true);
-	T_EQ(stuck_result, -1);
-}
-
 static const struct ktap_test tests[] = {
 	{ "a range moves under fire", range_moves, 600 },
+	{ "a range goes and comes back under fire", range_goes, 600 },
 	{ "moved means moved", moved_means_moved, 300 },
 	{ "images and maps replaced under fire", images_replaced, 600 },
 	{ "signals and kicks under fire", signals_everywhere, 600 },
@@ -555,10 +484,6 @@ static const struct ktap_test tests[] = {
 	{ "two readers", two_readers, 300 },
 	{ "the time limit and the reply", timeout_and_reply, 600 },
 	{ "the time limit under signals", limit_under_signals },
-	{ "areas in memory that does not come", areas_never_come },
-	{ "a map in memory that does not come", map_never_comes },
-	{ "read() into memory that does not come", buffer_never_comes },
-	{ "write() from memory that does not come", reply_never_comes },
 };
 
 int main(int argc, char **argv)

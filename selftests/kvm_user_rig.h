@@ -58,6 +58,9 @@ struct rig {
 
 	pthread_t device;
 	bool has_device;
+	/* What the device answers, rig_answer() unless told; what is done about an exit first. */
+	struct rmio_reply (*answer)(const struct rmio_request *r);
+	void (*on_exit)(unsigned int vcpu, const struct kvm_run *run);
 	/* What the device got, and its registers. */
 	struct rmio_request log[8192];
 	atomic_uint n;
@@ -128,6 +131,25 @@ static inline void *rig_image(uint64_t size)
 		return NULL;
 	image = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_SHADOW);
 	return T_OK(image != MAP_FAILED) ? image : NULL;
+}
+
+/* The wait of that vCPU, or its next one, ends. */
+static inline void rig_kick_wait(uint32_t vcpu)
+{
+	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &vcpu), 0);
+}
+
+/* As the guest would; *data is what is stored, or loaded. */
+static inline int rig_access(uint32_t vcpu, uint64_t addr, uint8_t bus, uint8_t len, bool store,
+			     uint64_t *data)
+{
+	struct rmio_kvm_access a = {
+		.addr = addr, .data = *data, .vcpu = vcpu, .bus = bus, .len = len, .store = store,
+	};
+	int err = CALL(w.master, KVM_DEV_USER_ACCESS, &a);
+
+	*data = a.data;
+	return err;
 }
 
 /* -- a VM with one device --------------------------------------------------------- */
@@ -206,13 +228,15 @@ static inline const char *rig_start(struct rig_opts o)
 	return NULL;
 }
 
-#define RIG_START(...)							\
+#define RIG_HAVE(why)							\
 	do {								\
-		const char *why_ = rig_start((struct rig_opts){ __VA_ARGS__ }); \
+		const char *why_ = (why);				\
 									\
 		if (why_)						\
 			T_SKIP(why_, ENABLE);				\
 	} while (0)
+
+#define RIG_START(...) RIG_HAVE(rig_start((struct rig_opts){ __VA_ARGS__ }))
 
 /* -- the device process ------------------------------------------------------------ */
 
@@ -247,7 +271,7 @@ static inline void *rig_device(void *arg)
 
 			w.log[at % KTAP_COUNT(w.log)] = r[i];
 			atomic_store(&w.n, at + 1);
-			a[i] = rig_answer(&r[i]);
+			a[i] = w.answer ? w.answer(&r[i]) : rig_answer(&r[i]);
 		}
 		if (write(w.slave, a, (size_t)n * sizeof(a[0])) != n * (ssize_t)sizeof(a[0]))
 			return NULL;
@@ -269,14 +293,37 @@ static inline void rig_close_master(void)
 	w.master = -1;
 }
 
+static inline void rig_close_slave(void)
+{
+	if (w.slave >= 0)
+		close(w.slave);
+	w.slave = -1;
+}
+
 static inline void rig_stop(void)
 {
 	rig_close_master();
 	if (w.has_device)
 		pthread_join(w.device, NULL);
-	if (w.slave >= 0)
-		close(w.slave);
+	rig_close_slave();
 	vmm_vm_free(w.vm);
+}
+
+/* A device process that takes its time. */
+static inline struct rmio_request rig_take(void)
+{
+	struct rmio_request r = { 0 };
+
+	T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
+	return r;
+}
+
+static inline int rig_reply(uint32_t vcpu, uint64_t seq, uint64_t data)
+{
+	struct rmio_reply a = { .seq = seq, .data = data, .vcpu = vcpu };
+	ssize_t n = write(w.slave, &a, sizeof(a));
+
+	return n < 0 ? -errno : n == sizeof(a) ? 0 : -EIO;
 }
 
 /* -- the guest's code --------------------------------------------------------------- */
@@ -484,6 +531,8 @@ static inline bool rig_resume(unsigned int i)
 		if (run->exit_reason == KVM_EXIT_IO && run->io.port == MARK)
 			return true;
 		c->exits++;
+		if (w.on_exit)
+			w.on_exit(i, run);
 		if (run->exit_reason == KVM_EXIT_MMIO) {
 			c->exit_addr = run->mmio.phys_addr;
 			if (!run->mmio.is_write)
@@ -532,12 +581,120 @@ static inline void rig_join(unsigned int i)
 	pthread_join(w.vcpu[i].thread, NULL);
 }
 
+static inline bool rig_ended(unsigned int i)
+{
+	return atomic_load(&w.vcpu[i].ended);
+}
+
+/* It waits for the device in the kernel, or did not have to. */
+static inline void rig_until_waits(unsigned int i)
+{
+	UNTIL(SLEEPS(i) || rig_ended(i));
+}
+
 static inline void rig_kick(unsigned int i)
 {
 	pthread_mutex_lock(&w.vm->lock);
 	if (w.vcpu[i].v->entered)
 		pthread_kill(w.vcpu[i].v->thread, vmm_kick_signal());
 	pthread_mutex_unlock(&w.vm->lock);
+}
+
+/* Out of its wait, by a signal or KVM_DEV_USER_KICK. */
+static inline void rig_interrupt(unsigned int i, bool by_signal)
+{
+	unsigned long n = atomic_load(&w.vcpu[i].interrupted);
+
+	UNTIL(SLEEPS(i));
+	if (by_signal)
+		rig_kick(i);
+	else
+		rig_kick_wait(i);
+	UNTIL(atomic_load(&w.vcpu[i].interrupted) > n);
+}
+
+/* Starts its code in this thread: the first access is under way, and KVM_RUN has come back. */
+static inline bool rig_run_to_wait(unsigned int i)
+{
+	struct vmm_vcpu *v = w.vcpu[i].v;
+
+	vmm_vcpu_enter(v);
+	if (!rig_reset(i))
+		return false;
+	rig_kick_wait(i);
+	return T_EQ(CALL(v->fd, KVM_RUN, 0), -EINTR);
+}
+
+/* And on from there to its end. */
+static inline bool rig_run_on(unsigned int i)
+{
+	bool ok = rig_resume(i);
+
+	vmm_vcpu_leave(w.vcpu[i].v);
+	return ok;
+}
+
+/* -- every kind of wait ------------------------------------------------------------- */
+
+/* The map that they need, of range 0; the port is range 1. */
+static const struct rmio_area rig_waits_map[] __attribute__((unused)) = {
+	{ .offset = 0x100, .length = 0x100, .store = RMIO_STORE_SYNC },
+	{ .offset = 0x200, .length = 0x100, .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW },
+};
+
+enum rig_wait { WAIT_LOAD, WAIT_SYNC, WAIT_ROOM, WAIT_IDLE, WAIT_PORT, WAITS };
+
+static const char *const rig_wait_names[] __attribute__((unused)) = {
+	"load", "sync", "room", "idle", "port",
+};
+
+/* Does it have a result? */
+static inline bool rig_wait_loads(enum rig_wait kind)
+{
+	return kind == WAIT_LOAD || kind == WAIT_IDLE || kind == WAIT_PORT;
+}
+
+#define RIG_FILL 0x5a5a5a5au	/* what it loads, but from the shadow */
+
+/* Code of that vCPU that waits in just this way while nobody serves a ring of two slots. */
+static inline void g_wait(unsigned int i, enum rig_wait kind)
+{
+	int n;
+
+	switch (kind) {
+	case WAIT_LOAD:
+		g_load(i, DEVICE + 0x40, 4);
+		break;
+	case WAIT_SYNC:
+		g_store(i, DEVICE + 0x100, 4, 7);
+		break;
+	case WAIT_ROOM:
+		for (n = 0; n < 3; n++)
+			g_store(i, DEVICE, 4, RIG_FILL);
+		break;
+	case WAIT_IDLE:
+		g_store(i, DEVICE, 4, RIG_FILL);
+		g_load(i, DEVICE + 0x200, 4);
+		break;
+	default:
+		g_in(i, PORT + 0x40, 4);
+		break;
+	}
+}
+
+/* A VM for them. */
+static inline const char *rig_start_waits(unsigned int vcpus)
+{
+	const char *why = rig_start((struct rig_opts){ .vcpus = vcpus, .rings = { .slots = 2 } });
+
+	if (why)
+		return why;
+	T_EQ(rig_shadow_size(0x1000), 0);
+	T_EQ(rig_map(rig_waits_map, 2), 0);
+	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
+	T_EQ(rig_timeout(~0ull), 0);
+	memset(w.reg, (uint8_t)RIG_FILL, 0x1000);
+	return NULL;
 }
 
 #endif

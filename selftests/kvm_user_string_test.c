@@ -87,7 +87,7 @@ static void full(void)
 	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
 	strings();
 	T_REQUIRE(rig_go(0));
-	UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
+	rig_until_waits(0);
 	T_OK(!atomic_load(&w.vcpu[0].ended));
 	T_EQ(COUNT(0, posted), 2);
 	rig_serve();
@@ -109,19 +109,13 @@ static void interrupted(void)
 	strings();
 	T_REQUIRE(rig_go(0));
 	while (done < OUT_BYTES + IN_WORDS + 1 && !ktap_failed()) {
-		unsigned long before = atomic_load(&w.vcpu[0].interrupted);
-
-		UNTIL(SLEEPS(0));
-		rig_kick(0);
-		UNTIL(atomic_load(&w.vcpu[0].interrupted) > before);
+		rig_interrupt(0, true);
 		n = read(w.slave, r, sizeof(r));
 		if (!T_GT(n, 0))
 			break;
 		for (i = 0; i < n / (ssize_t)sizeof(r[0]); i++) {
-			struct rmio_reply a = rig_answer(&r[i]);
-
 			w.log[done++] = r[i];
-			T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
+			T_EQ(rig_reply(0, r[i].seq, rig_answer(&r[i]).data), 0);
 		}
 		atomic_store(&w.n, done);
 	}
@@ -186,7 +180,7 @@ static void range_goes(void)
 	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
 	strings();
 	T_REQUIRE(rig_go(0));
-	UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
+	rig_until_waits(0);
 	T_EQ(COUNT(0, posted), 2);
 	T_EQ(rig_range(0, 0, RMIO_BUS_IO, 1), 0);
 	/* The one that waits is the device's still. */
@@ -211,9 +205,8 @@ static void device_dies(void)
 	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
 	strings();
 	T_REQUIRE(rig_go(0));
-	UNTIL(SLEEPS(0) || atomic_load(&w.vcpu[0].ended));
-	close(w.slave);
-	w.slave = -1;
+	rig_until_waits(0);
+	rig_close_slave();
 	rig_join(0);
 	T_EQ(COUNT(0, posted), 2);
 	T_EQ(COUNT(0, discarded), OUT_BYTES);

@@ -78,8 +78,7 @@ static void shadow(void)
 static void closed(void)
 {
 	RIG_START();
-	close(w.slave);
-	w.slave = -1;
+	rig_close_slave();
 	g_begin(0);
 	g_store(0, DEVICE + 0x10, 4, 1);
 	g_load(0, DEVICE + 0x10, 4);

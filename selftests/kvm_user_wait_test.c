@@ -5,80 +5,38 @@
  */
 #include "kvm_user_rig.h"
 
-static const struct rmio_area kinds_map[] = {
-	{ .offset = 0x100, .length = 0x100, .store = RMIO_STORE_SYNC },
-	{
-		.offset = 0x200, .length = 0x100, .sizes = RMIO_SIZE_ALL,
-		.load = RMIO_LOAD_SHADOW,
-	},
-};
-
-enum wait { WAIT_LOAD, WAIT_SYNC, WAIT_ROOM, WAIT_IDLE, WAIT_PORT, WAITS };
-
-static const char *const wait_names[] = { "load", "sync", "room", "idle", "port" };
-
-/* A ring of two slots, and code that waits in just this way as long as nobody serves. */
-static const char *start_wait(enum wait kind)
+/* One of them, then a load that nothing holds up. */
+static const char *start_wait(enum rig_wait kind)
 {
-	const char *why = rig_start((struct rig_opts){ .rings = { .slots = 2 } });
-	int i;
+	const char *why = rig_start_waits(1);
 
 	if (why)
 		return why;
-	rig_image(0x1000);
-	T_EQ(rig_map(kinds_map, 2), 0);
-	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
-	memset(w.reg, 0x5a, 0x1000);
 	g_begin(0);
-	switch (kind) {
-	case WAIT_LOAD:
-		g_load(0, DEVICE, 4);
-		break;
-	case WAIT_SYNC:
-		g_store(0, DEVICE + 0x100, 4, 7);
-		break;
-	case WAIT_ROOM:
-		for (i = 0; i < 3; i++)
-			g_store(0, DEVICE, 4, 0x5a5a5a5a);
-		break;
-	case WAIT_IDLE:
-		g_store(0, DEVICE, 4, 0x5a5a5a5a);
-		g_load(0, DEVICE + 0x200, 4);
-		break;
-	default:
-		g_in(0, PORT, 4);
-		break;
-	}
-	/* What follows is not held up by what came before. */
+	g_wait(0, kind);
 	g_load(0, DEVICE + 0x800, 1);
 	g_end(0);
 	return NULL;
 }
 
-#define START_WAIT(kind)						\
-	do {								\
-		const char *why_ = start_wait(kind);			\
-									\
-		if (why_)						\
-			T_SKIP(why_, ENABLE);				\
-	} while (0)
+#define START_WAIT(kind) RIG_HAVE(start_wait(kind))
 
-static void check_answered(enum wait kind)
+static void check_answered(enum rig_wait kind)
 {
 	uint64_t v = w.vcpu[0].result[0];
 
 	if (kind == WAIT_LOAD || kind == WAIT_PORT)
-		T_EQ(v, 0x5a5a5a5a);
+		T_EQ(v, RIG_FILL);
 	else if (kind == WAIT_IDLE)
 		T_EQ(v, 0);
 	T_EQ(w.vcpu[0].exits, 0);
 	T_EQ(rig_state(), RMIO_KVM_LIVE);
 	if (ktap_failed())
-		ktap_diag("wait for %s", wait_names[kind]);
+		ktap_diag("wait for %s", rig_wait_names[kind]);
 }
 
 /* What was stored twice, or lost, would show in the device's log. */
-static void check_log(enum wait kind)
+static void check_log(enum rig_wait kind)
 {
 	static const unsigned int requests[] = { 2, 2, 4, 2, 2 };
 
@@ -87,7 +45,7 @@ static void check_log(enum wait kind)
 
 static void answered(void)
 {
-	enum wait kind;
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		START_WAIT(kind);
@@ -107,19 +65,13 @@ static void answered(void)
 static void signals(void)
 {
 	long rounds = ktap_pick(20, 100, 1000), i;
-	enum wait kind;
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		START_WAIT(kind);
-		T_EQ(rig_timeout(~0ull), 0);
 		T_REQUIRE(rig_go(0));
-		for (i = 0; i < rounds && !ktap_failed(); i++) {
-			unsigned long n = atomic_load(&w.vcpu[0].interrupted);
-
-			UNTIL(SLEEPS(0));
-			rig_kick(0);
-			UNTIL(atomic_load(&w.vcpu[0].interrupted) > n);
-		}
+		for (i = 0; i < rounds && !ktap_failed(); i++)
+			rig_interrupt(0, true);
 		T_GE(COUNT(0, interrupted), rounds);
 		rig_serve();
 		rig_join(0);
@@ -132,14 +84,13 @@ static void signals(void)
 /* immediate_exit: nothing is waited for, and the access goes on afterwards. */
 static void immediate(void)
 {
-	enum wait kind;
+	enum rig_wait kind;
 	int i;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		struct vmm_vcpu *v;
 
 		START_WAIT(kind);
-		T_EQ(rig_timeout(~0ull), 0);
 		v = w.vcpu[0].v;
 		vmm_vcpu_enter(v);
 		T_REQUIRE(rig_reset(0));
@@ -149,9 +100,7 @@ static void immediate(void)
 		T_EQ(COUNT(0, slept), 0);
 		vmm_vcpu_clear_kick(v);
 		for (i = 0; i < 3; i++) {
-			uint32_t id = 0;
-
-			T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
+			rig_kick_wait(0);
 			T_EQ(CALL(v->fd, KVM_RUN, 0), -EINTR);
 			v->run->immediate_exit = 1;
 			T_EQ(CALL(v->fd, KVM_RUN, 0), -EINTR);
@@ -170,21 +119,14 @@ static void immediate(void)
 /* The answer is there before the vCPU comes back. */
 static void answered_meanwhile(void)
 {
-	enum wait kind;
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
-		uint32_t id = 0, requests = kind == WAIT_ROOM ? 2 : 1;
-
 		START_WAIT(kind);
-		T_EQ(rig_timeout(~0ull), 0);
-		vmm_vcpu_enter(w.vcpu[0].v);
-		T_REQUIRE(rig_reset(0));
-		T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-		T_EQ(CALL(w.vcpu[0].v->fd, KVM_RUN, 0), -EINTR);
+		T_REQUIRE(rig_run_to_wait(0));
 		rig_serve();
-		UNTIL(atomic_load(&w.n) == requests);
-		T_OK(rig_resume(0));
-		vmm_vcpu_leave(w.vcpu[0].v);
+		UNTIL(atomic_load(&w.n) == (kind == WAIT_ROOM ? 2 : 1));
+		T_OK(rig_run_on(0));
 		check_answered(kind);
 		check_log(kind);
 		rig_stop();
@@ -196,20 +138,14 @@ static void answered_meanwhile(void)
 static void kicks(void)
 {
 	long rounds = ktap_pick(20, 100, 1000), i;
-	uint32_t ids[] = { RMIO_KVM_LANES, ~0u, 1 }, id = 0;
-	enum wait kind;
+	uint32_t ids[] = { RMIO_KVM_LANES, ~0u };
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		START_WAIT(kind);
-		T_EQ(rig_timeout(~0ull), 0);
 		T_REQUIRE(rig_go(0));
-		for (i = 0; i < rounds && !ktap_failed(); i++) {
-			unsigned long n = atomic_load(&w.vcpu[0].interrupted);
-
-			UNTIL(SLEEPS(0));
-			T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-			UNTIL(atomic_load(&w.vcpu[0].interrupted) > n);
-		}
+		for (i = 0; i < rounds && !ktap_failed(); i++)
+			rig_interrupt(0, false);
 		rig_serve();
 		rig_join(0);
 		check_answered(kind);
@@ -225,12 +161,9 @@ static void kicks(void)
 /* A kick for nobody waits for the next wait, and ends that one alone. */
 static void kick_before(void)
 {
-	uint32_t id = 0;
-
 	START_WAIT(WAIT_LOAD);
-	T_EQ(rig_timeout(~0ull), 0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
+	rig_kick_wait(0);
+	rig_kick_wait(0);
 	T_REQUIRE(rig_go(0));
 	UNTIL(atomic_load(&w.vcpu[0].interrupted) == 1 && SLEEPS(0));
 	rig_serve();
@@ -246,7 +179,7 @@ static void kick_before(void)
 /* All ones, stores discarded, the device dead, and the VMM is told, once. */
 static void timeouts(void)
 {
-	enum wait kind;
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		uint64_t told = 0;
@@ -260,9 +193,9 @@ static void timeouts(void)
 		T_EQ(COUNT(0, timeouts), 1);
 		T_EQ(read(fd, &told, sizeof(told)), sizeof(told));
 		T_EQ(told, 1);
-		if (kind == WAIT_LOAD || kind == WAIT_IDLE || kind == WAIT_PORT)
+		if (rig_wait_loads(kind))
 			T_EQ(w.vcpu[0].result[0], 0xffffffff);
-		T_EQ(w.vcpu[0].result[kind == WAIT_SYNC || kind == WAIT_ROOM ? 0 : 1], 0xff);
+		T_EQ(w.vcpu[0].result[rig_wait_loads(kind)], 0xff);
 		T_EQ(COUNT(0, discarded), kind == WAIT_ROOM ? 3 : kind == WAIT_SYNC ||
 				kind == WAIT_IDLE ? 1 : 0);
 		T_EQ(w.vcpu[0].exits, 0);
@@ -271,7 +204,7 @@ static void timeouts(void)
 		T_EQ(COUNT(0, timeouts), 1);
 		T_EQ(read(fd, &told, sizeof(told)), -1);
 		if (ktap_failed())
-			ktap_diag("wait for %s", wait_names[kind]);
+			ktap_diag("wait for %s", rig_wait_names[kind]);
 		close(fd);
 		rig_stop();
 	}
@@ -280,7 +213,7 @@ static void timeouts(void)
 /* Interruptions do not add to the limit, nor stretch it: it runs out all the same. */
 static void timeout_in_pieces(void)
 {
-	enum wait kind;
+	enum rig_wait kind;
 
 	for (kind = 0; kind < WAITS && !ktap_failed(); kind++) {
 		START_WAIT(kind);
@@ -298,18 +231,6 @@ static void timeout_in_pieces(void)
 
 /* -- KVM_DEV_USER_ACCESS ------------------------------------------------------------ */
 
-static int access_for(uint32_t vcpu, uint64_t addr, uint8_t bus, uint8_t len, bool store,
-		      uint64_t *data)
-{
-	struct rmio_kvm_access a = {
-		.addr = addr, .data = *data, .vcpu = vcpu, .bus = bus, .len = len, .store = store,
-	};
-	int err = CALL(w.master, KVM_DEV_USER_ACCESS, &a);
-
-	*data = a.data;
-	return err;
-}
-
 /* As the guest would: every length, both buses, the shadow, what is nobody's. */
 static void accesses(void)
 {
@@ -321,7 +242,7 @@ static void accesses(void)
 	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
 	image = rig_image(0x1000);
 	T_REQUIRE(image);
-	T_EQ(rig_map(kinds_map, 2), 0);
+	T_EQ(rig_map(rig_waits_map, 2), 0);
 	rig_serve();
 	for (len = 1; len <= 8; len++) {
 		uint64_t mask = len == 8 ? ~0ull : (1ull << 8 * len) - 1;
@@ -329,9 +250,9 @@ static void accesses(void)
 		uint64_t bytes = 0;
 
 		data = 0x8877665544332211;
-		T_EQ(access_for(1, DEVICE + 0x20, RMIO_BUS_MEM, len, true, &data), 0);
+		T_EQ(rig_access(1, DEVICE + 0x20, RMIO_BUS_MEM, len, true, &data), 0);
 		data = 0;
-		T_EQ(access_for(1, DEVICE + 0x20, RMIO_BUS_MEM, len, false, &data), 0);
+		T_EQ(rig_access(1, DEVICE + 0x20, RMIO_BUS_MEM, len, false, &data), 0);
 		T_EQ(data, 0x8877665544332211 & mask);
 		for (i = first; i < atomic_load(&w.n); i++) {
 			T_EQ(w.log[i].vcpu, 1);
@@ -340,28 +261,28 @@ static void accesses(void)
 		T_EQ(bytes, 2 * len);
 	}
 	data = 0x1234;
-	T_EQ(access_for(0, PORT + 1, RMIO_BUS_IO, 2, true, &data), 0);
+	T_EQ(rig_access(0, PORT + 1, RMIO_BUS_IO, 2, true, &data), 0);
 	data = 0;
-	T_EQ(access_for(0, PORT + 1, RMIO_BUS_IO, 2, false, &data), 0);
+	T_EQ(rig_access(0, PORT + 1, RMIO_BUS_IO, 2, false, &data), 0);
 	T_EQ(data, 0x1234);
 	image[0x10 / 4] = 0x600d;
-	T_EQ(access_for(0, DEVICE + 0x210, RMIO_BUS_MEM, 4, false, &data), 0);
+	T_EQ(rig_access(0, DEVICE + 0x210, RMIO_BUS_MEM, 4, false, &data), 0);
 	T_EQ(data, 0x600d);
-	T_EQ(access_for(0, DEVICE + 0x110, RMIO_BUS_MEM, 4, true, &data), 0);
+	T_EQ(rig_access(0, DEVICE + 0x110, RMIO_BUS_MEM, 4, true, &data), 0);
 	T_EQ(COUNT(0, sync), 1);
 	/* Over the end, and elsewhere: not for us. */
-	T_EQ(access_for(0, DEVICE + LEN - 2, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
-	T_EQ(access_for(0, DEVICE + LEN, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
-	T_EQ(access_for(0, DEVICE - 1, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
-	T_EQ(access_for(0, PORT + PORTS, RMIO_BUS_IO, 1, false, &data), -EOPNOTSUPP);
-	T_EQ(access_for(0, PORT, RMIO_BUS_MEM, 1, false, &data), -EOPNOTSUPP);
+	T_EQ(rig_access(0, DEVICE + LEN - 2, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
+	T_EQ(rig_access(0, DEVICE + LEN, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
+	T_EQ(rig_access(0, DEVICE - 1, RMIO_BUS_MEM, 4, false, &data), -EOPNOTSUPP);
+	T_EQ(rig_access(0, PORT + PORTS, RMIO_BUS_IO, 1, false, &data), -EOPNOTSUPP);
+	T_EQ(rig_access(0, PORT, RMIO_BUS_MEM, 1, false, &data), -EOPNOTSUPP);
 	/* And what cannot be. */
-	T_EQ(access_for(0, DEVICE, RMIO_BUS_MEM, 0, false, &data), -EINVAL);
-	T_EQ(access_for(0, DEVICE, RMIO_BUS_MEM, 9, false, &data), -EINVAL);
-	T_EQ(access_for(0, DEVICE, 2, 4, false, &data), -EINVAL);
-	T_EQ(access_for(2, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
-	T_EQ(access_for(~0u, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
-	T_EQ(access_for(0x80000000, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
+	T_EQ(rig_access(0, DEVICE, RMIO_BUS_MEM, 0, false, &data), -EINVAL);
+	T_EQ(rig_access(0, DEVICE, RMIO_BUS_MEM, 9, false, &data), -EINVAL);
+	T_EQ(rig_access(0, DEVICE, 2, 4, false, &data), -EINVAL);
+	T_EQ(rig_access(2, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
+	T_EQ(rig_access(~0u, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
+	T_EQ(rig_access(0x80000000, DEVICE, RMIO_BUS_MEM, 4, false, &data), -ENOENT);
 	{
 		struct rmio_kvm_access a = { .addr = DEVICE, .len = 4, .store = 2 };
 
@@ -373,60 +294,34 @@ static void accesses(void)
 	rig_stop();
 }
 
-/* Interrupted and taken up again: one request.  With another access it is given up. */
+/* Interrupted and taken up again: one request. */
 static void access_interrupted(void)
 {
-	struct rmio_request r[4];
-	struct rmio_reply a = { 0 };
+	struct rmio_request r;
 	uint64_t data = 0;
-	uint32_t id = 0;
 	int i;
 
 	RIG_START();
 	for (i = 0; i < 5; i++) {
-		T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-		T_EQ(access_for(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), -EINTR);
+		rig_kick_wait(0);
+		T_EQ(rig_access(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), -EINTR);
 	}
-	T_EQ(read(w.slave, r, sizeof(r)), sizeof(r[0]));
-	T_EQ(r[0].offset, 0x10);
-	a.seq = r[0].seq;
-	a.data = 0x99;
-	T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
-	T_EQ(access_for(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), 0);
+	r = rig_take();
+	T_EQ(r.offset, 0x10);
+	T_EQ(rig_reply(0, r.seq, 0x99), 0);
+	T_EQ(rig_access(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), 0);
 	T_EQ(data, 0x99);
-
-	/* Given up for another: the first one's answer is not taken for the second's. */
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(access_for(0, DEVICE + 0x20, RMIO_BUS_MEM, 4, false, &data), -EINTR);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(access_for(0, DEVICE + 0x30, RMIO_BUS_MEM, 4, false, &data), -EINTR);
-	T_EQ(read(w.slave, r, sizeof(r)), 2 * sizeof(r[0]));
-	T_EQ(r[0].offset, 0x20);
-	T_EQ(r[1].offset, 0x30);
-	a.seq = r[0].seq;
-	a.data = 0x20;
-	T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(access_for(0, DEVICE + 0x30, RMIO_BUS_MEM, 4, false, &data), -EINTR);
-	a.seq = r[1].seq;
-	a.data = 0x30;
-	T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
-	T_EQ(access_for(0, DEVICE + 0x30, RMIO_BUS_MEM, 4, false, &data), 0);
-	T_EQ(data, 0x30);
+	T_EQ(rig_reply(0, r.seq + 1, 0), -ENOENT);
 
 	/* KVM_RUN's own access is under way: it is not disturbed. */
 	g_begin(0);
 	g_load(0, DEVICE + 0x40, 4);
 	g_end(0);
-	vmm_vcpu_enter(w.vcpu[0].v);
-	T_REQUIRE(rig_reset(0));
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(CALL(w.vcpu[0].v->fd, KVM_RUN, 0), -EINTR);
-	T_EQ(access_for(0, DEVICE + 0x50, RMIO_BUS_MEM, 4, false, &data), -EBUSY);
+	T_REQUIRE(rig_run_to_wait(0));
+	T_EQ(rig_access(0, DEVICE + 0x50, RMIO_BUS_MEM, 4, false, &data), -EBUSY);
 	w.reg[0x40] = 0x4a;
 	rig_serve();
-	T_OK(rig_resume(0));
-	vmm_vcpu_leave(w.vcpu[0].v);
+	T_OK(rig_run_on(0));
 	T_EQ(w.vcpu[0].result[0], 0x4a);
 	rig_stop();
 }
@@ -435,20 +330,19 @@ static void access_interrupted(void)
 static void access_then_run(void)
 {
 	uint64_t data = 0;
-	uint32_t id = 0;
 
 	RIG_START();
 	g_begin(0);
 	g_load(0, DEVICE + 0x40, 4);
 	g_end(0);
-	T_EQ(CALL(w.master, KVM_DEV_USER_KICK, &id), 0);
-	T_EQ(access_for(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), -EINTR);
+	rig_kick_wait(0);
+	T_EQ(rig_access(0, DEVICE + 0x10, RMIO_BUS_MEM, 4, false, &data), -EINTR);
 	rig_serve();
 	w.reg[0x40] = 0x4b;
 	T_OK(rig_run(0));
 	T_EQ(w.vcpu[0].result[0], 0x4b);
 	T_EQ(atomic_load(&w.n), 2);
-	T_EQ(access_for(0, DEVICE + 0x40, RMIO_BUS_MEM, 1, false, &data), 0);
+	T_EQ(rig_access(0, DEVICE + 0x40, RMIO_BUS_MEM, 1, false, &data), 0);
 	T_EQ(data, 0x4b);
 	rig_stop();
 }
@@ -468,12 +362,12 @@ static void *access_much(void *arg)
 	for (i = 0; i < x->n && !ktap_failed(); i++) {
 		got = data = 0x10000 + (uint64_t)i;
 		do
-			err = access_for(0, DEVICE + 0x80, RMIO_BUS_MEM, 4, true, &data);
+			err = rig_access(0, DEVICE + 0x80, RMIO_BUS_MEM, 4, true, &data);
 		while (err == -EBUSY || err == -EINTR);
 		if (!T_EQ(err, 0))
 			break;
 		do
-			err = access_for(0, DEVICE + 0x80, RMIO_BUS_MEM, 4, false, &got);
+			err = rig_access(0, DEVICE + 0x80, RMIO_BUS_MEM, 4, false, &got);
 		while (err == -EBUSY || err == -EINTR);
 		T_EQ(err, 0);
 		T_EQ(got, data);
