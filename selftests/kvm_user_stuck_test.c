@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The kernel device: user memory that does not come.  A device process whose buffers hang holds up
- * no vCPU; a VMM whose guest memory hangs, or who hangs with KVM's locks, holds up no device process.
+ * The kernel device: user memory that does not come.  A device process whose buffers hang holds
+ * up no vCPU; a VMM whose guest memory hangs, or who hangs with KVM's locks, holds up no device
+ * process.
  */
 #include "kvm_user_rig.h"
 

@@ -280,6 +280,21 @@ static bool is_taken(struct kvm *kvm, const struct rmio_pa_range *at,
 	return false;
 }
 
+/* The other way round, for whoever comes to the bus after one of ours. */
+bool __kvm_user_overlaps(const struct kvm_io_bus *bus, u64 addr, int len)
+{
+	u64 last = addr + (len ?: 1) - 1;
+	int i;
+
+	for (i = 0; i < bus->dev_count; i++) {
+		const struct kvm_io_range *b = &bus->range[i];
+
+		if (b->dev->ops == &range_ops && b->addr <= last && addr <= b->addr + b->len - 1)
+			return true;
+	}
+	return false;
+}
+
 static struct kvm_user_range *range_of(struct kvm_user_dev *ud, u32 id)
 {
 	struct kvm_user_range *r;

@@ -6,6 +6,7 @@
 #include <linux/jump_label_ratelimit.h>
 #include <linux/types.h>
 
+struct kvm_io_bus;
 struct kvm_user_dev;
 struct kvm_vcpu;
 struct module;
@@ -37,6 +38,7 @@ extern struct static_key_false_deferred kvm_user_devs;
 bool __kvm_user_exit(struct kvm_vcpu *vcpu);
 int __kvm_user_resume(struct kvm_vcpu *vcpu);
 bool __kvm_user_port(struct kvm_vcpu *vcpu, u16 port);
+bool __kvm_user_overlaps(const struct kvm_io_bus *bus, u64 addr, int len);
 
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu)
 {
@@ -57,6 +59,12 @@ static inline bool kvm_user_port(struct kvm_vcpu *vcpu, u16 port)
 	return static_branch_unlikely(&kvm_user_devs.key) && __kvm_user_port(vcpu, port);
 }
 
+/* Is one of our ranges there?  Nobody else gets a part of it. */
+static inline bool kvm_user_overlaps(const struct kvm_io_bus *bus, u64 addr, int len)
+{
+	return static_branch_unlikely(&kvm_user_devs.key) && __kvm_user_overlaps(bus, addr, len);
+}
+
 void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu);
 int kvm_user_dev_ops_init(struct module *module);
 void kvm_user_dev_ops_exit(void);
@@ -69,6 +77,11 @@ void kvm_arch_user_answer(struct kvm_vcpu *vcpu, const struct kvm_user_wait *w);
 static inline bool kvm_user_exit(struct kvm_vcpu *vcpu) { return false; }
 static inline int kvm_user_resume(struct kvm_vcpu *vcpu) { return 0; }
 static inline bool kvm_user_port(struct kvm_vcpu *vcpu, u16 port) { return false; }
+static inline bool kvm_user_overlaps(const struct kvm_io_bus *bus, u64 addr, int len)
+{
+	return false;
+}
+
 static inline void kvm_user_vcpu_destroy(struct kvm_vcpu *vcpu) { }
 static inline int kvm_user_dev_ops_init(struct module *module) { return 0; }
 static inline void kvm_user_dev_ops_exit(void) { }
