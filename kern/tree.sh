@@ -23,7 +23,8 @@ add_file() {
 
 # add_hook NAME DIRECTORY: what we change in files that are there
 add_hook() {
-	patch -s -p1 -d "$2" <"$kern/hooks/$1.patch" || die "kern/hooks/$1.patch does not apply to KVM of $linux"
+	patch -s --no-backup-if-mismatch -p1 -d "$2" <"$kern/hooks/$1.patch" ||
+		die "kern/hooks/$1.patch does not apply to KVM of $linux"
 }
 
 # sources DIRECTORY: KVM's with ours
