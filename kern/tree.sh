@@ -51,19 +51,30 @@ place() {
 	done
 }
 
-# module DIRECTORY: the same for a module outside of the kernel's tree: ours come first, and KVM is
-# where it is.
+# outside DIRECTORY OPTION...: KVM there becomes a module outside of the kernel's tree: ours come first, KVM
+# is where it is, and these options are set whatever the kernel's configuration says.
+outside() {
+	local option flags= set=
+
+	for option in "${@:2}"; do
+		flags="$flags -DCONFIG_$option=1"
+		set="${set}CONFIG_$option := y\\
+"
+	done
+	sed -i -e 's|^ccflags-y += -I $(srctree)/arch/x86/kvm|'"$set"'\
+LINUXINCLUDE := -I$(src)/../../../include -I$(src)/../../../include/uapi $(LINUXINCLUDE)\
+ccflags-y += -I $(src)'"$flags|" \
+		-e 's|^include $(srctree)/virt/kvm|include $(src)/../../../virt/kvm|' \
+		"$1/arch/x86/kvm/Makefile"
+}
+
+# module DIRECTORY: the sources with ours as such a module
 module() {
 	local from
 
 	from=$(mktemp -d)
 	sources "$from"
-	sed -i -e 's|^ccflags-y += -I $(srctree)/arch/x86/kvm|CONFIG_KVM_USER_DEV := y\
-CONFIG_KVM_USER_BPF := y\
-LINUXINCLUDE := -I$(src)/../../../include -I$(src)/../../../include/uapi $(LINUXINCLUDE)\
-ccflags-y += -I $(src) -DCONFIG_KVM_USER_DEV=1 -DCONFIG_KVM_USER_BPF=1|' \
-		-e 's|^include $(srctree)/virt/kvm|include $(src)/../../../virt/kvm|' \
-		"$from/arch/x86/kvm/Makefile"
+	outside "$from" KVM_USER_DEV KVM_USER_BPF
 	place "$from" "$1"
 	rm -r "$from"
 }
