@@ -5,7 +5,8 @@
 # of the 6.12 that the VM runs. They are fetched, or are there as packages that are installed.
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/tree.sh"
 : "${linux:=$(cat "$("$kern/../selftests/vm/kernel" 6.12)/release")}"
-headers=$cache/linux-headers-$linux
+headers=/lib/modules/$linux	# where they are installed
+[ -e "$headers/build/Makefile" ] || headers=$cache/linux-headers-$linux
 parts=("${kvm_files[@]}" '*/scripts/checkpatch.pl' '*/scripts/spelling.txt'
 	'*/scripts/const_structs.checkpatch')
 source=$cache/kvm-source-$linux-$(echo "${parts[@]}" | sha256sum | cut -c 1-8)
@@ -22,6 +23,12 @@ version() {
 		awk '$1 == "Candidate:" && $2 != "(none)" { print $2 }'
 }
 
+# refresh: apt's lists, or how to do without them
+refresh() {
+	(apt_update) || die "nothing can be fetched for $linux; what is installed is taken as well, as root:
+apt-get install linux-headers-$linux linux-source-6.12"
+}
+
 # installed_source: the source package, if it is installed and of this kernel
 installed_source() {
 	local v
@@ -35,7 +42,7 @@ unpack_source() {
 	local tar v patterns=()
 
 	if ! tar=$(installed_source); then
-		apt_update
+		refresh
 		v=$(version)
 		[ "$v" ] || die "apt has no sources of $linux, and linux-source-6.12 of it is not installed;
 it has: $(known_releases | tr '\n' ' ')"
@@ -52,18 +59,13 @@ fetch_source() {
 	unpack_source "$new" "${parts[@]}"
 }
 
-# fetch_headers: as they would be installed; where they are not to be had, those that are
+# fetch_headers: as they would be installed
 fetch_headers() {
 	local v package
 
-	apt_update
+	refresh
 	v=$(version)
-	if [ ! "$v" ]; then
-		[ -e "/lib/modules/$linux/build/Makefile" ] ||
-			die "apt has no headers of $linux; it has: $(known_releases | tr '\n' ' ')"
-		ln -s "/lib/modules/$linux/build" "$new/build"
-		return
-	fi
+	[ "$v" ] || die "apt has no headers of $linux; it has: $(known_releases | tr '\n' ' ')"
 	unpack "linux-headers-$linux=$v" "$new"
 	# the common ones, and the programs that build
 	for package in $(apt_run apt-cache show "linux-headers-$linux=$v" |
