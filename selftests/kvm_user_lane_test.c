@@ -233,7 +233,8 @@ static void false_wake(void)
 	memcpy(w.reg, "\1\2\3\4", 4);
 	T_OK(there(&l));
 	complete(&l);
-	T_OK(tell(&l));
+	/* Or it has seen it already, on its way back to sleep after the last false one. */
+	tell(&l);
 	rig_join(0);
 	T_EQ(w.vcpu[0].result[0], 0x04030201);
 	unmap_lanes(&l);

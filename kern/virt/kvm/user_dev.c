@@ -210,8 +210,9 @@ struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 	struct kvm_io_bus *bus = srcu_dereference(kvm->buses[io ? KVM_PIO_BUS : KVM_MMIO_BUS],
 						  &kvm->srcu);
 	int from = 0, to = bus ? bus->dev_count : 0;
+	struct kvm_user_range *r;
 
-	/* Not kvm_io_bus_get_dev(): what that finds may be an ioeventfd inside of a range. */
+	/* The last that begins there or before: a range has its place for itself. */
 	while (from < to) {
 		int i = from + (to - from) / 2;
 
@@ -220,15 +221,10 @@ struct kvm_user_range *kvm_user_range_find(struct kvm *kvm, bool io, u64 addr)
 		else
 			to = i;
 	}
-	/* Ours do not overlap: the last one that begins there or before, or none. */
-	while (from--) {
-		struct kvm_io_device *dev = bus->range[from].dev;
-
-		if (dev->ops == &range_ops)
-			return addr - to_range(dev)->at.addr < to_range(dev)->at.len ?
-			       to_range(dev) : NULL;
-	}
-	return NULL;
+	if (!from || bus->range[from - 1].dev->ops != &range_ops)
+		return NULL;
+	r = to_range(bus->range[from - 1].dev);
+	return addr - r->at.addr < r->at.len ? r : NULL;
 }
 
 /* -- ranges -------------------------------------------------------------------- */
