@@ -7,7 +7,7 @@ kern=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # What we need of Linux: of the source package, below its one directory.
 # shellcheck disable=SC2034
 kvm_files=('*/virt/kvm' '*/arch/x86/kvm' '*/include/linux/kvm_host.h' '*/include/uapi/linux/kvm.h'
-	'*/MAINTAINERS')
+	'*/MAINTAINERS' '*/tools/testing/selftests/kvm/Makefile')
 
 # add_file FILE DIRECTORY: one of ours to its place in Linux
 add_file() {
@@ -35,7 +35,7 @@ sources() {
 	for file in "$kern"/hooks/*.patch; do
 		add_hook "$(basename "$file" .patch)" "$1"
 	done
-	(cd "$kern" && find virt include Documentation -type f) | while read -r file; do
+	(cd "$kern" && find virt include Documentation tools -type f) | while read -r file; do
 		add_file "$file" "$1"
 	done
 }
