@@ -309,6 +309,98 @@ static int receive_fd(int sock)
 	return fd;
 }
 
+/* One that is to have the slave serves the device; nothing else of ours is in it. */
+static void executed_device(void)
+{
+	char fd[16];
+	pid_t pid;
+
+	RIG_START();
+	snprintf(fd, sizeof(fd), "%d", w.slave);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fcntl(w.slave, F_SETFD, 0);
+		execl("/proc/self/exe", "device", fd, NULL);
+		_exit(1);
+	}
+	rig_close_slave();
+	answers(0x77);
+	T_EQ(rig_state(), RMIO_KVM_LIVE);
+	T_EQ(w.vcpu[0].exits, 0);
+	end_process(pid);
+	UNTIL(rig_state() == RMIO_KVM_CLOSED);
+	answers(0xff);
+	rig_stop();
+}
+
+/* A master that somebody else has, too, who may not call it: the device stays until both close. */
+static void forked_master(void)
+{
+	pid_t pid;
+
+	RIG_START();
+	rig_serve();
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	rig_close_master();
+	answers(0x77);
+	T_EQ(w.vcpu[0].exits, 0);
+	end_process(pid);
+	/* That was the last one: the range has gone before it was reaped. */
+	answers(0xff);
+	T_EQ(w.vcpu[0].exits, 1);
+	rig_stop();
+}
+
+/* The VMM dies with a vCPU that waits: the device process reads what was asked, and the end. */
+static void vmm_killed(void)
+{
+	struct rmio_request r;
+	uint32_t state = ~0u;
+	int ready[2];
+	pid_t pid;
+
+	/* The VMM is a child, and the slave comes from it. */
+	RIG_START(.no_slave = true);
+	rig_stop();
+	T_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ready), 0);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ready[0]);
+		if (rig_start((struct rig_opts){ 0 }))
+			_exit(1);
+		T_EQ(rig_timeout(~0ull), 0);
+		send_fd(ready[1], w.slave);
+		rig_close_slave();
+		g_begin(0);
+		g_load(0, DEVICE + 0x40, 4);
+		g_end(0);
+		rig_run(0);
+		_exit(1);
+	}
+	close(ready[1]);
+	w.slave = receive_fd(ready[0]);
+	T_REQUIRE(T_GE(w.slave, 0));
+	r = rig_take();
+	T_EQ(r.offset, 0x40);
+	end_process(pid);
+	T_EQ(read(w.slave, &r, sizeof(r)), 0);
+	T_EQ(ioctl(w.slave, KVM_DEV_USER_STATE, &state), 0);
+	T_EQ(state, RMIO_KVM_CLOSED);
+	/* Its answer is to nobody, its map for nothing. */
+	T_EQ(rig_reply(0, 1, 0x77), 0);
+	T_EQ(rig_map(NULL, 0), -ENODEV);
+	T_EQ(rig_shadow_size(4096), -ENODEV);
+	rig_close_slave();
+	close(ready[0]);
+}
+
 static void passed_on(void)
 {
 	int sock[2];
@@ -395,6 +487,30 @@ static void mapping_outlives(void)
 		munmap(p[i], 4096);
 	}
 	T_EQ(rig_state(), RMIO_KVM_CLOSED);
+	rig_stop();
+}
+
+/* A process that is forked has the mappings, too. */
+static void mapping_forked(void)
+{
+	uint8_t *up;
+	pid_t pid;
+
+	RIG_START();
+	up = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, w.slave, RMIO_KVM_MAP_UP);
+	T_REQUIRE(T_OK(up != MAP_FAILED));
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(w.slave);
+		for (;;)
+			pause();
+	}
+	munmap(up, 4096);
+	rig_close_slave();
+	T_EQ(rig_state(), RMIO_KVM_LIVE);
+	end_process(pid);
+	UNTIL(rig_state() == RMIO_KVM_CLOSED);
 	rig_stop();
 }
 
@@ -603,20 +719,24 @@ static const char *start_killing(void)
 	return NULL;
 }
 
+/* Eleven loads a round. */
 static void killed_at_each_step(void)
 {
+	long rounds = ktap_pick(5, 30, 910), i;
 	int last;
 
 	RIG_HAVE(start_killing());
-	for (last = 0; last <= 3 && !ktap_failed(); last++) {
-		one_load(reading_child, last, 0, false);
-		T_EQ(w.vcpu[0].result[0], last < 3 ? 0xffffffff : RIG_FILL);
-	}
-	for (last = 0; last <= 6 && !ktap_failed(); last++) {
-		one_load(mapped_child, last, 0, false);
-		/* An answer that is there is taken, told or not. */
-		if (last != 4 && last != 5)
-			T_EQ(w.vcpu[0].result[0], last < 4 ? 0xffffffff : RIG_FILL);
+	for (i = 0; i < rounds && !ktap_failed(); i++) {
+		for (last = 0; last <= 3 && !ktap_failed(); last++) {
+			one_load(reading_child, last, 0, false);
+			T_EQ(w.vcpu[0].result[0], last < 3 ? 0xffffffff : RIG_FILL);
+		}
+		for (last = 0; last <= 6 && !ktap_failed(); last++) {
+			one_load(mapped_child, last, 0, false);
+			/* An answer that is there is taken, told or not. */
+			if (last != 4 && last != 5)
+				T_EQ(w.vcpu[0].result[0], last < 4 ? 0xffffffff : RIG_FILL);
+		}
 	}
 	rig_stop();
 }
@@ -648,17 +768,29 @@ static const struct ktap_test tests[] = {
 	{ "dup", dups },
 	{ "fork", forked },
 	{ "exec", executed },
+	{ "exec, with the slave", executed_device },
+	{ "fork, with the master", forked_master },
+	{ "the VMM is killed", vmm_killed },
 	{ "passed on", passed_on },
 	{ "in another process", other_owner },
 	{ "a mapping outlives the descriptor", mapping_outlives },
+	{ "a mapping that is forked", mapping_forked },
 	{ "a mapping outlives everything", mapping_is_last },
 	{ "a mapping of the master", master_mapping },
 	{ "two devices", two_devices },
-	{ "killed at each step of a load", killed_at_each_step },
+	{ "killed at each step of a load", killed_at_each_step, 1200 },
 	{ "killed at random", killed_at_random, 1200 },
 };
 
 int main(int argc, char **argv)
 {
+	/* As executed_device() has it. */
+	if (argc == 2 && !strcmp(argv[0], "device")) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		w.slave = atoi(argv[1]);
+		w.reg[0x40] = 0x77;
+		rig_device(NULL);
+		return 0;
+	}
 	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
 }
