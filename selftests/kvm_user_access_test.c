@@ -150,6 +150,82 @@ stop:
 	rig_stop();
 }
 
+static uint32_t *beside;	/* an image that the device changes as a side effect of a load */
+
+static struct rmio_reply changes_it(const struct rmio_request *r)
+{
+	if (r->op == RMIO_OP_LOAD)
+		*beside = 0x2222;
+	return rig_answer(r);
+}
+
+/* The halves of one access go one after the other, whoever has them. */
+static void halves_in_order(void)
+{
+	const struct rmio_area areas[] = {
+		{ .offset = 0xf00, .length = 0x100, .store = RMIO_STORE_SYNC },
+		{ .offset = 0x1000, .length = 0x1000, .shadow_offset = 0,
+		  .sizes = RMIO_SIZE_ALL, .load = RMIO_LOAD_SHADOW },
+	};
+	int round;
+
+	RIG_START();
+	beside = rig_image(0x1000);
+	T_REQUIRE(beside);
+	T_EQ(rig_map(areas, 2), 0);
+	w.answer = changes_it;
+	rig_serve();
+	for (round = 0; round < 2; round++) {
+		unsigned int first = atomic_load(&w.n);
+
+		*beside = 0x1111;
+		memset(w.reg + 0xffc, 0x33, 4);
+		g_begin(0);
+		/* The second half could be posted at once, or come from the shadow. */
+		if (!round) {
+			g_store(0, DEVICE + 0xffc, 8, 0x8877665544332211);
+			g_load(0, DEVICE, 1);
+		} else {
+			g_load(0, DEVICE + 0xffc, 8);
+		}
+		g_end(0);
+		T_OK(rig_run(0));
+		if (!round) {
+			T_EQ(atomic_load(&w.n), first + 3);
+			T_EQ(w.log[first].offset, 0xffc);
+			T_EQ(w.log[first].op, RMIO_OP_STORE_SYNC);
+			T_EQ(w.log[first + 1].offset, 0x1000);
+			T_EQ(w.log[first + 1].op, RMIO_OP_STORE);
+		} else {
+			T_EQ(w.vcpu[0].result[0], 0x222233333333);
+		}
+	}
+	T_EQ(w.vcpu[0].exits, 0);
+	rig_stop();
+}
+
+/* The second half has no page: the instruction has not been, and so none of it is stored. */
+static void half_faults(void)
+{
+	struct vmm_vcpu *v;
+
+	RIG_START();
+	/* Up to the end of what is mapped. */
+	T_EQ(rig_range(0xffff0000, LEN, RMIO_BUS_MEM, 0), 0);
+	g_begin(0);
+	g_store(0, 0xfffffffc, 8, 0x1122334455667788);
+	g_end(0);
+	v = w.vcpu[0].v;
+	vmm_vcpu_enter(v);
+	T_REQUIRE(rig_reset(0));
+	T_EQ(CALL(v->fd, KVM_RUN, 0), 0);
+	T_EQ(v->run->exit_reason, KVM_EXIT_SHUTDOWN);
+	vmm_vcpu_leave(v);
+	T_EQ(COUNT(0, posted), 0);
+	T_EQ(COUNT(0, sync), 0);
+	rig_stop();
+}
+
 /* What reaches over the end, or begins before the range, is for the VMM to split. */
 static void over_the_end(void)
 {
@@ -623,6 +699,8 @@ static void counted_after_death(void)
 static const struct ktap_test tests[] = {
 	{ "every size, aligned and not", every_size },
 	{ "across two pages", across_pages },
+	{ "halves in order", halves_in_order },
+	{ "a half that faults", half_faults },
 	{ "over the end of a range", over_the_end },
 	{ "across two ranges", two_ranges },
 	{ "ports", ports },

@@ -213,6 +213,46 @@ static void after_the_limit(void)
 		T_EQ(COUNT((unsigned int)i, loads), 1);
 		T_EQ(COUNT((unsigned int)i, ones), 4);
 	}
+	/* And the first reason stays. */
+	T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
+	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
+	T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
+	rig_stop();
+}
+
+/* Anything that is not the same is another access, and the same is no other. */
+static void the_same(void)
+{
+	static const struct { uint64_t addr, data; uint8_t bus, len; bool store; } other[] = {
+		{ DEVICE + 0x100, 7, RMIO_BUS_MEM, 4, true },
+		{ DEVICE + 0x100, 8, RMIO_BUS_MEM, 4, true },
+		{ DEVICE + 0x100, 7, RMIO_BUS_MEM, 2, true },
+		{ DEVICE + 0x104, 7, RMIO_BUS_MEM, 4, true },
+		{ DEVICE + 0x100, 7, RMIO_BUS_MEM, 4, false },
+		{ PORT, 7, RMIO_BUS_IO, 4, false },
+		{ PORT, 7, RMIO_BUS_IO, 1, false },
+	};
+	struct rmio_request r;
+	uint64_t data;
+	int i, k;
+
+	RIG_HAVE(rig_start((struct rig_opts){ .rings = { .slots = 16 } }));
+	T_EQ(rig_map(rig_waits_map, 1), 0);
+	T_EQ(rig_range(PORT, PORTS, RMIO_BUS_IO, 1), 0);
+	T_EQ(rig_timeout(~0ull), 0);
+	for (i = 0; i < KTAP_COUNT(other); i++) {
+		for (k = 0; k < 3; k++) {
+			data = other[i].data;
+			rig_kick_wait(0);
+			T_EQ(rig_access(0, other[i].addr, other[i].bus, other[i].len,
+					other[i].store, &data), -EINTR);
+		}
+		T_EQ(COUNT(0, sync) + COUNT(0, loads), i + 1);
+		r = rig_take();
+		T_EQ(r.seq, i + 1);
+		T_EQ(r.len, other[i].len);
+		T_EQ(r.data, other[i].store ? other[i].data : 0);
+	}
 	rig_stop();
 }
 
@@ -378,6 +418,7 @@ static const struct ktap_test tests[] = {
 	{ "given up for the guest's own", before_the_guest },
 	{ "given up beside another vCPU", beside_another },
 	{ "after the time limit", after_the_limit },
+	{ "the same access, and another", the_same },
 	{ "given up, in a mapped lane", in_the_lane },
 	{ "the flag of an access that is under way", flag },
 	{ "registers during an access", registers },

@@ -51,6 +51,29 @@ static void moves(void)
 	rig_stop();
 }
 
+/* What the access map says of a range has room in it, whichever comes later. */
+static void maps(void)
+{
+	struct rmio_area a = { .offset = 0x800, .length = 0x10, .store = RMIO_STORE_SYNC };
+
+	RIG_START();
+	T_EQ(rig_map(&a, 1), 0);
+	T_EQ(rig_range(DEVICE, 0x80f, RMIO_BUS_MEM, 0), -ERANGE);
+	T_EQ(rig_range(DEVICE, 1, RMIO_BUS_MEM, 0), -ERANGE);
+	T_EQ(rig_range(DEVICE, 0x810, RMIO_BUS_MEM, 0), 0);
+	a.length = 0x11;
+	T_EQ(rig_map(&a, 1), -ERANGE);
+	T_EQ(rig_range(DEVICE, 0x811, RMIO_BUS_MEM, 0), 0);
+	T_EQ(rig_map(&a, 1), 0);
+	/* Of one that is not there any length will do, and then that is the least. */
+	a.range_id = 1;
+	T_EQ(rig_map(&a, 1), 0);
+	T_EQ(rig_range(PORT, 0x100, RMIO_BUS_IO, 1), -ERANGE);
+	T_EQ(rig_range(PORT, 0x811, RMIO_BUS_IO, 1), 0);
+	T_EQ(rig_range(DEVICE, 1, RMIO_BUS_MEM, 0), 0);
+	rig_stop();
+}
+
 static void too_many(void)
 {
 	uint32_t i;
@@ -334,6 +357,7 @@ static void zones(void)
 static const struct ktap_test tests[] = {
 	{ "refused", refused },
 	{ "moves", moves },
+	{ "ranges and maps", maps },
 	{ "too many", too_many },
 	{ "a full bus of memory", full_memory, 300 },
 	{ "a full bus of ports", full_ports, 300 },
