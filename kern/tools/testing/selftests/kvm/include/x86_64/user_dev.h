@@ -84,9 +84,16 @@ static inline void user_dev_start(struct user_dev *d, void *guest_code, uint32_t
 	d->image = NULL;
 }
 
+static inline void user_dev_unmap_counters(struct user_dev *d)
+{
+	if (d->down)
+		munmap((void *)d->down - RMIO_PAGE, 2 * RMIO_PAGE);
+	d->down = NULL;
+}
+
 static inline void user_dev_end(struct user_dev *d)
 {
-	munmap((void *)d->down - RMIO_PAGE, 2 * RMIO_PAGE);
+	user_dev_unmap_counters(d);
 	if (d->image)
 		munmap(d->image, USER_DEV_SHADOW);
 	close(d->slave);
