@@ -200,8 +200,8 @@ static const struct rmio_area some_map = {
 	.load = RMIO_LOAD_SHADOW,
 };
 
-/* A device process that makes a call, or none; it has the only slave. */
-static pid_t device_in(enum call call)
+/* A device process that makes a call, or none; it has the only slave.  Is it held up there? */
+static pid_t device_in(enum call call, bool held)
 {
 	pid_t pid = fork();
 
@@ -213,11 +213,19 @@ static pid_t device_in(enum call call)
 			rig_map(&some_map, 1);
 		else if (call == CALL_SIZE)
 			rig_shadow_size(0x2000);
-		for (;;)
+		/* Whom a call is to hold up does not get here. */
+		while (!held)
 			pause();
+		_exit(1);
 	}
 	T_GT(pid, 0);
 	rig_close_slave();
+	if (held) {
+		char state = 0;
+
+		UNTIL((state = task_state(pid, pid)) == 'D' || state == 'Z');
+		T_EQ(state, 'D');
+	}
 	return pid;
 }
 
@@ -250,9 +258,7 @@ static void vcpu_never_comes(void)
 		g_end(1);
 		T_REQUIRE(rig_go(0));
 		wait_for_fault();
-		pid = device_in(call);
-		if (call != CALL_NONE)
-			UNTIL(task_state(pid, pid) == 'D');
+		pid = device_in(call, call != CALL_NONE);
 		/* Another vCPU does not care, then gets its answer of the dead. */
 		T_REQUIRE(rig_go(1));
 		UNTIL(SLEEPS(1));
@@ -321,10 +327,8 @@ static void slots_never_come(void)
 				UNTIL((tid = __atomic_load_n(&range_thread, __ATOMIC_ACQUIRE)));
 				UNTIL(task_state(getpid(), tid) == 'D');
 			}
-			pid = device_in(call);
 			/* A size needs no lock of KVM's, if nobody has the device's. */
-			if (call == CALL_CTRL || (call == CALL_SIZE && moving))
-				UNTIL(task_state(pid, pid) == 'D');
+			pid = device_in(call, call == CALL_CTRL || (call == CALL_SIZE && moving));
 			ends(pid);
 			rig_join(0);
 			T_EQ(w.vcpu[0].result[0], 0xffffffff);
