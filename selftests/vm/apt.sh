@@ -8,7 +8,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/rmio/vm
 release=bookworm
 
 die() {
-	echo "vm: $*" >&2
+	echo "${me-vm}: $*" >&2
 	exit 1
 }
 
