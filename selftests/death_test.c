@@ -392,6 +392,27 @@ static void posted_manual(void)
 	each(die_in_posted_store, RMIO_VM_MANUAL);
 }
 
+/* Nobody serves the slave and no vCPU waits: the VMM is told when a vCPU goes. */
+static void told_at_last(void)
+{
+	struct rig g = { .stage = new_stage() };
+
+	T_REQUIRE(T_OK(g.stage));
+	T_REQUIRE(rig_init(&g, library_device, RMIO_WAIT_SLEEP, 4, RMIO_VM_MANUAL,
+			   RMIO_TIMEOUT_NONE));
+	devproc_kill(&g.d);
+	devproc_wait(&g.d);
+	T_EQ(atomic_load(&g.p.deaths), 0);
+	rmio_vcpu_free(g.p.vcpu[0]);
+	g.p.vcpu[0] = NULL;
+	T_EQ(atomic_load(&g.p.deaths), 1);
+	T_EQ(rmio_master_state(g.p.master), RMIO_STATE_CLOSED);
+	rmio_vcpu_free(g.p.vcpu[1]);
+	g.p.vcpu[1] = NULL;
+	T_EQ(atomic_load(&g.p.deaths), 1);
+	rig_exit(&g);
+}
+
 /* -- killed with vCPUs waiting for everything there is to wait for ----------------------------- */
 
 struct waiter {
@@ -657,6 +678,7 @@ static const struct ktap_test tests[] = {
 	{ "killed at each step of a synchronous store, manual", sync_manual },
 	{ "killed at each step of a posted store", posted_thread },
 	{ "killed at each step of a posted store, manual", posted_manual },
+	{ "told of when a vCPU goes", told_at_last },
 	{ "killed with vCPUs waiting", waiters_thread },
 	{ "killed with vCPUs waiting, manual", waiters_manual },
 	{ "stopped, with timeout", stopped_with_timeout },

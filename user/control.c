@@ -324,6 +324,19 @@ static void *control_thread(void *arg)
 	return NULL;
 }
 
+void rmio_control_news(struct rmio_vm *vm)
+{
+	struct rmio_master *m;
+
+	pthread_mutex_lock(&vm->control);
+	for (m = vm->masters; m; m = m->next)
+		if (m->kdev)
+			rmio_kdev_event(m);
+		else if (rmio_control_hung_up(m->chan))
+			rmio_master_kill(m, RMIO_STATE_CLOSED, "the device process closed its end");
+	pthread_mutex_unlock(&vm->control);
+}
+
 int rmio_control_start(struct rmio_vm *vm)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = STOP_ID };

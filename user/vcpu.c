@@ -272,6 +272,7 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu)
 		return;
 	vm = vcpu->vm;
 	rmio_vcpu_cancel(vcpu);
+	rmio_control_news(vm);
 	rmio_capture_unbind(vcpu);
 	pthread_mutex_lock(&vm->lock);
 	vm->vcpus[vcpu->index] = NULL;

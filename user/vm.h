@@ -190,6 +190,8 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 #define RMIO_CONTROL_SLEEPERS (UINT64_MAX - 2)	/* of those whom the BPF program tells of */
 int rmio_control_start(struct rmio_vm *vm);
 void rmio_control_stop(struct rmio_vm *vm);
+/* What the kernel says of devices and nobody has been told; vm->control not held. */
+void rmio_control_news(struct rmio_vm *vm);
 /* True when the slave's end of @chan is closed. */
 bool rmio_control_hung_up(int chan);
 

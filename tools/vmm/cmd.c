@@ -428,13 +428,14 @@ static int failed_status(const struct vmm *v, int rc)
 static void tear_down(struct vmm *v)
 {
 	vmm_statsock_free(v->statsock);
-	pthread_mutex_lock(&v->lock);
-	v->ending = true;
-	pthread_mutex_unlock(&v->lock);
+	/* What killed a device while they ran is said here, if it has not been. */
 	for (unsigned int i = 0; i < VMM_VCPUS_MAX; i++) {
 		if (v->vcpus[i])
 			rmio_vcpu_free(v->vcpus[i]);
 	}
+	pthread_mutex_lock(&v->lock);
+	v->ending = true;
+	pthread_mutex_unlock(&v->lock);
 	/*
 	 * Off the bus while their clients are still there; without a message, for
 	 * which a device that hangs would make us wait.

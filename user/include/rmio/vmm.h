@@ -174,6 +174,9 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 
 /**
  * rmio_vcpu_free - free it; an interrupted access is abandoned
+ *
+ * Devices that have died and of which rmio_vm_opts.dead has not told yet are
+ * told of here at the latest: their vCPUs may have seen it before anyone else.
  */
 void rmio_vcpu_free(struct rmio_vcpu *vcpu);
 
