@@ -213,19 +213,21 @@ static void each_number(void)
 
 /* -- devices that live by it ------------------------------------------------------- */
 
-/* False: the device has ended.  Whatever has come is taken: a full queue ends a multishot. */
+/* False: the device has ended.  A full queue ends a multishot, which is then armed again. */
 static bool wait_woken(void)
 {
 	struct io_uring_cqe *cqe;
-	bool alive = T_EQ(io_uring_wait_cqe(&ring, &cqe), 0);
+	bool alive = T_EQ(io_uring_wait_cqe(&ring, &cqe), 0), more = true;
 
 	while (alive && !io_uring_peek_cqe(&ring, &cqe)) {
-		alive = T_GT(cqe->res, 0) && T_OK(cqe->flags & IORING_CQE_F_MORE) &&
-			!(cqe->res & POLLHUP);
+		alive = T_GT(cqe->res, 0) && !(cqe->res & POLLHUP);
+		more = cqe->flags & IORING_CQE_F_MORE;
 		io_uring_cqe_seen(&ring, cqe);
 	}
 	if (!alive)
 		ioctl(w.slave, KVM_DEV_USER_CLOSE, 0);
+	else if (!more)
+		arm(POLLIN, true);
 	return alive;
 }
 
