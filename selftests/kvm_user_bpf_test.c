@@ -349,6 +349,64 @@ static void answers(void)
 	stop();
 }
 
+/* 0, or -errno. */
+static int access_by_vmm(uint64_t offset, bool is_store, uint32_t *data)
+{
+	struct rmio_kvm_access a = {
+		.addr = DEVICE + offset, .bus = RMIO_BUS_MEM, .len = 4, .store = is_store,
+		.data = *data,
+	};
+
+	if (ioctl(w.master, KVM_DEV_USER_ACCESS, &a))
+		return -errno;
+	*data = (uint32_t)a.data;
+	return 0;
+}
+
+static uint32_t load_by_vmm(uint64_t offset)
+{
+	uint32_t data = 0;
+
+	T_EQ(access_by_vmm(offset, false, &data), 0);
+	return data;
+}
+
+static void store_by_vmm(uint64_t offset, uint32_t data)
+{
+	T_EQ(access_by_vmm(offset, true, &data), 0);
+}
+
+/* What the VMM passes on is asked about as well, and has the same answers. */
+static void of_the_vmm(void)
+{
+	struct user_access_counts c;
+	struct program p;
+
+	START();
+	if (program_load(&p) && program_attach(&p)) {
+		rule(&p, false, 0x10, RMIO_KVM_TO_DEVICE);
+		rule(&p, false, 0x14, RMIO_KVM_REFUSE);
+		rule(&p, true, 0x20, RMIO_KVM_REFUSE);
+		rule(&p, true, THROUGH, RMIO_KVM_TO_DEVICE);
+		T_EQ(load_by_vmm(0x10), REG + 0x10);
+		T_EQ(load_by_vmm(0x14), 0xffffffffu);
+		T_EQ(load_by_vmm(0x18), SHADOW + 0x18);
+		T_EQ(atomic_load(&w.loads), 1);
+		store_by_vmm(0x20, 1);
+		store_by_vmm(THROUGH, 2);
+		store_by_vmm(THROUGH + 4, 3);
+		settle();
+		T_EQ(atomic_load(&w.stores), 2);
+		T_EQ(w.image[THROUGH / 4], SHADOW + THROUGH);
+		T_EQ(w.image[THROUGH / 4 + 1], 3);
+		c = counts(&p, 0);
+		T_EQ(c.to_device, 2);
+		T_EQ(c.refused, 2);
+	}
+	program_free(&p);
+	stop();
+}
+
 /* A load over the end of a page is two; each is asked about once, wherever it goes. */
 static void over_an_edge(void)
 {
@@ -708,6 +766,7 @@ static void dump(void)
 static const struct ktap_test tests[] = {
 	{ "accesses are counted", counted, 120 },
 	{ "answers", answers, 120 },
+	{ "accesses of the VMM", of_the_vmm, 120 },
 	{ "a load over the end of a page", over_an_edge, 120 },
 	{ "answers that are none", nonsense, 120 },
 	{ "attaching", attaching, 120 },

@@ -261,6 +261,57 @@ static void eventfds(void)
 	rig_stop();
 }
 
+/* The number that Linux gives to an eventfd: the lowest that is free, or -1. */
+static int eventfd_number(int fd)
+{
+	char path[64], line[100];
+	int id = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "eventfd-id: %d", &id);
+	if (f)
+		fclose(f);
+	return id;
+}
+
+/* 0, or the number of an eventfd that is still there when the device has let go of it. */
+static int kept_by(bool by_end)
+{
+	int fd = eventfd(0, 0), before = eventfd_number(fd), after;
+
+	T_GE(before, 0);
+	T_EQ(set_eventfd(fd), 0);
+	close(fd);
+	if (by_end)
+		rig_stop();
+	else
+		T_EQ(set_eventfd(-1), 0);
+	fd = eventfd(0, 0);
+	after = eventfd_number(fd);
+	close(fd);
+	return after > before ? before : 0;
+}
+
+/* An eventfd that is replaced, or whose device ends, is gone; others may come meanwhile. */
+static void eventfd_kept(void)
+{
+	int i, kept = 1;
+
+	RIG_START();
+	for (i = 0; i < 10 && kept; i++)
+		kept = kept_by(false);
+	T_EQ(kept, 0);
+	rig_stop();
+	for (i = 0, kept = 1; i < 10 && kept; i++) {
+		RIG_START();
+		kept = kept_by(true);
+	}
+	T_EQ(kept, 0);
+}
+
 static uint32_t slave_state(void)
 {
 	uint32_t state = ~0u;
@@ -327,6 +378,7 @@ static const struct ktap_test tests[] = {
 	{ "one slave", slave_fd },
 	{ "time limits", time_limits },
 	{ "eventfds", eventfds },
+	{ "an eventfd is let go of", eventfd_kept },
 	{ "states", states },
 	{ "mappings", mappings },
 };
