@@ -27,6 +27,131 @@ static void refused(void)
 	rig_stop();
 }
 
+/* The last that is taken, and the first that is not; what is there answers to its last byte. */
+static void limits(void)
+{
+	static const struct { uint64_t addr, len; uint32_t bus, id; int err; } cases[] = {
+		{ 1ull << 40, 0x7fffffff, RMIO_BUS_MEM, 1, 0 },
+		{ 1ull << 40, 0x80000000, RMIO_BUS_MEM, 1, -EFBIG },
+		{ 1ull << 40, 0xffffffff, RMIO_BUS_MEM, 1, -EFBIG },
+		{ 1ull << 40, 1ull << 32 | 0x1000, RMIO_BUS_MEM, 1, -EFBIG },
+		{ 0, ~0ull, RMIO_BUS_MEM, 1, -EFBIG },
+		{ 1, ~0ull, RMIO_BUS_MEM, 1, -EFBIG },
+		{ 2, ~0ull, RMIO_BUS_MEM, 1, -EOVERFLOW },
+		{ ~0ull, 2, RMIO_BUS_MEM, 1, -EOVERFLOW },
+		{ ~0ull - 0xffe, 0x1000, RMIO_BUS_MEM, 1, -EOVERFLOW },
+		{ ~0ull - 0xfff, 0x1000, RMIO_BUS_MEM, 1, 0 },
+		{ ~0ull, 1, RMIO_BUS_MEM, 1, 0 },
+		{ 0xffff, 1, RMIO_BUS_IO, 1, 0 },
+		{ 0xffff, 2, RMIO_BUS_IO, 1, -EOVERFLOW },
+		{ 0xff00, 0x100, RMIO_BUS_IO, 1, 0 },
+		{ 0xff00, 0x101, RMIO_BUS_IO, 1, -EOVERFLOW },
+		{ 1ull << 32 | PORT, 1, RMIO_BUS_IO, 1, -EOVERFLOW },
+		{ PORT, 1ull << 32 | 1, RMIO_BUS_IO, 1, -EOVERFLOW },
+		{ DEVICE + LEN, 1, RMIO_BUS_MEM, 65535, 0 },
+		{ DEVICE + LEN, 1, RMIO_BUS_MEM, 65536, -EINVAL },
+		{ DEVICE + LEN, 1, RMIO_BUS_MEM, ~0u, -EINVAL },
+		{ DEVICE + LEN, 1, ~0u, 1, -EINVAL },
+		/* What is no range takes none away. */
+		{ 0, 0, 2, 0, -EINVAL },
+		{ 0, 0, RMIO_BUS_MEM, 65536, -EINVAL },
+	};
+	uint64_t data;
+	int i;
+
+	RIG_START();
+	rig_serve();
+	w.reg[0] = 0x5e;
+	for (i = 0; i < KTAP_COUNT(cases); i++) {
+		uint64_t last = cases[i].addr + cases[i].len - 1;
+
+		if (!T_EQ(rig_range(cases[i].addr, cases[i].len, cases[i].bus, cases[i].id),
+			  cases[i].err))
+			ktap_diag("case %d", i);
+		if (cases[i].err)
+			continue;
+		data = 0x61;
+		T_EQ(rig_access(0, last, (uint8_t)cases[i].bus, 1, true, &data), 0);
+		T_EQ(rig_access(0, last + 1, (uint8_t)cases[i].bus, 1, false, &data), -EOPNOTSUPP);
+		T_EQ(rig_access(0, cases[i].addr, (uint8_t)cases[i].bus, 1, false, &data), 0);
+		T_EQ(rig_range(0, 0, 0, cases[i].id), 0);
+		T_EQ(rig_access(0, last, (uint8_t)cases[i].bus, 1, false, &data), -EOPNOTSUPP);
+	}
+	/* The guest gets to the last port. */
+	T_EQ(rig_range(0xffff, 1, RMIO_BUS_IO, 1), 0);
+	w.reg[0] = 0x5f;
+	g_begin(0);
+	g_in(0, 0xffff, 1);
+	g_load(0, DEVICE, 1);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0x5f);
+	T_EQ(w.vcpu[0].result[1], 0x5f);
+	T_EQ(w.vcpu[0].exits, 0);
+	rig_stop();
+}
+
+/* Where one of the VM's other devices is; what another VM has there is nobody's concern. */
+static void other_devices(void)
+{
+	struct vmm_vm_opts vo = { .sz = sizeof(vo), .memory = 2 << 20 };
+	uint64_t data = 0;
+	struct vmm_vm *vm;
+	int other, foreign;
+
+	RIG_START();
+	rig_serve();
+	other = rig_create(w.vm->fd);
+	T_EQ(rig_range_of(other, DEVICE, LEN, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range_of(other, DEVICE + LEN - 1, 1, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range_of(other, DEVICE - 1, 2, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range_of(other, DEVICE - 1, LEN + 2, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range_of(other, DEVICE + 0x80, 1, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range_of(other, DEVICE - 1, 1, RMIO_BUS_MEM, 0), 0);
+	T_EQ(rig_range_of(other, DEVICE + LEN, 1, RMIO_BUS_MEM, 1), 0);
+	/* Nor does this one come over that. */
+	T_EQ(rig_range(DEVICE, LEN + 1, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range(DEVICE - 1, LEN, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(vmm_vm_new(&vo, &vm, NULL), 0);
+	foreign = rig_create(vm->fd);
+	T_EQ(rig_range_of(foreign, DEVICE, LEN, RMIO_BUS_MEM, 0), 0);
+	close(foreign);
+	vmm_vm_free(vm);
+	w.reg[0x18] = 0x43;
+	T_EQ(rig_access(0, DEVICE + 0x18, RMIO_BUS_MEM, 1, false, &data), 0);
+	T_EQ(data, 0x43);
+	/* The other's are not to be reached by this one's descriptor. */
+	T_EQ(rig_access(0, DEVICE + LEN, RMIO_BUS_MEM, 1, false, &data), -EOPNOTSUPP);
+	close(other);
+	T_EQ(rig_range(DEVICE - 1, LEN + 2, RMIO_BUS_MEM, 0), 0);
+	rig_stop();
+}
+
+/* The end takes all of them away, however many. */
+static void all_end(void)
+{
+	uint32_t i;
+
+	RIG_START();
+	for (i = 1; i < 20; i++)
+		T_EQ(rig_range(i & 1 ? PORT + i : DEVICE + LEN + i, 1, i & 1, i), 0);
+	T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
+	g_begin(0);
+	g_load(0, DEVICE, 1);
+	for (i = 1; i < 20; i++) {
+		if (i & 1)
+			g_in(0, PORT + i, 1);
+		else
+			g_load(0, DEVICE + LEN + i, 1);
+	}
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].exits, 20);
+	for (i = 1; i < 20; i++)
+		T_EQ(rig_range(0, 0, 0, i), -ENOENT);
+	rig_stop();
+}
+
 static void moves(void)
 {
 	static const uint64_t at[] = { 0x80000, 0x78000, 0 };
@@ -356,6 +481,9 @@ static void zones(void)
 
 static const struct ktap_test tests[] = {
 	{ "refused", refused },
+	{ "limits", limits },
+	{ "beside other devices", other_devices },
+	{ "all ranges end", all_end },
 	{ "moves", moves },
 	{ "ranges and maps", maps },
 	{ "too many", too_many },
