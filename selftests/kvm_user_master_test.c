@@ -312,6 +312,48 @@ static void eventfd_kept(void)
 	T_EQ(kept, 0);
 }
 
+/* Of the first use, whatever it is, and of the end: one each. */
+static void first_use(void)
+{
+	struct rmio_reply a = { .seq = 1 };
+	struct rmio_request r;
+	uint64_t n;
+	int use, fd;
+
+	for (use = 0; use < 3; use++) {
+		RIG_START();
+		fd = eventfd(0, EFD_NONBLOCK);
+		T_EQ(set_eventfd(fd), 0);
+		T_EQ(fcntl(w.slave, F_SETFL, O_NONBLOCK), 0);
+		/* Neither of these is one. */
+		T_EQ(rig_shadow_size(4096), 0);
+		T_EQ(read(w.slave, &r, sizeof(r) - 1), -1);
+		T_EQ(write(w.slave, &a, sizeof(a) - 1), -1);
+		T_EQ(rig_state(), RMIO_KVM_NEW);
+		T_EQ(read(fd, &n, 8), -1);
+		if (use == 0)
+			T_EQ(read(w.slave, &r, sizeof(r)), -1);
+		else if (use == 1)
+			T_EQ(write(w.slave, &a, sizeof(a)), -1);
+		else
+			T_EQ(map_error(w.slave, RMIO_KVM_MAP_UP, 4096, RW, MAP_SHARED), 0);
+		T_EQ(read(fd, &n, 8), 8);
+		T_EQ(n, 1);
+		T_EQ(rig_state(), RMIO_KVM_LIVE);
+		/* Not again. */
+		if (use < 2)
+			T_EQ(read(w.slave, &r, sizeof(r)), -1);
+		else
+			T_EQ(map_error(w.slave, RMIO_KVM_MAP_UP, 4096, RW, MAP_SHARED), 0);
+		T_EQ(read(fd, &n, 8), -1);
+		rig_close_slave();
+		T_EQ(read(fd, &n, 8), 8);
+		T_EQ(n, 1);
+		close(fd);
+		rig_stop();
+	}
+}
+
 static uint32_t slave_state(void)
 {
 	uint32_t state = ~0u;
@@ -379,6 +421,7 @@ static const struct ktap_test tests[] = {
 	{ "time limits", time_limits },
 	{ "eventfds", eventfds },
 	{ "an eventfd is let go of", eventfd_kept },
+	{ "an eventfd and the first use", first_use },
 	{ "states", states },
 	{ "mappings", mappings },
 };
