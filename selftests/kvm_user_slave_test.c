@@ -380,6 +380,64 @@ static void reads(void)
 	rig_stop();
 }
 
+/* Every lane has its turn: who posts much does not keep the others waiting. */
+static void turns(void)
+{
+	struct rmio_request r[4];
+	unsigned int i, n;
+
+	RIG_START(.vcpus = 3);
+	for (i = 0; i < 3; i++) {
+		g_begin(i);
+		for (n = 0; n < (i == 2 ? 2 : 100); n++)
+			g_store(i, DEVICE + 8 * n, 8, n);
+		g_end(i);
+		T_OK(rig_run(i));
+	}
+	for (n = 0; n < 2; n++) {
+		T_EQ(read(w.slave, r, 3 * sizeof(r[0])), 3 * sizeof(r[0]));
+		for (i = 0; i < 3; i++) {
+			T_EQ(r[i].vcpu, i);
+			T_EQ(r[i].seq, n + 1);
+		}
+	}
+	/* One at a time as well, and none is left out where a lane is empty. */
+	for (n = 0; n < 8; n++) {
+		T_EQ(read(w.slave, r, sizeof(r[0])), sizeof(r[0]));
+		T_EQ(r[0].vcpu, n & 1);
+		T_EQ(r[0].seq, n / 2 + 3);
+	}
+	rig_stop();
+}
+
+/* However the device ends: what was posted before that is read first, and then it is the end. */
+static void left(void)
+{
+	struct rmio_request r;
+	struct rmio_reply a;
+	unsigned int i, n;
+
+	for (i = 0; i < 3; i++) {
+		RIG_START();
+		post(5);
+		T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
+		if (i == 0)
+			T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
+		else if (i == 1)
+			T_EQ(CALL(w.master, KVM_DEV_USER_CLOSE, 0), 0);
+		else
+			rig_close_master();
+		for (n = 2; n <= 5; n++) {
+			T_EQ(read(w.slave, &r, sizeof(r)), sizeof(r));
+			T_EQ(r.seq, n);
+			a = (struct rmio_reply){ .seq = n };
+			T_EQ(write(w.slave, &a, sizeof(a)), sizeof(a));
+		}
+		T_EQ(read(w.slave, &r, sizeof(r)), 0);
+		rig_stop();
+	}
+}
+
 static int reply(uint64_t seq, uint32_t vcpu, uint32_t reserved)
 {
 	struct rmio_reply a = { .seq = seq, .vcpu = vcpu, .reserved = reserved };
@@ -518,6 +576,8 @@ static const struct ktap_test tests[] = {
 	{ "areas that overlap", overlaps },
 	{ "where areas lie", areas_argument },
 	{ "read()", reads },
+	{ "every lane in its turn", turns },
+	{ "what is left at the end", left },
 	{ "write()", writes },
 	{ "poll and epoll", polls },
 	{ "mappings", mappings },
