@@ -229,6 +229,64 @@ static void timeout_in_pieces(void)
 	}
 }
 
+static const char *start_loads(unsigned int vcpus)
+{
+	const char *why = rig_start((struct rig_opts){ .vcpus = vcpus });
+	unsigned int i;
+
+	for (i = 0; !why && i < vcpus; i++) {
+		g_begin(i);
+		g_load(i, DEVICE + 8 * i, 4);
+		g_end(i);
+	}
+	return why;
+}
+
+static bool go_to_sleep(unsigned int i, uint64_t limit)
+{
+	T_EQ(rig_timeout(limit), 0);
+	if (!rig_go(i))
+		return false;
+	UNTIL(SLEEPS(i));
+	return true;
+}
+
+#define SECOND	1000000000ull
+
+/* A limit that ends before another vCPU's, whatever the timer was set for before. */
+static void shorter_limit(void)
+{
+	unsigned int i;
+
+	/* The timer is set for an hour. */
+	RIG_HAVE(start_loads(2));
+	T_REQUIRE(go_to_sleep(0, 3600 * SECOND));
+	T_EQ(rig_timeout(SECOND / 50), 0);
+	T_REQUIRE(rig_go(1));
+	for (i = 0; i < 2; i++) {
+		rig_join(i);
+		T_EQ(w.vcpu[i].result[0], 0xffffffff);
+	}
+	T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
+	rig_stop();
+
+	/* For a time at which nobody is to be woken any more, nor yet. */
+	RIG_HAVE(start_loads(3));
+	T_REQUIRE(go_to_sleep(2, 5 * SECOND));
+	T_EQ(rig_reply(2, rig_take().seq, 3), 0);
+	rig_join(2);
+	T_EQ(w.vcpu[2].result[0], 3);
+	T_REQUIRE(go_to_sleep(0, 3600 * SECOND));
+	T_EQ(rig_timeout(7 * SECOND), 0);
+	T_REQUIRE(rig_go(1));
+	for (i = 0; i < 2; i++) {
+		rig_join(i);
+		T_EQ(w.vcpu[i].result[0], 0xffffffff);
+	}
+	T_EQ(rig_state(), RMIO_KVM_TIMEOUT);
+	rig_stop();
+}
+
 /* -- KVM_DEV_USER_ACCESS ------------------------------------------------------------ */
 
 /* As the guest would: every length, both buses, the shadow, what is nobody's. */
@@ -408,6 +466,7 @@ static const struct ktap_test tests[] = {
 	{ "a kick before the wait", kick_before },
 	{ "time limit", timeouts },
 	{ "time limit in pieces", timeout_in_pieces },
+	{ "time limit before another's", shorter_limit, 30 },
 	{ "accesses of the VMM", accesses },
 	{ "accesses of the VMM, interrupted", access_interrupted },
 	{ "accesses of the VMM, given up by KVM_RUN", access_then_run },
