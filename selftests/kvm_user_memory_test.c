@@ -42,9 +42,18 @@ static void given_back(void)
 
 	if (mib > 4096)
 		mib = 4096;
-	for (i = 0; i < mib / 100 && !ktap_failed(); i++) {
+	for (i = 0; i < mib / 50 && !ktap_failed(); i++) {
+		uint64_t data = 0;
+
 		RIG_START(.rings = rings);
 		T_EQ(rig_shadow_size(size), 0);
+		/* With an access under way, or after one that has waited. */
+		rig_kick_wait(0);
+		T_EQ(rig_access(0, DEVICE, RMIO_BUS_MEM, 4, false, &data), -EINTR);
+		if (i & 2)
+			T_EQ(rig_reply(0, rig_take().seq, 5), 0);
+		if (i & 2)
+			T_EQ(rig_access(0, DEVICE, RMIO_BUS_MEM, 4, false, &data), 0);
 		/* Dead in one way or another. */
 		if (i & 1)
 			T_EQ(CALL(w.slave, KVM_DEV_USER_CLOSE, 0), 0);
@@ -72,6 +81,16 @@ static void take_too_much(void)
 	_exit(1);
 }
 
+static bool make_group(void)
+{
+	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	rmdir(CGROUP);
+	if (mkdir(CGROUP, 0700) || !put(CGROUP "/memory.max", "48M"))
+		return false;
+	put(CGROUP "/memory.swap.max", "0");
+	return true;
+}
+
 /* Who asks pays: it is refused, or its group is out of memory; and nothing is left of it. */
 static void accounted(void)
 {
@@ -81,11 +100,8 @@ static void accounted(void)
 
 	RIG_START();
 	rig_stop();
-	put("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
-	rmdir(CGROUP);
-	if (mkdir(CGROUP, 0700) || !put(CGROUP "/memory.max", "48M"))
+	if (!make_group())
 		T_SKIP("no memory controller of cgroup v2", "mount one at /sys/fs/cgroup, as root");
-	put(CGROUP "/memory.swap.max", "0");
 	pid = fork();
 	if (!pid) {
 		if (T_EQ(vmm_vm_new(&o, &w.vm, NULL), 0))
