@@ -117,6 +117,72 @@ static void accounted(void)
 	UNTIL(!rmdir(CGROUP));
 }
 
+/*
+ * In a group that has too little, and of which nobody can be killed: what is refused changes
+ * nothing.
+ */
+static void ask_too_much(void)
+{
+	const struct rmio_area area = { .length = 4, .sizes = 4, .load = RMIO_LOAD_SHADOW };
+	struct rmio_kvm_rings rings = { .lanes = 1024, .slots = 2048 };
+	const struct rmio_down_hdr *h;
+	uint32_t *image;
+	char pid[32];
+	int fd;
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	T_REQUIRE(T_OK(put("/proc/self/oom_score_adj", "-1000")));
+	T_REQUIRE(T_OK(put(CGROUP "/cgroup.procs", pid)));
+	if (!T_OK(!rig_start((struct rig_opts){ 0 })))
+		return;
+	image = rig_image(0x1000);
+	T_REQUIRE(image);
+	image[0] = 0x2468;
+	T_EQ(rig_map(&area, 1), 0);
+	T_EQ(rig_shadow_size(RMIO_KVM_SHADOW_MAX), -ENOMEM);
+	g_begin(0);
+	g_load(0, DEVICE, 4);
+	g_end(0);
+	T_OK(rig_run(0));
+	T_EQ(w.vcpu[0].result[0], 0x2468);
+
+	fd = rig_create(w.vm->fd);
+	T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &rings), -ENOMEM);
+	/* The rings of a device that nobody has asked for others. */
+	T_EQ(rig_range_of(fd, DEVICE + LEN, 4, RMIO_BUS_MEM, 0), 0);
+	h = mmap(NULL, RMIO_PAGE, PROT_READ, MAP_SHARED, fd, RMIO_KVM_MAP_DOWN);
+	T_REQUIRE(T_OK(h != MAP_FAILED));
+	T_EQ(h->nr_lanes, RMIO_KVM_LANES);
+	T_EQ(h->ring_slots, RMIO_KVM_SLOTS);
+	munmap((void *)h, RMIO_PAGE);
+	close(fd);
+	/* And others as well. */
+	rings = (struct rmio_kvm_rings){ .lanes = 2, .slots = 4 };
+	fd = rig_create(w.vm->fd);
+	T_EQ(CALL(fd, KVM_DEV_USER_RINGS, &rings), 0);
+	close(fd);
+	rig_stop();
+}
+
+static void too_much(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	RIG_START();
+	rig_stop();
+	if (!make_group())
+		T_SKIP("no memory controller of cgroup v2", "mount one at /sys/fs/cgroup, as root");
+	pid = fork();
+	if (!pid) {
+		ask_too_much();
+		_exit(ktap_failed());
+	}
+	waitpid(pid, &status, 0);
+	T_EQ(status, 0);
+	UNTIL(!rmdir(CGROUP));
+}
+
 /* -- refused at each place -------------------------------------------------------- */
 
 static int nth;
@@ -337,6 +403,7 @@ static void read_refused(void)
 static const struct ktap_test tests[] = {
 	{ "what was taken is given back", given_back, 300 },
 	{ "what is taken is accounted", accounted },
+	{ "more than there is", too_much },
 	{ "every allocation of a call fails", refused, 600 },
 	{ "no memory to remove a range", range_removed, 300 },
 	{ "no memory to read", read_refused },

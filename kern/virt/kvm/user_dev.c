@@ -377,6 +377,7 @@ unlock:
 
 static int set_rings(struct kvm_user_dev *ud, const struct rmio_kvm_rings *rings)
 {
+	u32 lanes, slots;
 	int err = 0;
 
 	if (!rings->lanes || rings->lanes > RMIO_LANES_MAX || rings->slots < RMIO_RING_MIN ||
@@ -388,9 +389,16 @@ static int set_rings(struct kvm_user_dev *ud, const struct rmio_kvm_rings *rings
 	if (ud->lanes) {
 		err = -EBUSY;
 	} else {
+		lanes = ud->nr_lanes;
+		slots = ud->slots;
 		ud->nr_lanes = rings->lanes;
 		ud->slots = rings->slots;
 		err = need_lanes(ud);
+		/* Whoever needs lanes next gets those that nobody asked for. */
+		if (err) {
+			ud->nr_lanes = lanes;
+			ud->slots = slots;
+		}
 	}
 	mutex_unlock(&ud->lock);
 	return err;
