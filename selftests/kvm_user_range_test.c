@@ -431,6 +431,12 @@ static void ioeventfds(void)
 	T_EQ(rig_range(0, 0, 0, 0), 0);
 	T_EQ(ioeventfd(DEVICE + 0x10, 4, 0, other), 0);
 	T_EQ(rig_range(DEVICE, LEN, RMIO_BUS_MEM, 0), -EEXIST);
+	/* One for stores of any length has its first byte. */
+	T_EQ(ioeventfd(DEVICE + 8, 0, 0, other), 0);
+	T_EQ(rig_range(DEVICE + 8, 4, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range(DEVICE + 5, 4, RMIO_BUS_MEM, 0), -EEXIST);
+	T_EQ(rig_range(DEVICE + 9, 4, RMIO_BUS_MEM, 0), 0);
+	T_EQ(rig_range(DEVICE + 4, 4, RMIO_BUS_MEM, 0), 0);
 	T_EQ(rig_range(DEVICE + 0x14, 0x1000, RMIO_BUS_MEM, 0), 0);
 	g_begin(0);
 	g_store(0, DEVICE + 0x10, 4, 1);

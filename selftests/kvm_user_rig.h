@@ -240,11 +240,16 @@ static inline const char *rig_start(struct rig_opts o)
 
 /* -- the device process ------------------------------------------------------------ */
 
-/* Registers that keep what was stored last; what reaches over their end reads as 0. */
+/*
+ * Registers that keep what was stored last; what reaches over their end reads as 0.  Beyond the
+ * size of the access a device may answer anything.
+ */
 static inline struct rmio_reply rig_answer(const struct rmio_request *r)
 {
 	struct rmio_reply a = { .seq = r->seq, .vcpu = r->vcpu };
 
+	if (r->len < 8)
+		a.data = ~0ull << 8 * r->len;
 	if (r->offset > LEN || r->len > LEN - r->offset)
 		return a;
 	if (r->op == RMIO_OP_LOAD)
