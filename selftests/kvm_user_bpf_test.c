@@ -428,6 +428,12 @@ static void over_an_edge(void)
 		T_EQ(load(EDGE - 2), ((REG + EDGE) & 0xffff) << 16 | ((REG + EDGE - 2) & 0xffff));
 		T_EQ(counts(&p, 0).loads[1], 8);
 		T_EQ(atomic_load(&w.loads), 5);
+		/* Three bytes are two and one, each with an answer of its own. */
+		rule(&p, false, EDGE, RMIO_KVM_AS_MAPPED);
+		rule(&p, false, EDGE + 2, RMIO_KVM_TO_DEVICE);
+		T_EQ(load(EDGE - 1), (SHADOW + EDGE - 4) >> 24 | after << 8 |
+				     ((REG + EDGE + 2) & 0xff) << 24);
+		T_EQ(atomic_load(&w.loads), 6);
 	}
 	program_free(&p);
 	stop();
