@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Framing of vfio-user messages on a stream socket.  Beside the data path of
- * rmio; part of it for clients that access regions by message.
+ * Framing of messages on a stream socket.  Beside the data path of rmio; part of
+ * it for clients that access regions by message.
  *
  * A header is read by itself, with the descriptors that came with it; the
  * payload may not come with any.  So the descriptors of a message cannot be
@@ -118,13 +118,27 @@ static ssize_t receive(struct vu_conn *c, void *buf, size_t len, bool fds)
 	return came && !fds ? -EBADMSG : n;
 }
 
+/* In vfio-user the padding of the other's header is the size of the message, header and all. */
+static bool is_mp(const struct mp_hdr *h)
+{
+	return h->cmd >= 0 && h->cmd <= UINT16_MAX && h->padding < sizeof(struct vu_hdr);
+}
+
 static int header_done(struct vu_conn *c)
 {
 	uint32_t size = c->msg.hdr.size;
 
-	if (size < sizeof(struct vu_hdr) || size > VU_MSG_MAX)
-		return -EMSGSIZE;
-	c->msg.len = size - sizeof(struct vu_hdr);
+	if (c->protocol == VU_EITHER)
+		c->protocol = is_mp(&c->msg.mp) ? VU_MULTI_PROCESS : VU_VFIO_USER;
+	if (c->protocol == VU_MULTI_PROCESS) {
+		if (c->msg.mp.size > MP_PAYLOAD_MAX)
+			return -EMSGSIZE;
+		c->msg.len = (uint32_t)c->msg.mp.size;
+	} else {
+		if (size < sizeof(struct vu_hdr) || size > VU_MSG_MAX)
+			return -EMSGSIZE;
+		c->msg.len = size - sizeof(struct vu_hdr);
+	}
 	c->msg.data = c->small;
 	if (c->msg.len > VU_SMALL) {
 		c->big = malloc(c->msg.len);
@@ -245,6 +259,26 @@ static int enqueue(struct vu_conn *c, const struct iovec *iov, int n_iov, size_t
 	return 0;
 }
 
+static int send_all(struct vu_conn *c, struct iovec *iov, int n_iov, const int *fds,
+		    uint32_t nfds)
+{
+	size_t sent = 0, len = 0;
+	ssize_t n;
+
+	for (int i = 0; i < n_iov; i++)
+		len += iov[i].iov_len;
+	if (nfds > VU_MAX_FDS || len > VU_MSG_MAX)
+		return -EINVAL;
+	if (!c->head) {
+		n = transmit(c, iov, n_iov, fds, nfds);
+		if (n < 0 && n != -EAGAIN)
+			return n;
+		if (n > 0)
+			sent = n;
+	}
+	return sent == len ? 0 : enqueue(c, iov, n_iov, sent, fds, nfds);
+}
+
 int vu_conn_send(struct vu_conn *c, struct vu_hdr hdr, const void *a, size_t a_len, const void *b,
 		 size_t b_len, const int *fds, uint32_t nfds)
 {
@@ -253,20 +287,21 @@ int vu_conn_send(struct vu_conn *c, struct vu_hdr hdr, const void *a, size_t a_l
 		{ .iov_base = (void *)a, .iov_len = a_len },
 		{ .iov_base = (void *)b, .iov_len = b_len },
 	};
-	size_t sent = 0;
-	ssize_t n;
 
-	if (nfds > VU_MAX_FDS || a_len + b_len > VU_MSG_MAX - sizeof(hdr))
-		return -EINVAL;
-	hdr.size = sizeof(hdr) + a_len + b_len;
-	if (!c->head) {
-		n = transmit(c, iov, 3, fds, nfds);
-		if (n < 0 && n != -EAGAIN)
-			return n;
-		if (n > 0)
-			sent = n;
-	}
-	return sent == hdr.size ? 0 : enqueue(c, iov, 3, sent, fds, nfds);
+	hdr.size = (uint32_t)(sizeof(hdr) + a_len + b_len);
+	return send_all(c, iov, 3, fds, nfds);
+}
+
+int vu_conn_send_mp(struct vu_conn *c, struct mp_hdr hdr, const void *payload, size_t len,
+		    const int *fds, uint32_t nfds)
+{
+	struct iovec iov[2] = {
+		{ .iov_base = &hdr, .iov_len = sizeof(hdr) },
+		{ .iov_base = (void *)payload, .iov_len = len },
+	};
+
+	hdr.size = len;
+	return send_all(c, iov, 2, fds, nfds);
 }
 
 int vu_conn_flush(struct vu_conn *c)

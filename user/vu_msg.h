@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * Framing of vfio-user messages on a stream socket, both ends: a receiver that
- * takes a message in whatever pieces it comes, and a sender that queues what
- * the socket does not take.  Nothing blocks, nothing is believed.
+ * Framing of messages on a stream socket, both ends: a receiver that takes a
+ * message in whatever pieces it comes, and a sender that queues what the socket
+ * does not take.  Nothing blocks, nothing is believed.  Of vfio-user, and of
+ * QEMU's multi-process protocol, whose header is as long (mp_wire.h).
  *
  * One thread at a time.
  */
 #ifndef RMIO_USER_VU_MSG_H
 #define RMIO_USER_VU_MSG_H
 
+#include "mp_wire.h"
 #include "vu_wire.h"
 
 #include <stdbool.h>
@@ -16,9 +18,18 @@
 #define VU_SMALL	256u		/* payloads up to here need no allocation */
 #define VU_QUEUE_MAX	(4u << 20)	/* bytes queued for a peer that does not read */
 
+enum vu_protocol {
+	VU_VFIO_USER,		/* struct vu_hdr */
+	VU_MULTI_PROCESS,	/* struct mp_hdr */
+	VU_EITHER,		/* whichever of them the first message is of */
+};
+
 /* The message that was received. */
 struct vu_msg {
-	struct vu_hdr hdr;
+	union {
+		struct vu_hdr hdr;
+		struct mp_hdr mp;
+	};
 	uint8_t *data;		/* payload; aligned for any type */
 	uint32_t len;
 	/*
@@ -34,6 +45,7 @@ struct vu_pending;
 
 struct vu_conn {
 	int fd;
+	enum vu_protocol protocol;
 	struct vu_msg msg;
 	uint32_t got;			/* bytes of the message received */
 	uint8_t *big;			/* payload when it is larger than small */
@@ -43,7 +55,8 @@ struct vu_conn {
 };
 
 /*
- * Take over @fd.  0, -ENOTSOCK, -EPROTOTYPE (not a UNIX stream socket), -EBADF;
+ * Take over @fd, for vfio-user; c->protocol may be changed before the first
+ * message.  0, -ENOTSOCK, -EPROTOTYPE (not a UNIX stream socket), -EBADF;
  * @fd is closed on failure.
  */
 int vu_conn_init(struct vu_conn *c, int fd);
@@ -66,6 +79,10 @@ void vu_conn_done(struct vu_conn *c);
  */
 int vu_conn_send(struct vu_conn *c, struct vu_hdr hdr, const void *a, size_t a_len, const void *b,
 		 size_t b_len, const int *fds, uint32_t nfds);
+
+/* The same, of the multi-process protocol. */
+int vu_conn_send_mp(struct vu_conn *c, struct mp_hdr hdr, const void *payload, size_t len,
+		    const int *fds, uint32_t nfds);
 
 static inline bool vu_conn_wants_write(const struct vu_conn *c)
 {

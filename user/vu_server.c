@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The device end of a vfio-user connection: version, then commands, one reply
- * each.  A command that does not fit the protocol gets an error reply and the
+ * The device end of a connection: of vfio-user, version, then commands, one reply
+ * each; or of QEMU's multi-process protocol (mp_server.c), told apart by the first
+ * bytes.  A command that does not fit the protocol gets an error reply and the
  * connection goes on; a stream that makes no sense any more ends it, with a
  * reason.  Region access by message passes here.
  */
 #include "foreign.h"
+#include "mp_server.h"
 #include "vu_server.h"
 #include "vu_caps.h"
 #include "vu_msg.h"
@@ -26,6 +28,7 @@ struct vu_server {
 	struct vu_conn conn;
 	const struct vu_server_ops *ops;
 	void *arg;
+	struct mp_server mp;
 	bool versioned, attached;
 	uint32_t rmio;			/* agreed version, 0: none */
 	uint32_t lines;			/* logged */
@@ -77,7 +80,7 @@ static const char *cmd_name(uint16_t cmd)
 	return "unknown command";
 }
 
-static void log_refused(struct vu_server *s, const struct vu_hdr *h, int err)
+static void log_refused(struct vu_server *s, const char *cmd, uint32_t number, int err)
 {
 	const char *name = strerrorname_np(-err);
 	char line[200];
@@ -87,8 +90,8 @@ static void log_refused(struct vu_server *s, const struct vu_hdr *h, int err)
 	if (s->lines++ == VU_LOG_MAX)
 		snprintf(line, sizeof(line), "further refusals are not logged");
 	else
-		snprintf(line, sizeof(line), "%s (%u) refused with %s: %s", cmd_name(h->cmd),
-			 h->cmd, name ? name : "?", s->why ? s->why : "by the device");
+		snprintf(line, sizeof(line), "%s (%u) refused with %s: %s", cmd, number,
+			 name ? name : "?", s->why ? s->why : "by the device");
 	s->ops->log(s->arg, line);
 }
 
@@ -479,7 +482,7 @@ static int serve(struct vu_server *s, struct vu_msg *m)
 		h.error = -err;
 		s->reply_len = 0;
 		s->data_len = 0;
-		log_refused(s, &m->hdr, err);
+		log_refused(s, cmd_name(m->hdr.cmd), m->hdr.cmd, err);
 	}
 	if (!(m->hdr.flags & VU_NO_REPLY)) {
 		int sent = vu_conn_send(&s->conn, h, &s->reply, s->reply_len, s->data, s->data_len,
@@ -493,6 +496,26 @@ static int serve(struct vu_server *s, struct vu_msg *m)
 	return 0;
 }
 
+/* The same for a client of the multi-process protocol. */
+static int serve_mp(struct vu_server *s, struct vu_msg *m)
+{
+	struct mp_hdr h = { .cmd = MP_RET };
+	int32_t cmd = m->mp.cmd;
+	int err, answered = mp_answered(cmd);
+	uint64_t value = 0;
+
+	/* Whether the peer waits for something nobody knows: it should not wait for ever. */
+	if (answered < 0)
+		return end(s, -EPROTO, "no command of the multi-process protocol: %d", cmd);
+	err = mp_serve(&s->mp, m, &value, &s->why);
+	if (err)
+		log_refused(s, mp_cmd_name(cmd), (uint32_t)cmd, err);
+	if (!answered)
+		return 0;
+	err = vu_conn_send_mp(&s->conn, h, &value, sizeof(value), NULL, 0);
+	return err ? send_failed(s, err) : 0;
+}
+
 static int recv_failed(struct vu_server *s, int err)
 {
 	switch (err) {
@@ -501,6 +524,9 @@ static int recv_failed(struct vu_server *s, int err)
 	case -ENODATA:
 		return end(s, -ECONNRESET, "the peer has closed the connection in mid-message");
 	case -EMSGSIZE:
+		if (s->conn.protocol == VU_MULTI_PROCESS)
+			return end(s, -EPROTO, "message of %llu bytes",
+				   (unsigned long long)s->conn.msg.mp.size);
 		return end(s, -EPROTO, "message of %u bytes", s->conn.msg.hdr.size);
 	case -EBADMSG:
 		return end(s, -EPROTO, "descriptors in the middle of a message");
@@ -524,8 +550,11 @@ int vu_server_new(int fd, const struct vu_server_ops *ops, void *arg, struct vu_
 		free(s);
 		return err;
 	}
+	s->conn.protocol = VU_EITHER;
 	s->ops = ops;
 	s->arg = arg;
+	s->mp.ops = ops;
+	s->mp.arg = arg;
 	ops->device_info(arg, &flags, &s->regions, &s->irqs);
 	*srv = s;
 	return 0;
@@ -579,7 +608,8 @@ int vu_server_readable(struct vu_server *s)
 			return 0;
 		if (err)
 			return recv_failed(s, err);
-		err = serve(s, &s->conn.msg);
+		err = s->conn.protocol == VU_MULTI_PROCESS ? serve_mp(s, &s->conn.msg) :
+							     serve(s, &s->conn.msg);
 		bytes += s->conn.msg.len + s->data_len;
 		vu_conn_done(&s->conn);
 		if (err)

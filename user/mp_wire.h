@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * Wire formats of the protocol that QEMU's x-pci-proxy-dev and x-remote speak, which is older
+ * than vfio-user: native byte order, one command at a time.  A header is as long as vfio-user's.
+ *
+ * Commands that are answered are answered by MP_RET.  Nobody waits with a time limit, and a
+ * connection that is lost is not made again.
+ */
+#ifndef RMIO_USER_MP_WIRE_H
+#define RMIO_USER_MP_WIRE_H
+
+#include <stdint.h>
+
+enum mp_cmd {
+	MP_SYNC_SYSMEM	= 0,	/* not answered; a descriptor an entry */
+	MP_RET		= 1,
+	MP_CONFIG_WRITE	= 2,
+	MP_CONFIG_READ	= 3,
+	MP_BAR_WRITE	= 4,
+	MP_BAR_READ	= 5,
+	MP_SET_IRQFD	= 6,	/* not answered; two eventfds: interrupt, resample */
+	MP_RESET	= 7,
+};
+
+#define MP_MEM_MAX	8u		/* entries in the message; */
+#define MP_FDS_MAX	7u		/* one fewer is ever used */
+
+struct mp_hdr {
+	int32_t cmd;
+	uint32_t padding;	/* what a compiler puts there; QEMU leaves it 0 */
+	uint64_t size;		/* of the payload */
+};
+_Static_assert(sizeof(struct mp_hdr) == 16, "mp_hdr size");
+
+struct mp_sysmem {
+	uint64_t gpa[MP_MEM_MAX];
+	uint64_t size[MP_MEM_MAX];
+	uint64_t offset[MP_MEM_MAX];
+};
+_Static_assert(sizeof(struct mp_sysmem) == 192, "mp_sysmem size");
+
+#define MP_PAYLOAD_MAX	sizeof(struct mp_sysmem)
+
+struct mp_config {
+	uint32_t addr;
+	uint32_t value;
+	int32_t len;		/* 1, 2, 4 */
+};
+_Static_assert(sizeof(struct mp_config) == 12, "mp_config size");
+
+struct mp_bar {
+	uint64_t addr;		/* as the guest sees it: the device knows where its BARs are */
+	uint64_t value;
+	uint32_t size;		/* 1, 2, 4, 8 */
+	uint8_t memory;		/* 0: I/O */
+	uint8_t padding[3];
+};
+_Static_assert(sizeof(struct mp_bar) == 24, "mp_bar size");
+
+#endif
