@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * mp_server_test.c - a device's end as a client of QEMU's multi-process protocol finds it: told from
- * vfio-user by the first bytes, each command and what is wrong with it.  Beside the data path.
+ * mp_server_test.c - a device's end as a client of QEMU's multi-process protocol finds it: told
+ * from vfio-user by the first bytes, each command and what is wrong with it.  Beside the data path.
  */
 #include "vu_rig.h"
 
@@ -186,9 +186,9 @@ static uint64_t bar_read(struct rig *r, uint64_t addr, uint32_t size, bool memor
 
 static uint64_t bar_write(struct rig *r, uint64_t addr, uint32_t size, bool memory, uint64_t value)
 {
-	return call(r, MP_BAR_WRITE,
-		    &(struct mp_bar){ .addr = addr, .value = value, .size = size, .memory = memory },
-		    sizeof(struct mp_bar));
+	struct mp_bar b = { .addr = addr, .value = value, .size = size, .memory = memory };
+
+	return call(r, MP_BAR_WRITE, &b, sizeof(b));
 }
 
 /* It is alive, and has said why of something since @lines. */
@@ -365,7 +365,8 @@ static void bars(void)
 		T_EQ(r.index, 0);
 		T_EQ(r.offset, 0x123);
 		T_EQ(r.count, size);
-		T_EQ(bar_read(&r, MEM_BASE + RIG_BAR - size, size, true), pattern(RIG_BAR - size, size));
+		T_EQ(bar_read(&r, MEM_BASE + RIG_BAR - size, size, true),
+		     pattern(RIG_BAR - size, size));
 		T_EQ(bar_read(&r, IO_BASE + 8, size, false), pattern(8, size));
 		T_EQ(r.index, 1);
 		T_EQ(bar_write(&r, MEM_BASE, size, true, 0x8877665544332211), 0);
@@ -644,9 +645,9 @@ static void sizes(void)
 		size_t len;
 		bool answered;
 	} cmds[] = {
-		{ MP_CONFIG_READ, 12, true }, { MP_CONFIG_WRITE, 12, true }, { MP_BAR_READ, 24, true },
-		{ MP_BAR_WRITE, 24, true }, { MP_RESET, 0, true }, { MP_SYNC_SYSMEM, 192, false },
-		{ MP_SET_IRQFD, 0, false },
+		{ MP_CONFIG_READ, 12, true }, { MP_CONFIG_WRITE, 12, true },
+		{ MP_BAR_READ, 24, true }, { MP_BAR_WRITE, 24, true }, { MP_RESET, 0, true },
+		{ MP_SYNC_SYSMEM, 192, false }, { MP_SET_IRQFD, 0, false },
 	};
 	int fd = eventfd(0, 0);
 	struct rig r;

@@ -18,6 +18,7 @@ struct command {
 static const struct command commands[] = {
 	{ "dev", cmd_dev, "run devices in this process" },
 	{ "vmm", cmd_vmm, "run a flat 64-bit guest with devices in other processes" },
+	{ "connect", cmd_connect, "give a program a connected socket as a descriptor" },
 	{ "bpfd", cmd_bpfd, "load BPF programs for VMMs that may not" },
 	{ "stat", cmd_stat, "show what running VMs do with their devices" },
 	{ "doctor", cmd_doctor, "say what this machine offers, what not, and why" },
