@@ -1,53 +1,27 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The vfio-user client of a VMM: one command and its reply at a time, on a
- * socket whose other end is believed nothing.  Beside the data path once the
- * device has the rings; region access by message for devices that have none.
+ * The client of a VMM: one command and its reply at a time, on a socket whose
+ * other end is believed nothing, in the protocol that the VMM asked for.
+ * Beside the data path once the device has the rings.
  */
+#include "client_priv.h"
 #include "opts.h"
-#include "vu_caps.h"
-#include "vu_msg.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
 #include <poll.h>
-#include <pthread.h>
-#include <rmio/vmm.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS	5000u
-#define LATE_MAX	16u	/* replies that were waited for in vain and may still come */
-#define REGIONS_MAX	256u	/* what a device may claim to have */
-#define IRQS_MAX	256u
-#define VECTORS_MAX	2048u
 
-struct rmio_client {
-	pthread_mutex_t lock;		/* all below */
-	struct vu_conn conn;
-	struct vu_caps caps;		/* the device's */
-	uint64_t timeout_ns;
-	bool broken;
-	uint16_t id;
-	uint16_t late[LATE_MAX];
-	uint32_t n_late;
-	struct rmio_master *master;
-};
+/* -- for both protocols ---------------------------------------------------- */
 
-struct request {
-	uint16_t cmd;
-	const void *head, *data;
-	uint32_t head_len, data_len;
-	const int *fds;
-	uint32_t nfds;
-};
-
-static uint64_t now_ns(void)
+uint64_t client_now_ns(void)
 {
 	struct timespec ts;
 
@@ -55,31 +29,27 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
-/* -- one command and its reply -------------------------------------------- */
-
-/* The connection is of no use any more; the device sees its end. */
-static int give_up(struct rmio_client *c, int err)
+int client_give_up(struct rmio_client *c, int err)
 {
 	c->broken = true;
 	shutdown(c->conn.fd, SHUT_RDWR);
 	return err;
 }
 
-static int stream_error(struct rmio_client *c, int err)
+int client_stream_error(struct rmio_client *c, int err)
 {
 	if (err == -ENOMEM)
-		return give_up(c, err);
-	return give_up(c, err == -ECONNRESET || err == -ENODATA ? -ECONNRESET : -EPROTO);
+		return client_give_up(c, err);
+	return client_give_up(c, err == -ECONNRESET || err == -ENODATA ? -ECONNRESET : -EPROTO);
 }
 
-/* Wait for the socket.  0 or -ETIMEDOUT. */
-static int wait_for(struct rmio_client *c, uint64_t deadline)
+int client_wait(struct rmio_client *c, uint64_t deadline)
 {
 	struct pollfd p = {
 		.fd = c->conn.fd,
 		.events = POLLIN | (vu_conn_wants_write(&c->conn) ? POLLOUT : 0),
 	};
-	uint64_t now = now_ns(), left;
+	uint64_t now = client_now_ns(), left;
 	struct timespec ts;
 
 	if (now >= deadline)
@@ -92,206 +62,7 @@ static int wait_for(struct rmio_client *c, uint64_t deadline)
 	return 0;
 }
 
-/* The device asks something of us: it maps our memory, so there is nothing to serve. */
-static int refuse_command(struct rmio_client *c, const struct vu_hdr *h)
-{
-	struct vu_hdr r = {
-		.id = h->id, .cmd = h->cmd, .flags = VU_REPLY | VU_ERROR, .error = ENOTSUP,
-	};
-
-	if (h->flags & VU_NO_REPLY)
-		return 0;
-	return vu_conn_send(&c->conn, r, NULL, 0, NULL, 0, NULL, 0);
-}
-
-static bool forget_late(struct rmio_client *c, uint16_t id)
-{
-	uint32_t i;
-
-	for (i = 0; i < c->n_late; i++) {
-		if (c->late[i] != id)
-			continue;
-		c->late[i] = c->late[--c->n_late];
-		return true;
-	}
-	return false;
-}
-
-/* Look at the message that came.  1: it is the reply; 0: it was not; -errno. */
-static int sort(struct rmio_client *c, uint16_t id, uint16_t cmd)
-{
-	const struct vu_hdr *h = &c->conn.msg.hdr;
-
-	if (h->flags & ~VU_FLAGS)
-		return give_up(c, -EPROTO);
-	if ((h->flags & VU_TYPE_MASK) == VU_COMMAND) {
-		int err = refuse_command(c, h);
-
-		return err ? stream_error(c, err) : 0;
-	}
-	if ((h->flags & VU_TYPE_MASK) != VU_REPLY)
-		return give_up(c, -EPROTO);
-	if (h->id == id && h->cmd == cmd)
-		return 1;
-	return forget_late(c, h->id) ? 0 : give_up(c, -EPROTO);
-}
-
-static int await_reply(struct rmio_client *c, uint16_t id, uint16_t cmd)
-{
-	uint64_t deadline = now_ns() + c->timeout_ns;
-	int err;
-
-	for (;;) {
-		err = vu_conn_flush(&c->conn);
-		if (!err)
-			err = vu_conn_recv(&c->conn);
-		if (!err) {
-			err = sort(c, id, cmd);
-			if (err)
-				return err < 0 ? err : 0;
-			vu_conn_done(&c->conn);
-			/* One that talks and talks gets no more time than a silent one. */
-			if (now_ns() < deadline)
-				continue;
-		} else if (err != -EAGAIN) {
-			return stream_error(c, err);
-		}
-		if (!wait_for(c, deadline))
-			continue;
-		if (c->n_late == LATE_MAX)
-			return give_up(c, -ETIMEDOUT);
-		c->late[c->n_late++] = id;
-		return -ETIMEDOUT;
-	}
-}
-
-/*
- * Send a command and wait for its reply.  0: the reply is in c->conn.msg and
- * vu_conn_done is to follow; -errno: nothing is to follow.
- */
-static int transact(struct rmio_client *c, const struct request *q)
-{
-	struct vu_hdr h = { .cmd = q->cmd, .flags = VU_COMMAND };
-	const struct vu_hdr *r = &c->conn.msg.hdr;
-	int err;
-
-	if (c->broken)
-		return -ECONNRESET;
-	do
-		h.id = ++c->id;
-	while (forget_late(c, h.id));
-	err = vu_conn_send(&c->conn, h, q->head, q->head_len, q->data, q->data_len, q->fds,
-			   q->nfds);
-	if (err == -EBADF || err == -EMFILE || err == -ETOOMANYREFS)
-		return err;	/* nothing was sent */
-	if (err == -ENOBUFS)
-		return give_up(c, -ETIMEDOUT);
-	if (err)
-		return stream_error(c, err);
-	err = await_reply(c, h.id, q->cmd);
-	if (!err && (r->flags & VU_ERROR)) {
-		err = r->error && r->error <= VU_ERRNO_MAX ? -(int)r->error : -EIO;
-		vu_conn_done(&c->conn);
-	}
-	return err;
-}
-
-/*
- * The same, for a reply of a fixed size: @len bytes to @reply, then @data_len
- * to @data.
- */
-static int call_locked(struct rmio_client *c, const struct request *q, void *reply, uint32_t len,
-		       void *data, uint32_t data_len)
-{
-	const struct vu_msg *m = &c->conn.msg;
-	int err = transact(c, q);
-
-	if (err)
-		return err;
-	if (m->len != len + data_len) {
-		err = give_up(c, -EPROTO);
-	} else {
-		if (len)
-			memcpy(reply, m->data, len);
-		if (data_len)
-			memcpy(data, m->data + len, data_len);
-	}
-	vu_conn_done(&c->conn);
-	return err;
-}
-
-static int call(struct rmio_client *c, const struct request *q, void *reply, uint32_t len)
-{
-	int err;
-
-	pthread_mutex_lock(&c->lock);
-	err = call_locked(c, q, reply, len, NULL, 0);
-	pthread_mutex_unlock(&c->lock);
-	return err;
-}
-
-/* A reply of the right size says something that it may not say. */
-static int nonsense(struct rmio_client *c)
-{
-	pthread_mutex_lock(&c->lock);
-	give_up(c, -EPROTO);
-	pthread_mutex_unlock(&c->lock);
-	return -EPROTO;
-}
-
 /* -- connecting ----------------------------------------------------------- */
-
-static int negotiate(struct rmio_client *c, bool rmio)
-{
-	struct vu_caps ours = {
-		.max_fds = VU_MAX_FDS, .max_xfer = VU_MAX_XFER, .rmio = rmio ? VU_RMIO_VERSION : 0,
-	};
-	struct vu_version v = { VU_MAJOR, VU_MINOR };
-	const struct vu_msg *m = &c->conn.msg;
-	char json[VU_JSON_MAX];
-	struct request q = { VU_VERSION, &v, json, sizeof(v), vu_caps_format(json, &ours) };
-	const char *why;
-	int err;
-
-	err = transact(c, &q);
-	/* Whatever a device has against our version, we have no other. */
-	if (err)
-		return c->broken || err == -ETIMEDOUT ? err : -EPROTO;
-	err = -EPROTO;
-	if (m->len < sizeof(v))
-		goto done;
-	memcpy(&v, m->data, sizeof(v));
-	if (v.major != VU_MAJOR || v.minor > VU_MINOR)
-		goto done;
-	err = vu_caps_parse(m->data + sizeof(v), m->len - sizeof(v), &c->caps, &why);
-	if (err == -EINVAL || (!err && rmio && c->caps.rmio > VU_RMIO_VERSION))
-		err = -EPROTO;
-	if (!rmio)
-		c->caps.rmio = 0;
-done:
-	vu_conn_done(&c->conn);
-	return err;
-}
-
-static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
-{
-	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
-	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
-	int fd, err;
-
-	if (!c->caps.max_fds)
-		return -EPROTO;
-	err = rmio_master_new(o->vm, &o->master, &c->master);
-	if (err)
-		return err;
-	fd = rmio_master_slave_fd(c->master);
-	if (fd < 0)
-		return fd;
-	q.fds = &fd;
-	err = call(c, &q, NULL, 0);
-	close(fd);
-	return err;
-}
 
 int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **out)
 {
@@ -299,6 +70,9 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 	struct rmio_client *c;
 	int err = rmio_opts_copy(&o, sizeof(o), opts);
 
+	if (!err && o.protocol != RMIO_PROTOCOL_VFIO_USER &&
+	    o.protocol != RMIO_PROTOCOL_MULTI_PROCESS)
+		err = -EINVAL;
 	if (err)
 		goto close_fd;
 	err = -ENOMEM;
@@ -311,9 +85,8 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 	}
 	pthread_mutex_init(&c->lock, NULL);
 	c->timeout_ns = (o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS) * 1000000ull;
-	err = negotiate(c, o.vm);
-	if (!err && c->caps.rmio)
-		err = attach(c, &o);
+	err = o.protocol == RMIO_PROTOCOL_MULTI_PROCESS ? client_mp_start(c)
+							: client_vu_start(c, &o);
 	if (err) {
 		rmio_client_free(c);
 		return err;
@@ -362,6 +135,8 @@ void rmio_client_free(struct rmio_client *c)
 {
 	if (!c)
 		return;
+	if (c->ops->exit)
+		c->ops->exit(c);
 	vu_conn_exit(&c->conn);
 	if (c->master)
 		rmio_master_free(c->master);
@@ -379,166 +154,52 @@ struct rmio_master *rmio_client_master(struct rmio_client *c)
 int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
 			    uint32_t *irqs)
 {
-	struct vu_device_info d = { .argsz = sizeof(d) };
-	struct request q = { VU_DEVICE_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
-
-	if (err)
-		return err;
-	if (d.argsz < sizeof(d) || d.regions > REGIONS_MAX || d.irqs > IRQS_MAX)
-		return nonsense(c);
-	*flags = d.flags;
-	*regions = d.regions;
-	*irqs = d.irqs;
-	return 0;
+	return c->ops->device_info(c, flags, regions, irqs);
 }
 
 int rmio_client_region_info(struct rmio_client *c, uint32_t index, struct rmio_region_info *info)
 {
-	struct vu_region_info d = { .argsz = sizeof(d), .index = index };
-	struct request q = { VU_REGION_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
-
-	if (err)
-		return err;
-	if (d.argsz < sizeof(d) || d.index != index)
-		return nonsense(c);
-	*info = (struct rmio_region_info){ .size = d.size, .flags = d.flags };
-	return 0;
+	return c->ops->region_info(c, index, info);
 }
 
 int rmio_client_irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count)
 {
-	struct vu_irq_info d = { .argsz = sizeof(d), .index = index };
-	struct request q = { VU_IRQ_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
-
-	if (err)
-		return err;
-	if (d.argsz < sizeof(d) || d.index != index || d.count > VECTORS_MAX)
-		return nonsense(c);
-	*flags = d.flags;
-	*count = d.count;
-	return 0;
-}
-
-static bool same_access(const struct vu_region_access *a, const struct vu_region_access *b)
-{
-	return a->offset == b->offset && a->region == b->region && a->count == b->count;
+	return c->ops->irq_info(c, index, flags, count);
 }
 
 int rmio_client_region_read(struct rmio_client *c, uint32_t index, uint64_t offset, void *buf,
 			    uint32_t count)
 {
-	struct vu_region_access d = { offset, index, count }, r;
-	struct request q = { VU_REGION_READ, &d, NULL, sizeof(d) };
-	int err;
-
-	if (!count)
-		return 0;
-	if (count > VU_MAX_XFER || count > c->caps.max_xfer)
-		return -EINVAL;
-	pthread_mutex_lock(&c->lock);
-	err = call_locked(c, &q, &r, sizeof(r), buf, count);
-	pthread_mutex_unlock(&c->lock);
-	if (!err && !same_access(&d, &r))
-		return nonsense(c);
-	return err;
+	return count ? c->ops->region_read(c, index, offset, buf, count) : 0;
 }
 
 int rmio_client_region_write(struct rmio_client *c, uint32_t index, uint64_t offset,
 			     const void *buf, uint32_t count)
 {
-	struct vu_region_access d = { offset, index, count }, r;
-	struct request q = { VU_REGION_WRITE, &d, buf, sizeof(d), count };
-	int err;
-
-	if (!count)
-		return 0;
-	if (count > VU_MAX_XFER || count > c->caps.max_xfer)
-		return -EINVAL;
-	err = call(c, &q, &r, sizeof(r));
-	if (!err && !same_access(&d, &r))
-		return nonsense(c);
-	return err;
+	return count ? c->ops->region_write(c, index, offset, buf, count) : 0;
 }
 
 int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd,
 			uint64_t offset, int prot)
 {
-	struct vu_dma_map d = {
-		.argsz = sizeof(d),
-		.flags = (prot & PROT_READ ? VU_DMA_READABLE : 0) |
-			 (prot & PROT_WRITE ? VU_DMA_WRITABLE : 0),
-		.offset = offset,
-		.iova = iova,
-		.size = size,
-	};
-	struct request q = { VU_DMA_MAP, &d, NULL, sizeof(d), 0, &fd, 1 };
-
-	if (!c->caps.max_fds)
-		return -ENOTSUP;
-	return call(c, &q, NULL, 0);
+	return c->ops->dma_map(c, iova, size, fd, offset, prot);
 }
 
 int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 {
-	struct vu_dma_unmap d = { .argsz = sizeof(d), .iova = iova, .size = size }, r;
-	struct request q = { VU_DMA_UNMAP, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &r, sizeof(r));
-
-	if (!err && (r.iova != iova || r.size != size))
-		return nonsense(c);
-	return err;
-}
-
-/*
- * Descriptors go in runs: a message says "these" or "none" of all its irqs, and
- * carries no more than the device takes.
- */
-static uint32_t run_length(const struct rmio_client *c, const int *fds, uint32_t count)
-{
-	uint32_t n = 1, max = c->caps.max_fds < VU_MAX_FDS ? c->caps.max_fds : VU_MAX_FDS;
-
-	while (n < count && n < max && (fds[n] < 0) == (fds[0] < 0))
-		n++;
-	return n;
+	return c->ops->dma_unmap(c, iova, size);
 }
 
 int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			 uint32_t count, const int *fds)
 {
-	struct vu_irq_set d = { .argsz = sizeof(d), .index = index, .start = start };
-	struct request q = { VU_SET_IRQS, &d, NULL, sizeof(d) };
-	uint32_t n;
-	int err;
-
 	if ((action != VFIO_IRQ_SET_ACTION_TRIGGER && action != VFIO_IRQ_SET_ACTION_MASK &&
 	     action != VFIO_IRQ_SET_ACTION_UNMASK) || start + count < start || (fds && !count))
 		return -EINVAL;
-	if (!fds) {
-		d.flags = action | VFIO_IRQ_SET_DATA_NONE;
-		d.count = count;
-		return call(c, &q, NULL, 0);
-	}
-	if (!c->caps.max_fds)
-		return -ENOTSUP;
-	d.flags = action | VFIO_IRQ_SET_DATA_EVENTFD;
-	for (; count; count -= n, fds += n, d.start += n) {
-		n = run_length(c, fds, count);
-		d.count = n;
-		q.fds = fds;
-		q.nfds = fds[0] < 0 ? 0 : n;
-		err = call(c, &q, NULL, 0);
-		if (err)
-			return err;
-	}
-	return 0;
+	return c->ops->set_irqs(c, index, action, start, count, fds);
 }
 
 int rmio_client_reset(struct rmio_client *c)
 {
-	struct request q = { VU_RESET };
-
-	return call(c, &q, NULL, 0);
+	return c->ops->reset(c);
 }

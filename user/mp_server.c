@@ -25,20 +25,6 @@ static int refuse(const char **why, int err, const char *text)
 
 /* -- configuration space ------------------------------------------------------------ */
 
-/*
- * Nothing that a list of capabilities could offer works here: there are no messages for MSI.
- * The bytes of [@at, @at + @len) that would lead there read as 0.
- */
-static void hide_capabilities(uint32_t at, uint32_t len, uint8_t *bytes)
-{
-	for (uint32_t i = 0; i < len; i++) {
-		if (at + i == PCI_STATUS)
-			bytes[i] &= (uint8_t)~PCI_STATUS_CAP_LIST;
-		else if (at + i == PCI_CAPABILITY_LIST)
-			bytes[i] = 0;
-	}
-}
-
 static int config_check(struct mp_server *s, const struct mp_config *c, const char **why)
 {
 	uint64_t size = 0;
@@ -64,7 +50,7 @@ static int cmd_config_read(struct mp_server *s, struct vu_msg *m, uint64_t *valu
 		err = s->ops->region_read(s->arg, CONFIG, c.addr, bytes, (uint32_t)c.len);
 	if (err)
 		return err;
-	hide_capabilities(c.addr, (uint32_t)c.len, bytes);
+	mp_hide_capabilities(c.addr, (uint32_t)c.len, bytes);
 	memcpy(value, bytes, sizeof(*value));
 	return 0;
 }

@@ -9,6 +9,7 @@
 #ifndef RMIO_USER_MP_WIRE_H
 #define RMIO_USER_MP_WIRE_H
 
+#include <linux/pci_regs.h>
 #include <stdint.h>
 
 enum mp_cmd {
@@ -56,5 +57,19 @@ struct mp_bar {
 	uint8_t padding[3];
 };
 _Static_assert(sizeof(struct mp_bar) == 24, "mp_bar size");
+
+/*
+ * Nothing that a list of capabilities could offer works here: there are no messages for MSI.
+ * The bytes of [@at, @at + @len) that would lead there read as 0.
+ */
+static inline void mp_hide_capabilities(uint32_t at, uint32_t len, uint8_t *bytes)
+{
+	for (uint32_t i = 0; i < len; i++) {
+		if (at + i == PCI_STATUS)
+			bytes[i] &= (uint8_t)~PCI_STATUS_CAP_LIST;
+		else if (at + i == PCI_CAPABILITY_LIST)
+			bytes[i] = 0;
+	}
+}
 
 #endif

@@ -408,12 +408,27 @@ int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
 
 /* -- client: a device process on a vfio-user socket ----------------------- */
 
+/* What the device process speaks on its socket. */
+enum rmio_protocol {
+	RMIO_PROTOCOL_VFIO_USER		= 0,
+	/*
+	 * That of QEMU's machine x-remote, and of any device of rmio.  No rings.  The
+	 * device decodes the addresses of its BARs: a region that is one is there
+	 * once configuration space has been written to that effect, and -ENXIO before.
+	 * The pin is the only interrupt, and its mask cannot be set.  Memory is for
+	 * reading and writing, in at most seven pieces.  Region sizes were found by
+	 * writing to the BARs.
+	 */
+	RMIO_PROTOCOL_MULTI_PROCESS	= 1,
+};
+
 struct rmio_client_opts {
 	size_t sz;
 	struct rmio_vm *vm;		/* NULL: socket only, no rings */
 	struct rmio_master_opts master;	/* for the master made when the device offers rmio;
 					 * master.sz 0: defaults */
 	uint32_t reply_timeout_ms;	/* for each socket reply; 0: 5000 */
+	uint32_t protocol;		/* enum rmio_protocol */
 };
 
 struct rmio_region_info {
@@ -425,10 +440,10 @@ struct rmio_region_info {
 /**
  * rmio_client_new - negotiate on a connected UNIX stream socket, taking it over
  *
- * Sends VERSION, and if the device offers the capability "rmio" and opts->vm is
+ * In vfio-user: sends VERSION, and if the device offers the capability "rmio" and opts->vm is
  * set, makes a master and hands its slave over.  On failure the descriptor is
- * closed.  Returns 0, -EPROTO (not vfio-user or wrong version), -ETIMEDOUT,
- * -ECONNRESET, -EINVAL (options, or not a UNIX stream socket), -E2BIG, -ENOMEM,
+ * closed.  Returns 0, -EPROTO (not that protocol or wrong version), -ETIMEDOUT,
+ * -ECONNRESET, -EINVAL (options, or not a UNIX stream socket), -E2BIG, -ENOMEM, -EMFILE,
  * what rmio_master_new returns, and what the device answers to being attached.
  */
 int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **c);
@@ -450,6 +465,12 @@ struct rmio_master *rmio_client_master(struct rmio_client *c);
  * -ETIMEDOUT, -ECONNRESET (gone; all later calls too), -EPROTO (nonsense; the
  * connection is given up).  A late reply is dropped; -EINVAL: count above what
  * the device takes in a message, 1 MiB at most.
+ *
+ * With RMIO_PROTOCOL_MULTI_PROCESS an access is as many messages as it takes, and
+ * besides: -EIO, the device refused it; -ENXIO, no BAR is decoded there; -EINVAL,
+ * beyond the region, or a write to the last three bytes of configuration space;
+ * -EEXIST, -ENOSPC and -ENOENT of memory that overlaps, is an eighth piece, or was
+ * not mapped; -ENOTSUP, what the protocol has no words for.
  */
 int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
 			    uint32_t *irqs);
