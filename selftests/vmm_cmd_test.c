@@ -82,6 +82,8 @@ static void refused(void)
 		{ { "vmm", "--guest", "x", "--device", "socket" }, "no path" },
 		{ { "vmm", "--guest", "x", "--device", "socket=x,rings=maybe" }, "on or off" },
 		{ { "vmm", "--guest", "x", "--device", "retry=5" }, "socket=PATH is missing" },
+		{ { "vmm", "--guest", "x", "--device", "qemu=" }, "a device's name" },
+		{ { "vmm", "--guest", "x", "--device", "qemu=-machine" }, "a device's name" },
 		{ { "vmm", "--guest", "x", "--spawn", "" }, "--spawn" },
 		{ { "vmm", "--guest", "x", "--spawn", "--socket" }, "--spawn --socket" },
 		{ { "vmm", "--guest", "x", "--device", "socket=a", "--device", "socket=a" },

@@ -24,7 +24,7 @@
 
 #define CONFIG		VFIO_PCI_CONFIG_REGION_INDEX
 #define CONFIG_SIZE	256u
-#define CONFIG_LAST	252u	/* where the last four bytes begin: the remote wants four everywhere */
+#define CONFIG_LAST	252u	/* the remote wants four bytes from any address on */
 #define BARS		6u
 #define BAR_REG(i)	(PCI_BASE_ADDRESS_0 + 4 * (i))
 
@@ -557,6 +557,7 @@ static int device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions
 static int reset(struct rmio_client *c)
 {
 	uint64_t answer;
+	uint32_t i;
 	int err;
 
 	pthread_mutex_lock(&c->lock);
@@ -564,6 +565,11 @@ static int reset(struct rmio_client *c)
 	err = call(c, MP_RESET, NULL, 0, &answer);
 	if (!err)
 		err = refused(answer);
+	/* QEMU resets the device, and not what is PCI's. */
+	if (!err)
+		err = put_config(c, PCI_COMMAND, 2, 0);
+	for (i = 0; i < BARS && !err; i++)
+		err = put_config(c, BAR_REG(i), 4, 0);
 	if (!err)
 		err = decoding_changed(c, 0, CONFIG_SIZE);
 	pthread_mutex_unlock(&c->lock);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * Binds the PCI bus to the library's client: configuration space, ranges,
- * interrupts and DMA of a device go through its vfio-user socket; its BARs'
- * accesses through the master, or for a device without rmio over the socket.
+ * interrupts and DMA of a device go through its socket; its BARs' accesses
+ * through the master, or for a device without rmio over the socket.
  */
 #include "device.h"
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <poll.h>
 #include <signal.h>
@@ -42,6 +43,23 @@ static int region_size(void *be, unsigned int bar, uint64_t *size)
 	return rc;
 }
 
+/* For a device that decodes addresses itself: write to the BAR's registers, as the guest did. */
+static int tell_place(struct vmm_device *dev, unsigned int bar, uint64_t addr)
+{
+	unsigned int reg = PCI_BASE_ADDRESS_0 + 4 * bar;
+	uint32_t type, half = (uint32_t)addr;
+	int rc = config_read(dev, reg, &type, sizeof(type));
+
+	if (!rc)
+		rc = config_write(dev, reg, &half, sizeof(half));
+	if (!rc && (type & (PCI_BASE_ADDRESS_SPACE | PCI_BASE_ADDRESS_MEM_TYPE_MASK)) ==
+		   PCI_BASE_ADDRESS_MEM_TYPE_64) {
+		half = (uint32_t)(addr >> 32);
+		rc = config_write(dev, reg + 4, &half, sizeof(half));
+	}
+	return rc;
+}
+
 static int place(void *be, unsigned int bar, bool io, uint64_t addr, uint64_t len)
 {
 	struct vmm_device *dev = be;
@@ -54,6 +72,12 @@ static int place(void *be, unsigned int bar, bool io, uint64_t addr, uint64_t le
 
 	if (dev->master)
 		return rmio_master_pa_range(dev->master, &r);
+	if (dev->decodes && len) {
+		int rc = tell_place(dev, bar, addr);
+
+		if (rc)
+			return rc;
+	}
 	pthread_rwlock_wrlock(&dev->lock);
 	dev->places[bar] = (struct vmm_place){ io, addr, len };
 	pthread_rwlock_unlock(&dev->lock);
@@ -255,26 +279,27 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 			.name = dev->name,
 			.arg = dev,
 		},
+		.protocol = opts->qemu ? RMIO_PROTOCOL_MULTI_PROCESS : RMIO_PROTOCOL_VFIO_USER,
 	};
 	uint32_t flags, regions, irqs;
-	const char *base;
+	const char *base, *spec = opts->qemu ? opts->qemu : opts->spawn;
 	int fd, rc;
 
 	memset(dev, 0, sizeof(*dev));
 	dev->pidfd = -1;
 	dev->slot = slot;
+	dev->decodes = opts->qemu;
 	pthread_rwlock_init(&dev->lock, NULL);
-	if (opts->spawn) {
-		snprintf(dev->name, sizeof(dev->name), "%.*s", (int)strcspn(opts->spawn, ","),
-			 opts->spawn);
-		fd = vmm_spawn(dev, opts->spawn, all, err);
+	if (spec) {
+		snprintf(dev->name, sizeof(dev->name), "%.*s", (int)strcspn(spec, ","), spec);
+		fd = vmm_spawn(dev, opts, all, err);
 		if (fd < 0)
 			return fd;
 		rc = rmio_client_new(fd, &co, &dev->client);
 		if (rc) {
 			dev->client = NULL;
-			vmm_fail(err, rc, "--spawn %s: %s", opts->spawn,
-				 rc == -ECONNRESET ? "the device process ended at once" :
+			vmm_fail(err, rc, "%s%s: %s", opts->qemu ? "--device qemu=" : "--spawn ",
+				 spec, rc == -ECONNRESET ? "the device process ended at once" :
 				 strerror(-rc));
 		}
 	} else {

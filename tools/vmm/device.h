@@ -25,6 +25,7 @@ struct vmm_device {
 	struct rmio_client *client;
 	struct rmio_master *master;	/* NULL: the device does not offer rmio */
 	bool can_reset;
+	bool decodes;			/* it has to be told where its BARs are */
 	bool closing;			/* the connection's end says all: no more messages */
 	pid_t pid;			/* 0: not ours, or reaped */
 	int pidfd;			/* -1: not ours */
@@ -56,11 +57,11 @@ int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store
 /* -- spawn.c --------------------------------------------------------------- */
 
 /*
- * Starts `rmio dev` for dev with one end of a socket pair; returns the other
- * end, or -errno.
+ * Starts `rmio dev` or QEMU for dev with one end of a socket pair; returns the
+ * other end, or -errno.
  */
-int vmm_spawn(struct vmm_device *dev, const char *spec, const struct vmm_options *o,
-	      struct vmm_err *err);
+int vmm_spawn(struct vmm_device *dev, const struct vmm_device_opts *opts,
+	      const struct vmm_options *o, struct vmm_err *err);
 /* Kills a spawned device by SIGKILL; any thread. */
 int vmm_spawn_kill(struct vmm_device *dev);
 /* The process has ended, as its pidfd says: reaps it and says how it ended. */

@@ -22,7 +22,11 @@ static void help(void)
 	       "                       rings\n"
 	       "  --spawn DEV[,OPT=VAL...]\n"
 	       "                       a device in a process started for it by `rmio dev`\n"
-	       "                       (both: any number, in slots 1, 2, ... in that order)\n"
+	       "  --device qemu=DRIVER[,PROP=VAL...]\n"
+	       "                       a PCI device of QEMU's, as its -device has it, in an\n"
+	       "                       unmodified QEMU started for it\n"
+	       "                       (all: any number, in slots 1, 2, ... in that order)\n"
+	       "  --qemu PROGRAM       that QEMU; default qemu-system-x86_64\n"
 	       "  --vcpus N            1 to %u, default 1\n"
 	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
 	       "  --guest-arg N        a number for the guest, in RDX; default 0\n"
@@ -37,8 +41,8 @@ static void help(void)
 	       "  --timeout MS         how long a vCPU waits before it gives a device up;\n"
 	       "                       default 5000; none: for ever\n"
 	       "  --deadline MS        end the VM after that time with status 124\n"
-	       "  --allow-kill         a guest may kill the spawned device in a slot by writing\n"
-	       "                       the slot's number to port 0xf5\n"
+	       "  --allow-kill         a guest may kill the spawned device in a slot, or a QEMU,\n"
+	       "                       by writing the slot's number to port 0xf5\n"
 	       "  --kill-after MS      kill the first spawned device by SIGKILL after that time\n"
 	       "  --stats-socket PATH  tell `rmio stat` what the VM is doing, on this socket\n"
 	       "  --json FILE          write statistics when the VM has ended; -: to stdout\n"
@@ -100,6 +104,15 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 		d->spawn = arg;
 		return 0;
 	}
+	if (!strncmp(arg, "qemu=", 5)) {
+		/* The commas are QEMU's. */
+		arg += 5;
+		if (!*arg || *arg == '-' || *arg == ',')
+			return vmm_fail(err, -EINVAL, "--device qemu=%s: a device's name, as %s",
+					arg, "`qemu-system-x86_64 -device help` knows it");
+		d->qemu = arg;
+		return 0;
+	}
 	while (*arg) {
 		char *this = arg;
 
@@ -122,12 +135,13 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 			break;
 		default:
 			return vmm_fail(err, -EINVAL,
-					"--device: what is '%s'? Known: socket, retry, rings",
+					"--device: what is '%s'? Known: socket, retry, rings; qemu",
 					this);
 		}
 	}
 	if (!d->socket)
-		return vmm_fail(err, -EINVAL, "--device: socket=PATH is missing");
+		return vmm_fail(err, -EINVAL,
+				"--device: socket=PATH is missing, or qemu=DRIVER");
 	return 0;
 }
 
@@ -228,6 +242,9 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 	case 'k':
 		o->allow_kill = true;
 		return 0;
+	case 'q':
+		o->qemu = arg;
+		return 0;
 	case 'S':
 		if (!*arg)
 			return vmm_fail(err, -EINVAL, "--stats-socket PATH: no path");
@@ -257,7 +274,7 @@ static const char *socket_twice(const struct vmm_options *o)
 static bool any_spawned(const struct vmm_options *o)
 {
 	for (unsigned int i = 0; i < o->nr_devices; i++) {
-		if (o->devices[i].spawn)
+		if (o->devices[i].spawn || o->devices[i].qemu)
 			return true;
 	}
 	return false;
@@ -280,6 +297,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "deadline", required_argument, NULL, 'D' },
 		{ "kill-after", required_argument, NULL, 'K' },
 		{ "allow-kill", no_argument, NULL, 'k' },
+		{ "qemu", required_argument, NULL, 'q' },
 		{ "stats-socket", required_argument, NULL, 'S' },
 		{ "json", required_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
@@ -291,6 +309,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 	o->vm.sz = sizeof(o->vm);
 	o->vm.vcpus = 1;
 	o->vm.memory = VMM_MEMORY_DEFAULT;
+	o->qemu = "qemu-system-x86_64";
 	o->wait.sz = sizeof(o->wait);
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -312,6 +331,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 				socket_twice(o));
 	if ((o->allow_kill || o->kill_after_ms) && !any_spawned(o))
 		return vmm_fail(err, -EINVAL,
-				"--allow-kill and --kill-after are for devices of --spawn");
+				"--allow-kill and --kill-after are for devices of --spawn "
+				"and of qemu=");
 	return 0;
 }

@@ -14,6 +14,7 @@
 struct vmm_device_opts {
 	char *socket;		/* path, or NULL */
 	char *spawn;		/* what `rmio dev` is given, or NULL */
+	char *qemu;		/* what -device of a QEMU is given, or NULL */
 	unsigned int retry_ms;	/* how long a socket may take to appear */
 	bool no_rings;		/* every access over the socket */
 };
@@ -24,6 +25,7 @@ struct vmm_options {
 	enum rmio_backend backend;
 	const char *broker;	/* socket of `rmio bpfd`, or NULL */
 	const char *stats_socket;	/* where `rmio stat` connects, or NULL */
+	const char *qemu;	/* the program, for devices of QEMU's */
 	const char *json;	/* where statistics go; "-": stdout */
 	struct rmio_wait_opts wait;
 	const char *wait_name, *placement_name;	/* NULL: not given */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Device processes that `rmio vmm` starts itself: this very program as
- * `rmio dev`, with a socket in place of a path.
+ * Device processes that `rmio vmm` starts itself, with a socket in place of a
+ * path: this very program as `rmio dev`, and QEMU as the machine x-remote.
  */
 #include "device.h"
 
@@ -18,11 +18,10 @@
 
 #define CHILD_FD	3
 
-static void child(int fd, const char *spec, const struct vmm_options *o)
+static void run_dev(const char *spec, const struct vmm_options *o)
 {
 	const char *argv[12] = { "rmio", "dev" };
-	sigset_t none;
-	int null, n = 2;
+	int n = 2;
 
 	if (o->wait_name) {
 		argv[n++] = "--wait";
@@ -36,6 +35,31 @@ static void child(int fd, const char *spec, const struct vmm_options *o)
 	argv[n++] = "3";
 	argv[n++] = spec;
 	argv[n] = NULL;
+	execv("/proc/self/exe", (char *const *)argv);
+}
+
+static void run_qemu(const char *spec, const struct vmm_options *o)
+{
+	char device[1024];
+	const char *const argv[] = {
+		o->qemu, "-machine", "x-remote", "-nodefaults", "-no-user-config",
+		"-display", "none", "-device", device,
+		"-object", "x-remote-object,id=remote,devid=rmio,fd=3", NULL,
+	};
+
+	if (snprintf(device, sizeof(device), "%s,id=rmio", spec) >= (int)sizeof(device)) {
+		dprintf(STDERR_FILENO, "rmio vmm: --device qemu=: too long\n");
+		return;
+	}
+	execvp(o->qemu, (char *const *)argv);
+	dprintf(STDERR_FILENO, "rmio vmm: %s: %s; install qemu-system-x86, or name another QEMU "
+		"by --qemu\n", o->qemu, strerror(errno));
+}
+
+static void child(int fd, const struct vmm_device_opts *opts, const struct vmm_options *o)
+{
+	sigset_t none;
+	int null;
 
 	/* dup2() onto itself would leave close-on-exec set. */
 	if (fd == CHILD_FD)
@@ -48,12 +72,15 @@ static void child(int fd, const char *spec, const struct vmm_options *o)
 		dup2(null, STDOUT_FILENO);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv("/proc/self/exe", (char *const *)argv);
+	if (opts->qemu)
+		run_qemu(opts->qemu, o);
+	else
+		run_dev(opts->spawn, o);
 	_exit(127);
 }
 
-int vmm_spawn(struct vmm_device *dev, const char *spec, const struct vmm_options *o,
-	      struct vmm_err *err)
+int vmm_spawn(struct vmm_device *dev, const struct vmm_device_opts *opts,
+	      const struct vmm_options *o, struct vmm_err *err)
 {
 	int fds[2], rc;
 	pid_t pid;
@@ -68,7 +95,7 @@ int vmm_spawn(struct vmm_device *dev, const char *spec, const struct vmm_options
 		return rc;
 	}
 	if (!pid)
-		child(fds[1], spec, o);
+		child(fds[1], opts, o);
 	close(fds[1]);
 	dev->pid = pid;
 	/* Not reaped before, so the number is still this process's. */
