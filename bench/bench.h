@@ -156,6 +156,7 @@ extern const struct bench_case bench_kvm_cases[];
 extern const struct bench_case bench_rmio_cases[];
 extern const struct bench_case bench_bpf_cases[];
 extern const struct bench_case bench_user_cases[];
+extern const struct bench_case bench_qemu_cases[];
 
 /* What the run took place on. */
 struct bench_machine {

@@ -46,6 +46,7 @@ static const struct bench_case *const families[] = {
 	bench_rmio_cases,
 	bench_bpf_cases,
 	bench_user_cases,
+	bench_qemu_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];
