@@ -11,7 +11,6 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <rmio/vmm.h>
-#include <stdlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * `rmio vmm` with devices of an unmodified QEMU's: a guest finds and drives them (guest/qemu.c), they
- * die, they are not there.
+ * `rmio vmm` with devices of an unmodified QEMU's: a guest finds and drives them (guest/qemu.c),
+ * they die, they are not there.
  */
 #include "run_rmio.h"
 

@@ -36,7 +36,7 @@
 #define TESTDEV_DATA	8
 #define TESTDEV_COUNT	12
 #define TESTDEV_NAME	16
-#define TESTDEV_PLAIN	0	/* the first test, of memory or I/O by the BAR that it is chosen by */
+#define TESTDEV_PLAIN	0	/* the first test, of the kind of BAR that it is chosen by */
 
 /* An access by either kind of BAR. */
 struct window {
