@@ -486,6 +486,61 @@ static void many(void)
 	bench_free(&b);
 }
 
+/* The pin of a device with messages only, for clients that have none. */
+static void stands_in(void)
+{
+	int fd = event(), up = event(), unmask = event();
+	uint64_t one = 1;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 4, false));
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	T_OK(!rmio_irqs_messages(&b.q));
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, unmask), 0);
+	T_OK(rmio_irqs_messages(&b.q));
+	/* what was sent before nobody hears */
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(rmio_irqs_msi(&b.q, 3), 0);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(rmio_irqs_msi(&b.q, 4), -ENOTCONN);
+	/* one that comes before the end of the last is signalled after it, and only once */
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(rmio_irqs_msi(&b.q, 1), 0);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 1);
+	/* each end but the last is silent */
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	/* with messages set up the pin is silent */
+	T_EQ(set_fd(&b, MSI, TRIGGER, 2, up), 0);
+	T_EQ(rmio_irqs_msi(&b.q, 2), 0);
+	T_EQ(signals(&b, up), 1);
+	T_EQ(signals(&b, fd), 0);
+	/* a reset forgets what has yet to be signalled */
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	rmio_irqs_reset(&b.q);
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(set(&b, INTX, TRIGGER, NONE, 0, 0, NULL, NULL), 0);
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	bench_free(&b);
+
+	/* a device with both has a level */
+	T_REQUIRE(bench_new(&b, 4, true));
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_OK(!rmio_irqs_messages(&b.q));
+	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
+	T_EQ(signals(&b, fd), 0);
+	bench_free(&b);
+	close(fd);
+	close(up);
+	close(unmask);
+}
+
 static const struct ktap_test tests[] = {
 	{ "information", info },
 	{ "refused", refused },
@@ -493,6 +548,7 @@ static const struct ktap_test tests[] = {
 	{ "level, masks", level },
 	{ "resample", resample },
 	{ "messages", messages },
+	{ "a pin that stands in for messages", stands_in },
 	{ "burst", burst },
 	{ "stuck eventfds", stuck },
 	{ "flags that change all the time", flags_that_change },

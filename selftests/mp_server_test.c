@@ -98,10 +98,10 @@ static uint32_t get(uint32_t off, uint32_t len)
 	return v;
 }
 
+static struct vu_server_ops ops;
+
 static bool open_dev(struct rig *r)
 {
-	static struct vu_server_ops ops;
-
 	ops = rig_ops;
 	ops.region_info = region_info;
 	ops.region_read = region_read;
@@ -341,6 +341,45 @@ static void capabilities(void)
 	T_EQ(config_read(&r, PCI_CAPABILITY_LIST - 1, 2), 0);
 	T_EQ(config_read(&r, PCI_CAPABILITY_LIST + 1, 1), 0xff);
 	rig_close(&r);
+}
+
+static uint32_t pins, messages;
+
+static int irq_info(void *arg, uint32_t index, uint32_t *flags, uint32_t *count)
+{
+	*count = index == VFIO_PCI_INTX_IRQ_INDEX ? pins
+		 : index == VFIO_PCI_MSI_IRQ_INDEX ? messages : 0;
+	*flags = 0;
+	return 0;
+}
+
+/* What configuration space and SET_IRQFD make of a device with one, the other, both, none. */
+static void stand_in(void)
+{
+	int fds[2] = { eventfd(0, 0), eventfd(0, 0) };
+	struct rig r;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		bool offered = i == 2;
+
+		T_REQUIRE(open_dev(&r));
+		ops.irq_info = irq_info;
+		pins = i & 1;
+		messages = i & 2 ? 4 : 0;
+		put(PCI_INTERRUPT_LINE, 0xaabb000b, 4);
+		T_EQ(config_read(&r, PCI_INTERRUPT_PIN, 1), offered);
+		T_EQ(config_read(&r, PCI_INTERRUPT_LINE, 1), 0x0b);
+		T_EQ(config_read(&r, PCI_INTERRUPT_LINE, 2), 0x0b | offered << 8);
+		T_EQ(config_read(&r, PCI_INTERRUPT_LINE, 4), 0xaabb000b | offered << 8);
+		T_EQ(config_read(&r, PCI_INTERRUPT_PIN + 1, 2), 0xaabb);
+		put_cmd(&r, MP_SET_IRQFD, NULL, 0, fds, 2);
+		no_answer(&r);
+		T_EQ(dev.irqs, i ? 2 : 0);
+		/* No word of it where there is no interrupt: QEMU always sends this. */
+		T_EQ(r.lines, 0);
+		rig_close(&r);
+	}
+	rig_close_fds(fds, 2);
 }
 
 /* -- BARs ------------------------------------------------------------------------------------ */
@@ -728,6 +767,7 @@ int main(int argc, char **argv)
 		{ "configuration space", config },
 		{ "configuration space, bad accesses", config_bad },
 		{ "no capabilities", capabilities },
+		{ "a pin for messages", stand_in },
 		{ "BARs", bars },
 		{ "BARs, bad accesses", bars_bad },
 		{ "BARs move", bars_move },

@@ -383,7 +383,7 @@ int rmio_dev_msi(struct rmio_dev *dev, uint32_t v)
 
 bool rmio_dev_msi_enabled(const struct rmio_dev *dev)
 {
-	return dev->irqs.enabled;
+	return rmio_irqs_messages(&dev->irqs);
 }
 
 void rmio_dev_pin(struct rmio_dev *dev, bool raised)

@@ -28,9 +28,11 @@ void rmio_irqs_init(struct rmio_irqs *q, struct rmio_loop *loop, struct rmio_pci
 
 void rmio_irqs_update(struct rmio_irqs *q)
 {
-	if (!q->trigger || !q->raised || q->masked || rmio_pci_config_intx_off(q->config))
+	if (!q->trigger || !(q->raised || q->pulse) || q->masked ||
+	    rmio_pci_config_intx_off(q->config))
 		return;
 	q->masked = true;
+	q->pulse = false;
 	rmio_signal_raise(q->trigger);
 }
 
@@ -61,6 +63,7 @@ static void drop_pin(struct rmio_irqs *q)
 	q->unmask = NULL;
 	q->trigger = NULL;
 	q->masked = false;
+	q->pulse = false;
 }
 
 static int set_pin_trigger(struct rmio_irqs *q, int *fd)
@@ -107,7 +110,7 @@ static int set_pin(struct rmio_irqs *q, uint32_t action, uint32_t data, uint32_t
 {
 	bool doit = data == VFIO_IRQ_SET_DATA_NONE || (bools && bools[0]);
 
-	if (!q->pin || count > 1)
+	if ((!q->pin && !q->msi) || count > 1)
 		return -EINVAL;
 	if (!count) {
 		if (action != VFIO_IRQ_SET_ACTION_TRIGGER || data != VFIO_IRQ_SET_DATA_NONE)
@@ -211,10 +214,22 @@ static int set_msi(struct rmio_irqs *q, uint32_t action, uint32_t data, uint32_t
 
 int rmio_irqs_msi(struct rmio_irqs *q, uint32_t v)
 {
-	if (v >= q->msi || !q->vectors[v])
+	if (v >= q->msi)
 		return -ENOTCONN;
-	rmio_signal_raise(q->vectors[v]);
+	if (q->vectors[v]) {
+		rmio_signal_raise(q->vectors[v]);
+		return 0;
+	}
+	if (q->pin || !q->trigger)
+		return -ENOTCONN;
+	q->pulse = true;
+	rmio_irqs_update(q);
 	return 0;
+}
+
+bool rmio_irqs_messages(const struct rmio_irqs *q)
+{
+	return q->enabled || (q->msi && !q->pin && q->trigger);
 }
 
 /* -- both ------------------------------------------------------------------------------- */
@@ -269,5 +284,6 @@ void rmio_irqs_drop(struct rmio_irqs *q)
 
 void rmio_irqs_reset(struct rmio_irqs *q)
 {
+	q->pulse = false;
 	rmio_irqs_pin(q, false);
 }

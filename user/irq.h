@@ -20,6 +20,7 @@ struct rmio_irqs {
 	/* The pin: */
 	bool raised;
 	bool masked;				/* by message, or since it was signalled */
+	bool pulse;				/* it stands in for a message */
 	struct rmio_signal *trigger;
 	struct rmio_watch *unmask;
 	/* MSI: */
@@ -34,12 +35,18 @@ void rmio_irqs_drop(struct rmio_irqs *q);
 /* Function reset: the pin falls, descriptors and masks stay as VFIO leaves them. */
 void rmio_irqs_reset(struct rmio_irqs *q);
 
-/* As vu_server_ops; -EINVAL what VFIO refuses, -ENOMEM, -EOPNOTSUPP mask by eventfd. */
+/*
+ * The pin of a device that has messages only can be set up all the same, though _info does not
+ * offer it: each message is signalled by it then, unless one before it has yet to be unmasked.
+ *
+ * As vu_server_ops; -EINVAL what VFIO refuses, -ENOMEM, -EOPNOTSUPP mask by eventfd. */
 int rmio_irqs_info(const struct rmio_irqs *q, uint32_t index, uint32_t *flags, uint32_t *count);
 int rmio_irqs_set(struct rmio_irqs *q, uint32_t index, uint32_t action, uint32_t data,
 		  uint32_t start, uint32_t count, int *fds, const uint8_t *bools);
 
 int rmio_irqs_msi(struct rmio_irqs *q, uint32_t v);
+/* Somebody hears them: the client has set them up, or the pin of a device without one. */
+bool rmio_irqs_messages(const struct rmio_irqs *q);
 void rmio_irqs_pin(struct rmio_irqs *q, bool raised);
 /* The guest wrote the command register: INTx may have been enabled. */
 void rmio_irqs_update(struct rmio_irqs *q);

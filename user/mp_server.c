@@ -38,6 +38,21 @@ static int config_check(struct mp_server *s, const struct mp_config *c, const ch
 	return 0;
 }
 
+/* How many interrupts of that kind the device has. */
+static uint32_t irqs(struct mp_server *s, uint32_t index)
+{
+	uint32_t flags, count = 0;
+
+	s->ops->irq_info(s->arg, index, &flags, &count);
+	return count;
+}
+
+/* A device with messages only has a pin here, which stands in for them. */
+static bool stand_in(struct mp_server *s)
+{
+	return !irqs(s, VFIO_PCI_INTX_IRQ_INDEX) && irqs(s, VFIO_PCI_MSI_IRQ_INDEX);
+}
+
 static int cmd_config_read(struct mp_server *s, struct vu_msg *m, uint64_t *value, const char **why)
 {
 	uint8_t bytes[8] = { 0 };
@@ -51,6 +66,9 @@ static int cmd_config_read(struct mp_server *s, struct vu_msg *m, uint64_t *valu
 	if (err)
 		return err;
 	mp_hide_capabilities(c.addr, (uint32_t)c.len, bytes);
+	if (c.addr <= PCI_INTERRUPT_PIN && PCI_INTERRUPT_PIN - c.addr < (uint32_t)c.len &&
+	    stand_in(s))
+		bytes[PCI_INTERRUPT_PIN - c.addr] = 1;
 	memcpy(value, bytes, sizeof(*value));
 	return 0;
 }
@@ -248,6 +266,9 @@ static int cmd_set_irqfd(struct mp_server *s, struct vu_msg *m, uint64_t *value,
 	for (uint32_t i = 0; i < m->nfds; i++)
 		if (!rmio_foreign_is_eventfd(m->fds[i]))
 			return refuse(why, -EINVAL, "descriptor is not an eventfd");
+	/* QEMU sends them whether there is a pin or not. */
+	if (!irqs(s, VFIO_PCI_INTX_IRQ_INDEX) && !stand_in(s))
+		return 0;
 	err = s->ops->set_irqs(s->arg, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
 			       VFIO_IRQ_SET_DATA_EVENTFD, 0, 1, &m->fds[0], NULL);
 	if (err)

@@ -210,9 +210,13 @@ int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t
 
 /* -- interrupts ----------------------------------------------------------- */
 
-/* Send MSI vector @v.  0, or -ENOTCONN when the client has not set it up. */
+/*
+ * Send MSI vector @v.  0, or -ENOTCONN when the client has not set it up.  A client that has no
+ * messages (QEMU's multi-process protocol) sees the pin of a device that has one; a device with
+ * messages only gets a pin towards such a client, which signals each of its messages.
+ */
 int rmio_dev_msi(struct rmio_dev *dev, uint32_t v);
-/* True when the client has set up MSI; else the device uses its pin. */
+/* True when the client has set up MSI, or such a pin; else the device uses its pin. */
 bool rmio_dev_msi_enabled(const struct rmio_dev *dev);
 /* Level of the pin: signalled on the rising edge, and again after each unmask
  * while it stays raised. */
