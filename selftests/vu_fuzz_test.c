@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * vu_fuzz_test.c - streams of damaged messages against both ends of the control channel.
- * Beside the data path. The seed is fixed: a failure names the stream, which is the same each time.
+ * vu_fuzz_test.c - streams of damaged messages against both ends of the control channel, and of
+ * QEMU's multi-process protocol against the device's. Beside the data path. The seed is fixed: a
+ * failure names the stream, which is the same each time.
  */
 #include "vu_rig.h"
 
@@ -52,9 +53,48 @@ static void check_region(uint32_t index, uint64_t off, uint32_t count, uint32_t 
 	T_OK(off <= size && count <= size - off);
 }
 
+/* Three BARs that are where they are, whatever is written there. */
+#define BAR0	0xfe000000u
+#define BAR1	0xc040u
+#define BAR2	0xfe100000u
+static const uint8_t config[256] = {
+	0x34, 0x12, 0xe8, 0x11, 0x07, 0, 0x10, 0,
+	[0x10] = 0, 0, 0, 0xfe, 0x41, 0xc0, 0, 0, 0, 0, 0x10, 0xfe,
+};
+
+/* What a client of the multi-process protocol has mapped: no two of it overlap. */
+static struct {
+	uint64_t iova, size;
+} mapped[8];
+static uint32_t n_mapped;
+static bool mp;
+
+static void check_map(uint64_t iova, uint64_t size)
+{
+	T_LT(n_mapped, KTAP_COUNT(mapped));
+	for (uint32_t i = 0; i < n_mapped; i++)
+		T_OK(iova > mapped[i].iova + (mapped[i].size - 1) ||
+		     mapped[i].iova > iova + (size - 1));
+}
+
+static void check_unmap(uint64_t iova, uint64_t size)
+{
+	uint32_t i;
+
+	for (i = 0; i < n_mapped; i++)
+		if (mapped[i].iova == iova && mapped[i].size == size)
+			break;
+	if (T_LT(i, n_mapped))
+		mapped[i] = mapped[--n_mapped];
+}
+
 static int fuzz_read(void *arg, uint32_t index, uint64_t off, void *buf, uint32_t count)
 {
 	check_region(index, off, count, VFIO_REGION_INFO_FLAG_READ);
+	if (index == 7) {
+		memcpy(buf, config + off, count);
+		return chance(98) ? 0 : -EIO;
+	}
 	memset(buf, 0xc3, count);
 	return op(RIG_READ, arg);
 }
@@ -82,18 +122,29 @@ static void take_some(int *fds, uint32_t n)
 
 static int fuzz_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
 {
+	int err;
+
 	T_OK(size && !((iova | size | offset) % 4096));
 	T_GE(iova + (size - 1), iova);
 	T_OK(offset <= INT64_MAX && size <= INT64_MAX - offset);
 	T_OK(prot && !(prot & ~(PROT_READ | PROT_WRITE)));
 	if (*fd >= 0)
 		take_some(fd, 1);
-	return op(RIG_MAP, arg);
+	err = op(RIG_MAP, arg);
+	if (mp)
+		check_map(iova, size);
+	if (mp && !err && n_mapped < KTAP_COUNT(mapped)) {
+		mapped[n_mapped].iova = iova;
+		mapped[n_mapped++].size = size;
+	}
+	return err;
 }
 
 static int fuzz_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
 {
 	T_OK(all ? !iova && !size : size && iova + (size - 1) >= iova);
+	if (mp)
+		check_unmap(iova, size);
 	return op(RIG_UNMAP, arg);
 }
 
@@ -275,6 +326,111 @@ static void add_version(struct stream *s)
 	seen.messages++;
 }
 
+/* -- the same of the multi-process protocol ---------------------------------- */
+
+static uint64_t bar_address(void)
+{
+	static const uint64_t near[] = {
+		BAR0, BAR0 + RIG_BAR - 8, BAR0 + RIG_BAR, BAR1, BAR1 + 15, BAR2, BAR2 + 8, 0,
+		UINT64_MAX,
+	};
+
+	return near[rnd(KTAP_COUNT(near))] + (chance(50) ? rnd(16) : 0);
+}
+
+/* Mostly a command as QEMU would send it.  How many descriptors go with it. */
+static int make_mp(struct mp_hdr *h, void *payload)
+{
+	static const uint32_t sizes[] = { 1, 2, 4, 8 };
+	struct mp_config *c = payload;
+	struct mp_sysmem *t = payload;
+	struct mp_bar *b = payload;
+	int n;
+
+	h->cmd = (int32_t)rnd(8);
+	switch (h->cmd) {
+	case MP_SYNC_SYSMEM:
+		h->size = sizeof(*t);
+		n = 1 + (int)rnd(MP_FDS_MAX);
+		for (int i = 0; i < n; i++) {
+			t->gpa[i] = rnd(8) * 4096;
+			t->size[i] = (1 + rnd(chance(90) ? 1 : 4)) * 4096;
+			t->offset[i] = rnd(2) * 4096;
+		}
+		return n;
+	case MP_RET:
+		h->size = 8;
+		return 0;
+	case MP_CONFIG_WRITE:
+	case MP_CONFIG_READ:
+		h->size = sizeof(*c);
+		*c = (struct mp_config){ rnd(260), rnd(1u << 31), (int32_t)sizes[rnd(3)] };
+		return 0;
+	case MP_BAR_WRITE:
+	case MP_BAR_READ:
+		h->size = sizeof(*b);
+		*b = (struct mp_bar){
+			.addr = bar_address(), .value = rnd(256), .size = sizes[rnd(4)],
+			.memory = (uint8_t)rnd(2),
+		};
+		return 0;
+	default:
+		return h->cmd == MP_SET_IRQFD ? 2 : 0;
+	}
+}
+
+static void add_mp(struct stream *s)
+{
+	uint8_t *m = s->bytes + s->len;
+	struct mp_hdr h = { 0 };
+	int n;
+
+	if (s->len + 1024 > sizeof(s->bytes) || s->n_fds == 64)
+		return;
+	memset(m, 0, 1024);
+	do
+		n = make_mp(&h, m + sizeof(h));
+	while (h.cmd == MP_RET && !chance(2));	/* ends the connection */
+	if (chance(30))
+		damage(m + sizeof(h), h.size);
+	if (chance(4))
+		h.size = rnd(MP_PAYLOAD_MAX + 2);
+	memcpy(m, &h, sizeof(h));
+	/* The first header says which protocol it is. */
+	if (s->len && chance(2))
+		damage(m, sizeof(h));
+	if (chance(5))
+		n = (int)rnd(20);
+	if (n) {
+		s->fds[s->n_fds].at = chance(97) ? s->len : s->len + rnd(sizeof(h) + h.size);
+		s->fds[s->n_fds].n = n;
+		for (int i = 0; i < n; i++)
+			s->fds[s->n_fds].fds[i] = chance(4) ? kinds[rnd(KINDS)]
+						  : h.cmd == MP_SYNC_SYSMEM ? kinds[2] : kinds[0];
+		s->n_fds++;
+		seen.with_fds++;
+	}
+	s->len += sizeof(h) + h.size;
+	seen.messages++;
+}
+
+static void take_answers(struct rig *r)
+{
+	struct mp_hdr h;
+	uint64_t value;
+	ssize_t n;
+
+	while ((n = rig_take(r, &h, sizeof(h))) == (ssize_t)sizeof(h)) {
+		T_EQ(h.cmd, MP_RET);
+		T_EQ(h.padding, 0);
+		T_EQ(h.size, sizeof(value));
+		T_EQ(rig_take(r, &value, sizeof(value)), (ssize_t)sizeof(value));
+		seen.replies++;
+		seen.refusals += value == UINT64_MAX;
+	}
+	T_LE(n, 0);
+}
+
 /* -- one stream ------------------------------------------------------------- */
 
 /* Check and count the replies that are there. */
@@ -284,6 +440,10 @@ static void take_replies(struct rig *r)
 	struct vu_hdr h;
 	ssize_t n;
 
+	if (mp) {
+		take_answers(r);
+		return;
+	}
 	while ((n = rig_reply(r, &h, payload, sizeof(payload))) >= 0) {
 		T_EQ(h.flags & ~VU_ERROR, VU_REPLY);
 		T_EQ(!!(h.flags & VU_ERROR), !!h.error);
@@ -353,10 +513,11 @@ static void one_stream(void)
 
 	s.len = 0;
 	s.n_fds = 0;
-	if (chance(97))
+	n_mapped = 0;
+	if (!mp && chance(97))
 		add_version(&s);
 	for (uint32_t i = 1 + rnd(30); i; i--)
-		add_message(&s);
+		mp ? add_mp(&s) : add_message(&s);
 	T_REQUIRE(rig_open(&r, &fuzz_ops));
 	n = deliver(&r, &s);
 	take_replies(&r);
@@ -398,6 +559,34 @@ static void damaged_streams(void)
 	for (i = RIG_READ; i <= RIG_ATTACH; i++)
 		T_GT(seen.ops[i], streams / 10);
 	T_GT(seen.refusals, streams);
+	T_GT(seen.replies - seen.refusals, streams);
+	T_GT(seen.ends[0], streams / 10);
+	T_GT(seen.ends[1], streams / 10);
+}
+
+static void damaged_mp(void)
+{
+	long i, streams = ktap_pick(3000, 20000, 300000);
+
+	make_kinds();
+	memset(&seen, 0, sizeof(seen));
+	mp = true;
+	for (i = 0; i < streams && !ktap_failed(); i++) {
+		state = SEED(i);
+		one_stream();
+		if (ktap_failed())
+			ktap_diag("in stream %ld", i);
+	}
+	mp = false;
+	ktap_diag("%lu streams, %lu messages, %lu answers, %lu of them all ones; ended by the peer "
+		  "%lu, by nonsense %lu", seen.streams, seen.messages, seen.replies, seen.refusals,
+		  seen.ends[0], seen.ends[1]);
+	ktap_diag("read %lu write %lu map %lu unmap %lu set_irqs %lu reset %lu", seen.ops[RIG_READ],
+		  seen.ops[RIG_WRITE], seen.ops[RIG_MAP], seen.ops[RIG_UNMAP],
+		  seen.ops[RIG_SET_IRQS], seen.ops[RIG_RESET]);
+	for (i = RIG_READ; i < RIG_ATTACH; i++)
+		T_GT(seen.ops[i], streams / 10);
+	T_GT(seen.refusals, streams / 2);
 	T_GT(seen.replies - seen.refusals, streams);
 	T_GT(seen.ends[0], streams / 10);
 	T_GT(seen.ends[1], streams / 10);
@@ -578,6 +767,7 @@ static void damaged_replies(void)
 
 static const struct ktap_test tests[] = {
 	{ "damaged streams", damaged_streams, 300 },
+	{ "damaged streams of the multi-process protocol", damaged_mp, 300 },
 	{ "damaged replies", damaged_replies, 300 },
 };
 

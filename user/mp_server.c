@@ -120,8 +120,12 @@ static int decode(struct mp_server *s, const struct mp_bar *b, uint64_t *offset)
 	return -1;
 }
 
-static int bar_of(struct mp_server *s, const struct mp_bar *b, uint64_t *offset, const char **why)
+/* @flag: what the region has to allow. */
+static int bar_of(struct mp_server *s, const struct mp_bar *b, uint32_t flag, uint64_t *offset,
+		  const char **why)
 {
+	uint32_t flags = 0;
+	uint64_t size;
 	int i;
 
 	if (b->size != 1 && b->size != 2 && b->size != 4 && b->size != 8)
@@ -129,7 +133,10 @@ static int bar_of(struct mp_server *s, const struct mp_bar *b, uint64_t *offset,
 	if (b->memory > 1)
 		return refuse(why, -EINVAL, "neither memory nor I/O");
 	i = decode(s, b, offset);
-	return i < 0 ? refuse(why, -ENXIO, "no BAR is enabled there") : i;
+	if (i < 0)
+		return refuse(why, -ENXIO, "no BAR is enabled there");
+	s->ops->region_info(s->arg, (uint32_t)i, &size, &flags);
+	return flags & flag ? i : refuse(why, -EINVAL, "region does not allow it");
 }
 
 static int cmd_bar_read(struct mp_server *s, struct vu_msg *m, uint64_t *value, const char **why)
@@ -139,7 +146,7 @@ static int cmd_bar_read(struct mp_server *s, struct vu_msg *m, uint64_t *value, 
 	int i, err;
 
 	memcpy(&b, m->data, sizeof(b));
-	i = bar_of(s, &b, &offset, why);
+	i = bar_of(s, &b, VFIO_REGION_INFO_FLAG_READ, &offset, why);
 	if (i < 0)
 		return i;
 	err = s->ops->region_read(s->arg, (uint32_t)i, offset, &data, b.size);
@@ -155,7 +162,7 @@ static int cmd_bar_write(struct mp_server *s, struct vu_msg *m, uint64_t *value,
 	int i;
 
 	memcpy(&b, m->data, sizeof(b));
-	i = bar_of(s, &b, &offset, why);
+	i = bar_of(s, &b, VFIO_REGION_INFO_FLAG_WRITE, &offset, why);
 	return i < 0 ? i : s->ops->region_write(s->arg, (uint32_t)i, offset, &b.value, b.size);
 }
 
