@@ -244,17 +244,17 @@ static int config_read(struct rmio_client *c, uint32_t addr, uint8_t *buf, uint3
 static int config_write(struct rmio_client *c, uint32_t addr, const uint8_t *buf, uint32_t count)
 {
 	uint32_t value, n;
-	int err;
+	int err, known;
 
 	for (; count; count -= n, addr += n, buf += n) {
 		n = piece(addr, count, 4);
 		value = 0;
 		memcpy(&value, buf, n);
 		err = put_config(c, addr, n, value);
-		if (decides(addr, n) && !c->broken && decoding_changed(c, addr, n) && !err)
-			err = -EIO;
-		if (err)
-			return err;
+		/* Whether it has been written or not. */
+		known = decides(addr, n) ? decoding_changed(c, addr, n) : 0;
+		if (err || known)
+			return err ? err : known;
 	}
 	return 0;
 }
@@ -476,6 +476,9 @@ static int look_again(struct client_mp *mp)
 {
 	int fd = mp->unmask >= 0 ? mp->unmask : mp->no_unmask;
 
+	/* Not before it is needed: the kernel takes its time to take it down. */
+	if (!rmio_eventfds_there(&mp->eventfds))
+		rmio_eventfds_init(&mp->eventfds);
 	return rmio_eventfds_signal(&mp->eventfds, &fd, 1) == 1 ? 0 : -EAGAIN;
 }
 
@@ -682,12 +685,12 @@ int client_mp_start(struct rmio_client *c)
 	c->ops = &ops;
 	c->conn.protocol = VU_MULTI_PROCESS;
 	mp->trigger = mp->unmask = -1;
-	rmio_eventfds_init(&mp->eventfds);
+	mp->eventfds.none = -1;
 	mp->no_memory = memfd_create("rmio-no-memory", MFD_CLOEXEC);
 	mp->no_trigger = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mp->no_unmask = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!rmio_eventfds_there(&mp->eventfds) || mp->no_memory < 0 || mp->no_trigger < 0 ||
-	    mp->no_unmask < 0 || ftruncate(mp->no_memory, VU_PAGE))
+	if (mp->no_memory < 0 || mp->no_trigger < 0 || mp->no_unmask < 0 ||
+	    ftruncate(mp->no_memory, VU_PAGE))
 		return -EMFILE;
 	err = probe(c);
 	/* Whatever it has against these commands, there are no others. */
