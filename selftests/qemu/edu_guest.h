@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * What the steps of edu_guest share: the function, its registers, what is expected.  Beside the
+ * data path; for edu_guest alone.
+ */
+#ifndef RMIO_SELFTESTS_EDU_GUEST_H
+#define RMIO_SELFTESTS_EDU_GUEST_H
+
+#include "edu.h"
+#include "guest_pci.h"
+
+#define ONES UINT32_MAX
+
+extern struct guest_pci pci;
+extern bool failed;
+
+__attribute__((format(printf, 1, 2))) void say(const char *fmt, ...);
+bool expect(const char *what, uint64_t actual, uint64_t expected);
+
+static inline uint32_t load(uint32_t reg)
+{
+	return *(volatile uint32_t *)(pci.bar + reg);
+}
+
+static inline void store(uint32_t reg, uint32_t value)
+{
+	*(volatile uint32_t *)(pci.bar + reg) = value;
+}
+
+/* It is there and does what it should, wherever its BAR is. */
+static inline void alive(uint32_t pattern)
+{
+	expect("identification", load(EDU_ID), EDU_ID_VALUE);
+	store(EDU_LIVE, pattern);
+	expect("complement", load(EDU_LIVE), ~pattern);
+}
+
+/* Steps of edu_cpus.c */
+void two_cpus(void);
+void two_cpus_locked(void);
+void clash(void);
+void timing(void);
+void while_stopped(void);
+void until_gone(void);
+
+#endif
