@@ -14,7 +14,7 @@
 struct side {
 	int cpu;
 	uint32_t reg, flip; /* a register of its own, and what it does to what is stored */
-	uint32_t wrong, value;
+	uint32_t wrong, odd;
 	bool locked, pinned;
 };
 
@@ -37,12 +37,14 @@ static void *drive(void *arg)
 
 	begin_side(s);
 	for (uint32_t i = 0; i < 5000; i++) {
-		uint32_t value = i * 2654435761u + (uint32_t)s->cpu;
+		uint32_t id, value = i * 2654435761u + (uint32_t)s->cpu;
 
 		if (s->locked)
 			pthread_mutex_lock(&turn);
 		store(s->reg, value);
-		s->wrong += load(EDU_ID) != EDU_ID_VALUE;
+		id = load(EDU_ID);
+		s->wrong += id != EDU_ID_VALUE;
+		s->odd += id && id != EDU_ID_VALUE;
 		if (s->locked)
 			pthread_mutex_unlock(&turn);
 		if (s->locked)
@@ -92,62 +94,22 @@ void two_cpus_locked(void)
 	drive_both(true);
 }
 
-static volatile uint8_t *first; /* set by the side that is done first; the host reads it */
-
-static void *load_once(void *arg)
-{
-	struct side *s = arg;
-
-	begin_side(s);
-	s->value = load(EDU_ID);
-	*first = 1;
-	return NULL;
-}
-
-static void *store_once(void *arg)
-{
-	struct side *s = arg;
-
-	begin_side(s);
-	store(s->reg, 0xbbbbbbbb ^ s->flip);
-	*first = 1;
-	return NULL;
-}
-
-/* Both at once, while the host keeps the device from answering until one is done nevertheless. */
-static void clash_of(void *(*fn)(void *), struct side *sides)
-{
-	char line[8];
-
-	*first = 0;
-	say("first at 0x%llx", (unsigned long long)page_address((void *)first));
-	if (expect("a line", !!fgets(line, sizeof(line), stdin), true))
-		on_both(fn, sides);
-}
-
-/* What becomes of an access that QEMU takes for the device's own: a limit of docs/qemu.md. */
-void clash(void)
+/*
+ * Without a lock, where QEMU may take an access for the device's own: a limit of docs/qemu.md.
+ * How often depends on luck; that such a load gives 0 does not.
+ */
+void two_cpus_unlocked(void)
 {
 	struct side sides[] = {
 		{ .cpu = 0, .reg = EDU_LIVE, .flip = ONES },
 		{ .cpu = 1, .reg = EDU_DMA_SRC },
 	};
 
-	first = locked_page(PROT_READ | PROT_WRITE);
-	if (!expect("memory", !!first, true))
-		return;
-	clash_of(load_once, sides);
-	say("loads: CPU 0 got 0x%x, CPU 1 0x%x", sides[0].value, sides[1].value);
-	expect("one load", sides[0].value | sides[1].value, EDU_ID_VALUE);
-	expect("the other", sides[0].value & sides[1].value, 0);
-
-	store(EDU_LIVE, ONES);
-	store(EDU_DMA_SRC, 0);
-	clash_of(store_once, sides);
-	say("stores: CPU 0's left 0x%x, CPU 1's 0x%x", load(EDU_LIVE), load(EDU_DMA_SRC));
-	expect("one store", load(EDU_LIVE) | load(EDU_DMA_SRC), 0xbbbbbbbb);
-	expect("the other", load(EDU_LIVE) & load(EDU_DMA_SRC), 0);
-	munmap((void *)first, PAGE);
+	on_both(drive, sides);
+	for (int i = 0; i < 2; i++) {
+		say("CPU %d: %u wrong answers of 10000", i, sides[i].wrong);
+		expect("identification that is neither right nor 0", sides[i].odd, 0);
+	}
 }
 
 static uint64_t now(void)

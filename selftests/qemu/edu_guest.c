@@ -415,15 +415,29 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } steps[] = {
-	{ "identify", identify }, { "no_capabilities", no_capabilities }, { "live", live },
-	{ "factorial", factorial }, { "sizes", sizes }, { "pin", pin }, { "no_interrupt", no_interrupt },
+	{ "identify", identify },
+	{ "no_capabilities", no_capabilities },
+	{ "live", live },
+	{ "factorial", factorial },
+	{ "sizes", sizes },
+	{ "pin", pin },
+	{ "no_interrupt", no_interrupt },
 	{ "dma", dma },
-	{ "dma_refused", dma_refused }, { "stale_code", stale_code },
-	{ "decode_off", decode_off }, { "move_bar", move_bar }, { "remove_rescan", remove_rescan },
-	{ "no_reset", no_reset }, { "bus_reset", bus_reset }, { "dirty", dirty }, { "fresh", fresh },
-	{ "two_cpus", two_cpus }, { "two_cpus_locked", two_cpus_locked }, { "clash", clash },
+	{ "dma_refused", dma_refused },
+	{ "stale_code", stale_code },
+	{ "decode_off", decode_off },
+	{ "move_bar", move_bar },
+	{ "remove_rescan", remove_rescan },
+	{ "no_reset", no_reset },
+	{ "bus_reset", bus_reset },
+	{ "dirty", dirty },
+	{ "fresh", fresh },
+	{ "two_cpus", two_cpus },
+	{ "two_cpus_locked", two_cpus_locked },
+	{ "two_cpus_unlocked", two_cpus_unlocked },
 	{ "timing", timing },
-	{ "while_stopped", while_stopped }, { "until_gone", until_gone },
+	{ "while_stopped", while_stopped },
+	{ "until_gone", until_gone },
 };
 
 static bool run(const char *name)

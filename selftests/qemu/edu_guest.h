@@ -38,7 +38,7 @@ static inline void alive(uint32_t pattern)
 /* Steps of edu_cpus.c */
 void two_cpus(void);
 void two_cpus_locked(void);
-void clash(void);
+void two_cpus_unlocked(void);
 void timing(void);
 void while_stopped(void);
 void until_gone(void);
