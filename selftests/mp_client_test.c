@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * mp_client_test.c - the VMM's end of QEMU's multi-process protocol: against a remote that does what
- * QEMU does and ends where QEMU ends, against a device of rmio's, and against remotes that lie, stall
- * and die.  Beside the data path.
+ * mp_client_test.c - the VMM's end of QEMU's multi-process protocol: against a remote that does
+ * what QEMU does and ends where QEMU ends, against a device of rmio's, and against remotes that lie,
+ * stall and die.  Beside the data path.
  */
 #include "dev_thread.h"
 #include "edu.h"
@@ -517,7 +517,8 @@ static void pin(void)
 /* The remote makes each eventfd that it was given one that a write would wait at. */
 static void stuck_eventfds(void)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), up = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int up = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	uint64_t full = UINT64_MAX - 1;
 	struct rmio_client *c;
 
@@ -645,10 +646,9 @@ static void each_command(enum remote_harm harm, uint64_t n, uint32_t ms, int one
 {
 	/* One that is waited for in vain takes its time. */
 	uint32_t step = ms == REMOTE_QUICK ? 10 : (uint32_t)ktap_pick(7, 3, 1);
-	int mem = memory(0x1000), fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err, before;
+	int mem = memory(0x1000), fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), err;
 	struct rmio_client *c;
 
-	before = rig_count_fds();
 	for (uint32_t at = 1; !ktap_failed(); at += step) {
 		bool reached;
 
@@ -662,7 +662,6 @@ static void each_command(enum remote_harm harm, uint64_t n, uint32_t ms, int one
 			rmio_client_free(c);
 		}
 		remote_join(&remote);
-		T_EQ(rig_count_fds(), before);
 		reached = remote.commands >= at;
 		if (reached)
 			T_OK(err == one || err == other);
@@ -680,22 +679,31 @@ static void each_command(enum remote_harm harm, uint64_t n, uint32_t ms, int one
 
 static void closes(void)
 {
+	int before = rig_count_fds();
+
 	each_command(HARM_CLOSE, 0, REMOTE_PATIENT, -ECONNRESET, -ECONNRESET);
 	for (uint64_t n = 1; n < 24; n += (uint64_t)ktap_pick(7, 7, 1))
 		each_command(HARM_CUT, n, REMOTE_PATIENT, -ECONNRESET, -ECONNRESET);
+	T_EQ(rig_count_fds(), before);
 }
 
 static void stalls(void)
 {
+	int before = rig_count_fds();
+
 	each_command(HARM_SILENT, 0, REMOTE_QUICK, -ETIMEDOUT, -ETIMEDOUT);
 	each_command(HARM_CUT_SILENT, 7, REMOTE_QUICK, -ETIMEDOUT, -ETIMEDOUT);
 	each_command(HARM_CUT_SILENT, 20, REMOTE_QUICK, -ETIMEDOUT, -ETIMEDOUT);
+	T_EQ(rig_count_fds(), before);
 }
 
 static void wrong_answers(void)
 {
-	static const int32_t cmds[] = { MP_SYNC_SYSMEM, MP_CONFIG_READ, MP_RESET, 8, -1, INT32_MIN };
+	static const int32_t cmds[] = {
+		MP_SYNC_SYSMEM, MP_CONFIG_READ, MP_RESET, 8, -1, INT32_MIN,
+	};
 	static const uint64_t sizes[] = { 1, 7, 9, 16, 24, 192, 193, 1ull << 32, UINT64_MAX };
+	int before = rig_count_fds();
 
 	for (int i = 0; i < KTAP_COUNT(cmds); i++)
 		each_command(HARM_CMD, (uint64_t)(int64_t)cmds[i], REMOTE_PATIENT, -EPROTO,
@@ -708,6 +716,7 @@ static void wrong_answers(void)
 		each_command(HARM_FDS, n, REMOTE_PATIENT, -EPROTO, -EPROTO);
 	/* noticed at the next command, if there is one */
 	each_command(HARM_TWICE, 0, REMOTE_PATIENT, -EPROTO, 0);
+	T_EQ(rig_count_fds(), before);
 }
 
 /* A refusal is an error, but where 64 bits are asked for: there it may be the value. */
@@ -724,7 +733,8 @@ static void refusals(void)
 			remote_join(&remote);
 			continue;
 		}
-		T_EQ(rmio_client_region_read(c, CFG, 0x10, &v, 4), remote.commands == at ? -EIO : 0);
+		T_EQ(rmio_client_region_read(c, CFG, 0x10, &v, 4),
+		     remote.commands == at ? -EIO : 0);
 		rmio_client_free(c);
 		remote_join(&remote);
 	}

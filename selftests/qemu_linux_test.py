@@ -111,8 +111,10 @@ class Rig:
     def __init__(self, directory, kernel):
         self.dir = directory
         self.blocks = blocks()
+        self.kernel = kernel
         self.env = dict(os.environ, DIR=directory, INITRD=os.path.join(directory, 'initrd'),
-                        KERNEL=os.path.join(kernel, 'vmlinuz'), PATH=BUILD + ':' + os.environ['PATH'])
+                        KERNEL=os.path.join(kernel, 'vmlinuz'), PATH=BUILD + ':' + os.environ['PATH'],
+                        GUESTS=os.path.join(BUILD, 'selftests', 'guest'))
         self.running = []
         self.kept = []
         self.next = None
@@ -293,6 +295,38 @@ def parallel(rig):
     end_of(rig, vm, 'QEMU ends without its device', '(?s).*Unable to (read from|write to) socket.*')
 
 
+def with_kvm(rig):
+    """What runs in the VM: on its KVM interrupts come."""
+    rig.device = rig.start('device')
+    vm = rig.boot('kvm')
+    vm.type('insmod uio.ko; insmod uio_pci_generic.ko')
+    rig.steps(vm, KVM_STEPS, ', with KVM')
+    end_of(rig, vm, 'QEMU ends, with KVM')
+
+
+def kvm(rig):
+    """This very program in the VM of ./vm, which has a KVM that runs Linux."""
+    done = subprocess.run([os.path.join(HERE, 'vm', 'run'), '--timeout', '400', '--', sys.executable,
+                           os.path.abspath(__file__), BUILD, rig.kernel],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    for good, name in re.findall(r'^(ok|not ok) \d+ (.*)$', done.stdout, re.M):
+        rig.result(name, good == 'ok')
+    if done.returncode or not all(rig.results.values()):
+        for line in (done.stdout + done.stderr).splitlines():
+            print('#', line)
+
+
+def vmm(rig):
+    """The other way round: devices of QEMU's under `rmio vmm`."""
+    vm = rig.start('vmm')
+    status = vm.ended()
+    rig.result('devices of QEMU under rmio vmm',
+               status == 0 and vm.text['out'].endswith('\nqemu: passed\n'),
+               vm.text['out'] + vm.text['err'])
+
+
+KVM_STEPS = ['identify', 'interrupts', 'dma']
+IN_VM = [(with_kvm, [*(f'{step}, with KVM' for step in KVM_STEPS), 'QEMU ends, with KVM'])]
 STAGES = [
     (linux, ['commands', *STEPS, 'no_interrupt', 'no migration', 'dirty',
              'fresh, after system_reset', 'dma, after system_reset', 'while_stopped', 'QEMU ends']),
@@ -302,13 +336,15 @@ STAGES = [
     (unshared, ['no memory backend', 'share=off']),
     (parallel, ['two_cpus_locked', 'two_cpus_unlocked', 'until_gone',
                 'QEMU ends without its device']),
+    (kvm, IN_VM[0][1]),
+    (vmm, ['devices of QEMU under rmio vmm']),
 ]
 
 
-def run_stages(rig):
+def run_stages(rig, stages):
     """How many failed."""
     n = failed = 0
-    for stage, names in STAGES:
+    for stage, names in stages:
         rig.results = {}
         rig.kept = []
         try:
@@ -342,17 +378,31 @@ def main():
                              check=True).stdout
     if not re.search(r'version 7\.2\.', version):
         skip('docs/qemu.md is about QEMU 7.2; install the qemu-system-x86 of Debian 12')
-    kernel = subprocess.run([os.path.join(HERE, 'vm', 'kernel'), '6.1'], stdout=subprocess.PIPE,
-                            text=True, check=False)
-    if kernel.returncode:
-        skip("Debian's kernel 6.1 is neither in the cache nor to be had from apt's sources")
-    print(f'1..{sum(len(names) for _, names in STAGES)}')
+    # In the VM: the kernel's directory is given.
+    if len(sys.argv) > 2:
+        return run(sys.argv[2], IN_VM)
+    for kernel in '6.12', '6.1':
+        found = subprocess.run([os.path.join(HERE, 'vm', 'kernel'), kernel], stdout=subprocess.PIPE,
+                               text=True, check=False)
+        if found.returncode:
+            skip(f"Debian's kernel {kernel} is neither in the cache nor to be had from apt's sources")
+    if subprocess.run([os.path.join(HERE, 'vm', 'qemu')], stdout=subprocess.DEVNULL,
+                      check=False).returncode:
+        skip("no QEMU from 8.1 on for the VM: neither installed, nor cached, nor in apt's backports")
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        skip('no /dev/kvm that may be opened; see `rmio doctor`')
+    return run(found.stdout.strip(), STAGES)
+
+
+def run(kernel, stages):
+    """The exit status."""
+    print(f'1..{sum(len(names) for _, names in stages)}')
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as directory:
-        rig = Rig(directory, kernel.stdout.strip())
-        make_initrd(rig, kernel.stdout.strip())
+        rig = Rig(directory, kernel)
+        make_initrd(rig, kernel)
         try:
-            return 1 if run_stages(rig) else 0
+            return 1 if run_stages(rig, stages) else 0
         finally:
             for p in rig.running:
                 p.kill()

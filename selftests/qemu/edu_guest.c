@@ -119,20 +119,38 @@ static void pin(void)
 	       config_get(&pci, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0);
 }
 
+/* The driver that tells of interrupts; its module has been loaded. */
+static const char uio_driver[] = "/sys/bus/pci/drivers/uio_pci_generic";
+
+static int uio_open(void)
+{
+	char path[100];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/new_id", uio_driver);
+	expect("driver", (uint64_t)write_text(path, "1234 11e8"), 0);
+	fd = open("/dev/uio0", O_RDWR | O_CLOEXEC);
+	expect("uio0", fd >= 0, true);
+	return fd;
+}
+
+static void uio_close(int fd)
+{
+	char path[100];
+
+	close(fd);
+	snprintf(path, sizeof(path), "%s/unbind", uio_driver);
+	expect("unbind", (uint64_t)write_text(path, strrchr(pci.dir, '/') + 1), 0);
+}
+
 /*
- * QEMU hands the device's eventfd to KVM, and without KVM to nobody: a limit of docs/qemu.md.  The
- * driver uio_pci_generic would tell of an interrupt.
+ * QEMU hands the device's eventfd to KVM, and without KVM to nobody: a limit of docs/qemu.md.
  */
 static void no_interrupt(void)
 {
-	static const char driver[] = "/sys/bus/pci/drivers/uio_pci_generic";
-	struct pollfd uio = { .fd = -1, .events = POLLIN };
-	char path[100];
+	struct pollfd uio = { .fd = uio_open(), .events = POLLIN };
 
-	snprintf(path, sizeof(path), "%s/new_id", driver);
-	expect("driver", (uint64_t)write_text(path, "1234 11e8"), 0);
-	uio.fd = open("/dev/uio0", O_RDWR | O_CLOEXEC);
-	if (!expect("uio0", uio.fd >= 0, true))
+	if (uio.fd < 0)
 		return;
 	command(&pci, PCI_COMMAND_INTX_DISABLE, 0);
 	store(EDU_IRQ_RAISE, 1);
@@ -142,9 +160,51 @@ static void no_interrupt(void)
 	expect("command, which an interrupt would have changed",
 	       config_get(&pci, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE, 0);
 	store(EDU_IRQ_ACK, 1);
-	close(uio.fd);
-	snprintf(path, sizeof(path), "%s/unbind", driver);
-	expect("unbind", (uint64_t)write_text(path, strrchr(pci.dir, '/') + 1), 0);
+	uio_close(uio.fd);
+}
+
+/* The driver turns the pin off at each interrupt: it is turned on, and the next one is told of. */
+static void one_interrupt(int fd, uint32_t number)
+{
+	struct pollfd uio = { .fd = fd, .events = POLLIN };
+	uint32_t count = 0;
+
+	command(&pci, PCI_COMMAND_INTX_DISABLE, 0);
+	if (!expect("interrupt within a minute", (uint64_t)poll(&uio, 1, 60000), 1))
+		return;
+	expect("read", (uint64_t)read(fd, &count, sizeof(count)), sizeof(count));
+	expect("interrupts so far", count, number);
+	expect("turned off", !!(config_get(&pci, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE), true);
+}
+
+static void interrupts(void)
+{
+	uint32_t n = 0, factorial = EDU_STATUS_IRQ;
+	int fd = uio_open();
+
+	if (fd < 0)
+		return;
+	command(&pci, 0, PCI_COMMAND_INTX_DISABLE);
+	for (uint32_t i = 0; i < 10 && !failed; i++) {
+		store(EDU_IRQ_RAISE, 1u << i);
+		one_interrupt(fd, ++n);
+		expect("interrupt status", load(EDU_IRQ_STATUS), 1u << i);
+		store(EDU_IRQ_ACK, 1u << i);
+		expect("interrupt status, acknowledged", load(EDU_IRQ_STATUS), 0);
+	}
+	/* held up: again each time it is turned on */
+	store(EDU_IRQ_RAISE, 4);
+	for (uint32_t i = 0; i < 3 && !failed; i++)
+		one_interrupt(fd, ++n);
+	store(EDU_IRQ_ACK, 4);
+	/* by the device's own work */
+	store(EDU_STATUS, factorial);
+	store(EDU_FACTORIAL, 12);
+	one_interrupt(fd, ++n);
+	expect("factorial", load(EDU_FACTORIAL), 479001600);
+	store(EDU_IRQ_ACK, EDU_IRQ_FACTORIAL);
+	store(EDU_STATUS, 0);
+	uio_close(fd);
 }
 
 /* -- DMA ------------------------------------------------------------------------------ */
@@ -422,7 +482,7 @@ static const struct {
 	{ "sizes", sizes },
 	{ "pin", pin },
 	{ "no_interrupt", no_interrupt },
-	{ "dma", dma },
+	{ "interrupts", interrupts }, { "dma", dma },
 	{ "dma_refused", dma_refused },
 	{ "stale_code", stale_code },
 	{ "decode_off", decode_off },
