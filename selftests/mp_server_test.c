@@ -126,7 +126,8 @@ static size_t build(uint8_t *buf, int32_t cmd, const void *payload, size_t len)
 	struct mp_hdr h = { .cmd = cmd, .size = len };
 
 	memcpy(buf, &h, sizeof(h));
-	memcpy(buf + sizeof(h), payload, len);
+	if (len)
+		memcpy(buf + sizeof(h), payload, len);
 	return sizeof(h) + len;
 }
 

@@ -381,6 +381,7 @@ static int make_mp(struct mp_hdr *h, void *payload)
 
 static void add_mp(struct stream *s)
 {
+	_Alignas(8) uint8_t payload[MP_PAYLOAD_MAX] = { 0 };
 	uint8_t *m = s->bytes + s->len;
 	struct mp_hdr h = { 0 };
 	int n;
@@ -389,8 +390,9 @@ static void add_mp(struct stream *s)
 		return;
 	memset(m, 0, 1024);
 	do
-		n = make_mp(&h, m + sizeof(h));
+		n = make_mp(&h, payload);
 	while (h.cmd == MP_RET && !chance(2));	/* ends the connection */
+	memcpy(m + sizeof(h), payload, sizeof(payload));
 	if (chance(30))
 		damage(m + sizeof(h), h.size);
 	if (chance(4))
