@@ -95,6 +95,12 @@ static void log_refused(struct vu_server *s, const char *cmd, uint32_t number, i
 	s->ops->log(s->arg, line);
 }
 
+/* What an op returned that is no -errno. */
+static int device_error(int err)
+{
+	return err > 0 || err < -(int)VU_ERRNO_MAX ? -EIO : err;
+}
+
 /* The connection is over; what to return. */
 __attribute__((format(printf, 3, 4)))
 static int end(struct vu_server *s, int err, const char *fmt, ...)
@@ -476,8 +482,7 @@ static int serve(struct vu_server *s, struct vu_msg *m)
 	s->data_len = 0;
 	err = command(s, m);
 	if (err) {
-		if (err > 0 || err < -(int)VU_ERRNO_MAX)
-			err = -EIO;
+		err = device_error(err);
 		h.flags |= VU_ERROR;
 		h.error = -err;
 		s->reply_len = 0;
@@ -509,7 +514,7 @@ static int serve_mp(struct vu_server *s, struct vu_msg *m)
 		return end(s, -EPROTO, "no command of the multi-process protocol: %d", cmd);
 	err = mp_serve(&s->mp, m, &value, &s->why);
 	if (err)
-		log_refused(s, mp_cmd_name(cmd), (uint32_t)cmd, err);
+		log_refused(s, mp_cmd_name(cmd), (uint32_t)cmd, device_error(err));
 	if (!answered)
 		return 0;
 	err = vu_conn_send_mp(&s->conn, h, &value, sizeof(value), NULL, 0);
