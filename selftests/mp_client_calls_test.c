@@ -464,7 +464,7 @@ static void refused_memory(void)
 	close(fd);
 }
 
-/* What was not heard of in time is not there, and can be mapped or unmapped anew. */
+/* What was not heard of in time is not there, and can be mapped anew. */
 static void unheard_memory(void)
 {
 	int start = count_fds(), fd = memory(4 * PAGE);
@@ -479,6 +479,13 @@ static void unheard_memory(void)
 	T_EQ(map(PAGE, 2 * PAGE, fd, PAGE), 0);
 	T_EQ(remote.n_mem, 2);
 	has_entry(1, PAGE, 2 * PAGE, PAGE, inode(fd));
+	/* nor is what was to go gone, until it can be told so */
+	remote.at = remote.commands + 1;
+	T_EQ(rmio_client_dma_unmap(client, 0, PAGE), -ETIMEDOUT);
+	T_EQ(map(0, PAGE, fd, 0), -EEXIST);
+	T_EQ(rmio_client_dma_unmap(client, 0, PAGE), 0);
+	T_EQ(remote.n_mem, 1);
+	has_entry(0, PAGE, 2 * PAGE, PAGE, inode(fd));
 	end();
 	close(fd);
 	T_EQ(count_fds(), start);

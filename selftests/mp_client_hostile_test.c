@@ -292,6 +292,21 @@ static void late(void)
 	T_EQ(read_bar(c, 0, 0, &v, 4), -ENXIO);
 	T_EQ(config_write(c, PCI_COMMAND, 2, 3), 0);
 	T_EQ(read_bar(c, 0, 0, &v, 4), 0);
+	/* of where a BAR is: learned with the next write to anything that decides */
+	remote.at = remote.commands + 2;
+	T_EQ(config_write(c, PCI_BASE_ADDRESS_2, 4, 0xe2000000), -ETIMEDOUT);
+	T_EQ(read_bar(c, 2, 0, &v, 4), -ENXIO);
+	T_EQ(config_write(c, PCI_COMMAND, 2, 3), 0);
+	T_EQ(read_bar(c, 2, 0x30, &v, 4), 0);
+	T_MEMEQ(&v, remote.ram + 0x30, 4);
+	/* the same after a reset that was not heard of to its end */
+	remote.at = remote.commands + 4;
+	T_EQ(rmio_client_reset(c), -ETIMEDOUT);
+	T_EQ(config_write(c, PCI_COMMAND, 2, 3), 0);
+	T_EQ(read_bar(c, 0, 0, &v, 4), -ENXIO);
+	place(c);
+	T_EQ(read_bar(c, 0, 0x30, &v, 4), 0);
+	T_MEMEQ(&v, remote.ram + 0x30, 4);
 	done(c);
 }
 

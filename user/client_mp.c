@@ -49,6 +49,7 @@ struct mp_entry {
 struct client_mp {
 	struct mp_bar_state bars[BARS];
 	uint16_t command;		/* as the remote has it; decoding is off if in doubt */
+	bool in_doubt;			/* not all of it was learned the last time */
 	bool pin;
 	struct mp_entry mem[MP_FDS_MAX];
 	uint32_t n_mem;
@@ -136,7 +137,7 @@ static int send_cmd(struct rmio_client *c, int32_t cmd, const void *payload, siz
 	return err ? client_stream_error(c, err) : 0;
 }
 
-/* A command that is answered; *value, unless NULL, is the answer. */
+/* A command that is answered, by *value. */
 static int call(struct rmio_client *c, int32_t cmd, const void *payload, size_t len,
 		uint64_t *value)
 {
@@ -199,11 +200,12 @@ static int decoding_changed(struct rmio_client *c, uint32_t addr, uint32_t len)
 
 	mp->command = 0;
 	for (i = 0; i < BARS && !err; i++) {
-		if (addr < BAR_REG(i) + 4 && BAR_REG(i) < addr + len)
+		if (mp->in_doubt || (addr < BAR_REG(i) + 4 && BAR_REG(i) < addr + len))
 			err = get_config(c, BAR_REG(i), 4, &mp->bars[i].reg);
 	}
 	if (!err)
 		err = get_config(c, PCI_COMMAND, 2, &value);
+	mp->in_doubt = err;
 	if (!err)
 		mp->command = (uint16_t)value;
 	return err;
@@ -450,6 +452,7 @@ static int dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd, 
 static int dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 {
 	struct client_mp *mp = c->mp;
+	struct mp_entry old;
 	int err = -ENOENT;
 	uint32_t i;
 
@@ -457,9 +460,14 @@ static int dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 	for (i = 0; i < mp->n_mem; i++) {
 		if (mp->mem[i].gpa != iova || mp->mem[i].size != size)
 			continue;
-		close(mp->mem[i].fd);
+		old = mp->mem[i];
 		mp->mem[i] = mp->mem[--mp->n_mem];
 		err = send_table(c);
+		/* Whether the remote has heard of it or not: to be tried again. */
+		if (err)
+			mp->mem[mp->n_mem++] = old;
+		else
+			close(old.fd);
 		break;
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -565,6 +573,7 @@ static int reset(struct rmio_client *c)
 
 	pthread_mutex_lock(&c->lock);
 	c->mp->command = 0;
+	c->mp->in_doubt = true;
 	err = call(c, MP_RESET, NULL, 0, &answer);
 	if (!err)
 		err = refused(answer);
