@@ -486,6 +486,64 @@ static void many(void)
 	bench_free(&b);
 }
 
+/* A client that is not sure to say that an interrupt has ended. */
+static void rises(void)
+{
+	int fd = event(), unmask = event();
+	uint64_t one = 1;
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 0, true));
+	b.q.rises = true;
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, unmask), 0);
+	for (int i = 0; i < 3; i++) {
+		rmio_irqs_pin(&b.q, true);
+		T_EQ(signals(&b, fd), 1);
+		/* still up is no rise */
+		rmio_irqs_pin(&b.q, true);
+		T_EQ(signals(&b, fd), 0);
+		rmio_irqs_pin(&b.q, false);
+	}
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 1);
+	/* turned off in between: not lost */
+	rmio_irqs_pin(&b.q, false);
+	rmio_pci_config_write(&b.config, PCI_COMMAND + 1, "\4", 1);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 0);
+	rmio_pci_config_write(&b.config, PCI_COMMAND + 1, "\0", 1);
+	rmio_irqs_update(&b.q);
+	T_EQ(signals(&b, fd), 1);
+	/* the next client may be another kind */
+	rmio_irqs_drop(&b.q);
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(signals(&b, fd), 1);
+	rmio_irqs_pin(&b.q, false);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, fd), 0);
+	bench_free(&b);
+
+	/* messages: each at once, and once more after the end */
+	T_REQUIRE(bench_new(&b, 1, false));
+	b.q.rises = true;
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, fd), 0);
+	T_EQ(set_fd(&b, INTX, UNMASK, 0, unmask), 0);
+	for (int i = 0; i < 3; i++) {
+		T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+		T_EQ(signals(&b, fd), 1);
+	}
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	bench_free(&b);
+	close(fd);
+	close(unmask);
+}
+
 /* The pin of a device with messages only, for clients that have none. */
 static void stands_in(void)
 {
@@ -548,6 +606,7 @@ static const struct ktap_test tests[] = {
 	{ "level, masks", level },
 	{ "resample", resample },
 	{ "messages", messages },
+	{ "each rise of the pin", rises },
 	{ "a pin that stands in for messages", stands_in },
 	{ "burst", burst },
 	{ "stuck eventfds", stuck },

@@ -272,6 +272,17 @@ static void interrupts(void)
 	rig_store(&r, EDU_IRQ_ACK, 4, 2);
 	T_EQ(rig_load(&r, EDU_IRQ_STATUS, 4), 0);
 
+	/* reset in the middle of an interrupt: its end never comes, the next one does */
+	rig_signals(trigger, 0);
+	rig_store(&r, EDU_IRQ_RAISE, 4, 2);
+	rig_signals(trigger, PATIENT);
+	T_EQ(rmio_client_reset(r.client), 0);
+	enable(&r);
+	rig_signals(trigger, 0);
+	rig_store(&r, EDU_IRQ_RAISE, 4, 2);
+	T_GE(rig_signals(trigger, PATIENT), 1);
+	rig_store(&r, EDU_IRQ_ACK, 4, 2);
+
 	/* raised while disabled, and set again: to somebody else */
 	T_EQ(set(&r, VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL), 0);
 	rig_store(&r, EDU_IRQ_RAISE, 4, 1);

@@ -18,7 +18,7 @@ static struct {
 		uint64_t iova, size;
 	} mapped[16];
 	uint32_t n_mapped;
-	unsigned long maps, unmaps, irqs;
+	unsigned long maps, unmaps, irqs, rises;
 } dev;
 
 static int region_info(void *arg, uint32_t index, uint64_t *size, uint32_t *flags)
@@ -85,6 +85,13 @@ static int set_irqs(void *arg, uint32_t index, uint32_t action, uint32_t data, u
 	return rig_set_irqs(arg, index, action, data, start, count, fds, bools);
 }
 
+/* Said before the eventfds are there. */
+static void pin_rises(void *arg)
+{
+	T_EQ(dev.irqs, 0);
+	dev.rises++;
+}
+
 static void put(uint32_t off, uint32_t value, uint32_t len)
 {
 	memcpy(dev.config + off, &value, len);
@@ -109,6 +116,7 @@ static bool open_dev(struct rig *r)
 	ops.dma_map = dma_map;
 	ops.dma_unmap = dma_unmap;
 	ops.set_irqs = set_irqs;
+	ops.pin_rises = pin_rises;
 	memset(&dev, 0, sizeof(dev));
 	put(PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_IO, 2);
 	put(PCI_BASE_ADDRESS_0, MEM_BASE | PCI_BASE_ADDRESS_MEM_PREFETCH, 4);
@@ -659,6 +667,7 @@ static void interrupts(void)
 	put_cmd(&r, MP_SET_IRQFD, NULL, 0, fds, 2);
 	no_answer(&r);
 	T_EQ(dev.irqs, 2);
+	T_EQ(dev.rises, 1);
 	T_EQ(r.lines, 0);
 	put_cmd(&r, MP_SET_IRQFD, NULL, 0, NULL, 0);
 	refused(&r, 0, "number of descriptors");

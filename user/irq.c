@@ -40,6 +40,8 @@ void rmio_irqs_pin(struct rmio_irqs *q, bool raised)
 {
 	if (!q->pin)
 		return;
+	if (raised && !q->raised && q->rises)
+		q->masked = false;
 	q->raised = raised;
 	rmio_pci_config_intx(q->config, raised);
 	rmio_irqs_update(q);
@@ -223,6 +225,9 @@ int rmio_irqs_msi(struct rmio_irqs *q, uint32_t v)
 	if (q->pin || !q->trigger)
 		return -ENOTCONN;
 	q->pulse = true;
+	/* At once, and again after the end of the one before, whose handler may have missed it. */
+	if (q->rises && q->masked && !rmio_pci_config_intx_off(q->config))
+		rmio_signal_raise(q->trigger);
 	rmio_irqs_update(q);
 	return 0;
 }
@@ -278,6 +283,7 @@ int rmio_irqs_set(struct rmio_irqs *q, uint32_t index, uint32_t action, uint32_t
 
 void rmio_irqs_drop(struct rmio_irqs *q)
 {
+	q->rises = false;
 	drop_pin(q);
 	drop_msi(q);
 }

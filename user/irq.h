@@ -21,6 +21,7 @@ struct rmio_irqs {
 	bool raised;
 	bool masked;				/* by message, or since it was signalled */
 	bool pulse;				/* it stands in for a message */
+	bool rises;				/* each of its rises is signalled, masked or not */
 	struct rmio_signal *trigger;
 	struct rmio_watch *unmask;
 	/* MSI: */

@@ -201,6 +201,13 @@ static int op_set_irqs(void *arg, uint32_t index, uint32_t action, uint32_t data
 	return rmio_irqs_set(&dev->irqs, index, action, data, start, count, fds, bools);
 }
 
+static void op_pin_rises(void *arg)
+{
+	struct rmio_dev *dev = arg;
+
+	dev->irqs.rises = true;
+}
+
 static int op_reset(void *arg)
 {
 	rmio_dev_drain(arg);
@@ -233,6 +240,7 @@ static const struct vu_server_ops vu_ops = {
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
 	.set_irqs = op_set_irqs,
+	.pin_rises = op_pin_rises,
 	.reset = op_reset,
 	.attach = op_attach,
 	.log = op_log,

@@ -59,6 +59,11 @@ struct vu_server_ops {
 	 */
 	int (*set_irqs)(void *arg, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
 			uint32_t count, int *fds, const uint8_t *bools);
+	/*
+	 * From now on each rise of the pin is to be signalled, whether the one before has been
+	 * unmasked or not: a client of QEMU's multi-process protocol.  May be NULL.
+	 */
+	void (*pin_rises)(void *arg);
 	int (*reset)(void *arg);
 	/*
 	 * The slave descriptor, for rmio_slave_open; not checked, once a connection
