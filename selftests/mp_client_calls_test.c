@@ -108,6 +108,28 @@ static void found(void)
 	T_EQ(count_fds(), before);
 }
 
+/* What has other registers where a device has BARs: none of them is tried. */
+static void bridge(void)
+{
+	struct rmio_region_info info;
+	uint8_t before[24];
+
+	remote_init(&remote);
+	place();
+	remote_put(&remote, PCI_HEADER_TYPE, 1, 0x80 | PCI_HEADER_TYPE_BRIDGE);
+	memset(remote.mask, 0xff, sizeof(remote.mask));
+	memcpy(before, remote.cfg + 0x10, sizeof(before));
+	T_REQUIRE(begin());
+	T_MEMEQ(remote.cfg + 0x10, before, sizeof(before));
+	for (uint32_t i = 0; i < 6; i++) {
+		T_EQ(rmio_client_region_info(client, i, &info), 0);
+		T_EQ(info.size, 0);
+		T_EQ(load(i), -EINVAL);
+	}
+	T_EQ(config(PCI_HEADER_TYPE, 1), 0x81);
+	end();
+}
+
 /* Nothing decodes while the BARs are tried: all ones may be where something else is. */
 static void found_quietly(void)
 {
@@ -781,6 +803,7 @@ static void threads(void)
 
 static const struct ktap_test tests[] = {
 	{ "found", found },
+	{ "a bridge", bridge },
 	{ "found without decoding", found_quietly },
 	{ "64 bits in the last BAR", wide_and_last },
 	{ "configuration space", config_space },

@@ -70,6 +70,8 @@ static void not_there(void)
 	T_SAYS(r.err, "--device qemu=frobnicator: the device process ended at once");
 	T_EQ(RUN(r, "--device", "qemu=pci-testdev", "--qemu", "/nonexistent/qemu"), 125);
 	T_SAYS(r.err, "/nonexistent/qemu: No such file or directory; install qemu-system-x86");
+	T_EQ(RUN(r, "--device", "qemu=pci-bridge,chassis_nr=1"), 125);
+	T_SAYS(r.err, "pci-bridge: PCI header type 1, only 0 is supported");
 	/* What is no QEMU, and does not speak */
 	T_EQ(RUN(r, "--device", "qemu=pci-testdev", "--qemu", "true"), 125);
 	T_SAYS(r.err, "ended at once");

@@ -633,13 +633,18 @@ static int probe_bar(struct rmio_client *c, uint32_t i)
 
 static int probe(struct rmio_client *c)
 {
-	uint32_t command, pin, i;
+	uint32_t command, type, pin, i, bars = BARS;
 	int err = get_config(c, PCI_COMMAND, 2, &command);
 
 	if (!err)
+		err = get_config(c, PCI_HEADER_TYPE, 1, &type);
+	/* Of a bridge these are other registers. */
+	if (!err && (type & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL)
+		bars = 0;
+	if (!err)
 		err = put_config(c, PCI_COMMAND, 2,
 				 command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
-	for (i = 0; i < BARS && !err; i += c->mp->bars[i].wide ? 2 : 1)
+	for (i = 0; i < bars && !err; i += c->mp->bars[i].wide ? 2 : 1)
 		err = probe_bar(c, i);
 	if (!err)
 		err = put_config(c, PCI_COMMAND, 2, command);
