@@ -539,6 +539,16 @@ static void rises(void)
 	T_EQ(signals(&b, fd), 1);
 	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
 	T_EQ(signals(&b, fd), 0);
+	/* none while it is turned off, one when it is on again */
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(signals(&b, fd), 1);
+	rmio_pci_config_write(&b.config, PCI_COMMAND + 1, "\4", 1);
+	T_EQ(rmio_irqs_msi(&b.q, 0), 0);
+	T_EQ(write(unmask, &one, sizeof(one)), (ssize_t)sizeof(one));
+	T_EQ(signals(&b, fd), 0);
+	rmio_pci_config_write(&b.config, PCI_COMMAND + 1, "\0", 1);
+	rmio_irqs_update(&b.q);
+	T_EQ(signals(&b, fd), 1);
 	bench_free(&b);
 	close(fd);
 	close(unmask);

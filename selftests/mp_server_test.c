@@ -247,6 +247,26 @@ static void told_apart(void)
 		     known[i] <= MP_CONFIG_READ ? sizeof(struct mp_config) : sizeof(struct mp_bar));
 		rig_close(&r);
 	}
+	/* What a compiler leaves in the padding: up to what would be the size of vfio-user's. */
+	for (i = 1; i <= sizeof(struct vu_hdr); i++) {
+		struct mp_hdr h = { .cmd = MP_RESET, .padding = (uint32_t)i };
+		bool theirs = i == sizeof(struct vu_hdr);
+
+		T_REQUIRE(open_dev(&r));
+		T_OK(rig_put(&r, &h, sizeof(h), NULL, 0));
+		T_EQ(rig_turn(&r), theirs ? -EPROTO : 0);
+		if (!theirs)
+			T_EQ(answer(&r), 0);
+		rig_close(&r);
+	}
+	/* In vfio-user the upper half of what would be the command is one, too. */
+	T_REQUIRE(open_dev(&r));
+	memset(buf, 0, sizeof(buf));
+	memcpy(buf, (uint16_t[]){ 7, VU_VERSION }, 4);
+	T_OK(rig_put(&r, buf, sizeof(struct mp_hdr), NULL, 0));
+	T_EQ(rig_turn(&r), -EPROTO);
+	T_OK(!strstr(vu_server_reason(r.srv), "multi-process"));
+	rig_close(&r);
 }
 
 /* A byte at a time, and cut off after each: nothing happens, and nothing is lost. */
@@ -698,7 +718,7 @@ static void sizes(void)
 		{ MP_BAR_READ, 24, true }, { MP_BAR_WRITE, 24, true }, { MP_RESET, 0, true },
 		{ MP_SYNC_SYSMEM, 192, false }, { MP_SET_IRQFD, 0, false },
 	};
-	int fd = eventfd(0, 0);
+	int fd = eventfd(0, 0), many[VU_MAX_FDS + 1];
 	struct rig r;
 	size_t i, len;
 
@@ -713,6 +733,18 @@ static void sizes(void)
 			refused(&r, 0, "refused with EINVAL");
 			rig_close(&r);
 		}
+	/* More than can be received: they are lost, and it is refused. */
+	for (i = 0; i < KTAP_COUNT(many); i++)
+		many[i] = fd;
+	for (i = 0; i < KTAP_COUNT(cmds); i++) {
+		if (!cmds[i].answered)
+			continue;
+		T_REQUIRE(open_dev(&r));
+		T_OK(put_cmd(&r, cmds[i].cmd, zero, cmds[i].len, many, KTAP_COUNT(many)));
+		T_EQ(answer(&r), UINT64_MAX);
+		refused(&r, 0, "descriptors lost, or too many");
+		rig_close(&r);
+	}
 	for (i = 0; i < KTAP_COUNT(cmds); i++) {
 		if (!cmds[i].answered)
 			continue;

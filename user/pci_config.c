@@ -79,7 +79,8 @@ void rmio_pci_config_init(struct rmio_pci_config *c, const struct rmio_dev_desc 
 	if (desc->msi)
 		add_msi(c, desc->msi);
 	c->val[PCI_INTERRUPT_PIN] = desc->intx;
-	if (desc->intx) {
+	/* A pin may have to stand in for messages. */
+	if (desc->intx || desc->msi) {
 		c->wmask[PCI_INTERRUPT_LINE] = 0xff;
 		c->wmask[PCI_COMMAND + 1] |= PCI_COMMAND_INTX_DISABLE >> 8;
 	}

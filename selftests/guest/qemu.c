@@ -147,6 +147,19 @@ static void hole(unsigned int slot)
 #define NVME_AQA	0x24
 #define NVME_ASQ	0x28
 
+/* Two MiB above what the VMM has mapped, at their own address. */
+static void map_high(void)
+{
+	static uint64_t pd[512] __attribute__((aligned(4096)));
+	uint64_t cr3, *pdpt;
+
+	__asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+	pdpt = (uint64_t *)(*(uint64_t *)(cr3 & ~0xfffull) & ~0xfffull);
+	pd[HIGH_PLACE >> 21 & 511] = HIGH_PLACE | 0x83;
+	pdpt[HIGH_PLACE >> 30 & 511] = (uintptr_t)pd | 3;
+	__asm__ volatile("mov %0, %%cr3" :: "r"(cr3) : "memory");
+}
+
 static void nvme(unsigned int slot)
 {
 	uint64_t cap;
@@ -166,6 +179,9 @@ static void nvme(unsigned int slot)
 	/* Both halves of the register change. */
 	pci_bar_place(slot, 0, HIGH_PLACE);
 	expect("BAR left its place", load64(MEM_PLACE), UINT64_MAX);
+	map_high();
+	expect("capabilities, above 4 GiB", load64(HIGH_PLACE), cap);
+	expect("AQA, above 4 GiB", load32(HIGH_PLACE + NVME_AQA), 0x001f001f);
 	pci_bar_place(slot, 0, MEM_PLACE_2);
 	expect("AQA", load32(MEM_PLACE_2 + NVME_AQA), 0x001f001f);
 	expect("ASQ", load64(MEM_PLACE_2 + NVME_ASQ), 0x12345678000);
