@@ -4,7 +4,7 @@
  * out: an error with its reason, nothing left behind, and it works once there is enough.
  * What a crashed run has pinned is in nobody's way, and a killed VMM leaves nothing.
  */
-#include "bpf.h"
+#include "backend/bpf/program.h"
 #include "need_bpf.h"
 
 #include <bpf/bpf.h>

@@ -10,7 +10,7 @@
 #ifndef RMIO_SELFTESTS_BPF_RIG_H
 #define RMIO_SELFTESTS_BPF_RIG_H
 
-#include "kvm.h"
+#include "backend/bpf/install.h"
 #include "devproc.h"
 #include "vmm/kvm.h"
 

@@ -4,8 +4,8 @@
  * them once the library has opened the slave: nothing; and what a device can do that kept
  * a descriptor from before that: nothing to anybody else.
  */
-#include "bpf.h"
-#include "chan.h"
+#include "backend/bpf/program.h"
+#include "wire/chan.h"
 #include "memfd.h"
 #include "privileges.h"
 #include "vmm/kvm.h"

@@ -5,7 +5,7 @@
  * they may.  No store of a device that lives is lost or comes twice, no vCPU hangs.
  */
 #include "bpf_rig.h"
-#include "loop.h"
+#include "device/loop.h"
 
 #define LEN		0x1000u
 #define COUNT		0x800u

@@ -2,10 +2,10 @@
 /*
  * Clients of `rmio bpfd` that want more than it is for.
  */
-#include "broker.h"
+#include "backend/bpf/broker.h"
 #include "privileges.h"
 #include "run_rmio.h"
-#include "scm.h"
+#include "wire/scm.h"
 #include "vmm/kvm.h"
 
 #include <dirent.h>

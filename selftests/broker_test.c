@@ -3,7 +3,7 @@
  * The bpf back end for a VMM without privileges: what it gets from `rmio bpfd`, what
  * others get, and what is left when one of the two dies.  On real KVM.
  */
-#include "broker.h"
+#include "backend/bpf/broker.h"
 #include "privileges.h"
 #include "run_rmio.h"
 #include "vmm/kvm.h"

@@ -7,8 +7,8 @@
 #ifndef RMIO_SELFTESTS_DEVPROC_H
 #define RMIO_SELFTESTS_DEVPROC_H
 
-#include "chan.h"
-#include "kslave.h"
+#include "wire/chan.h"
+#include "device/kslave.h"
 #include "ktap.h"
 #include "ring.h"
 #include <sched.h>

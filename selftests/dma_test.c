@@ -3,7 +3,7 @@
  * Mapped guest memory: what is refused, what is looked up, and copies that
  * survive whatever the VMM does to its files.
  */
-#include "dma.h"
+#include "device/dma.h"
 #include "ktap.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * neither a loop with other devices nor a VMM waits for them.
  */
 #include "dev_thread.h"
-#include "vu_wire.h"
+#include "wire/vu_wire.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * heat_test.c - what heat.h says is certain, against a table that forgets nothing, for streams of
  * stores fair and foul.
  */
-#include "heat.h"
+#include "backend/plan/heat.h"
 #include "ktap.h"
 #include "map_model.h"
 

@@ -5,7 +5,7 @@
  * the device gets to see is a request, and it goes on with its next peer.
  */
 #include "devproc.h"
-#include "slave.h"
+#include "device/slave.h"
 #include "wake.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * resampling, messages, and eventfds of a peer that means harm.
  */
 #include "dev_thread.h"
-#include "irq.h"
+#include "device/irq.h"
 
 #include <fcntl.h>
 #include <linux/pci_regs.h>

@@ -3,7 +3,7 @@
  * The device loop: what it waits for, how it spins and sleeps, who gets a turn.
  */
 #include "dev_thread.h"
-#include "loop.h"
+#include "device/loop.h"
 #include "null.h"
 
 #include <liburing.h>

@@ -7,7 +7,7 @@
 #ifndef RMIO_SELFTESTS_MP_REMOTE_H
 #define RMIO_SELFTESTS_MP_REMOTE_H
 
-#include "mp_wire.h"
+#include "wire/mp_wire.h"
 #include "vu_rig.h"
 
 #include <poll.h>

@@ -5,8 +5,8 @@
  * each master is a kernel device, whatever the test goes on to do with it.  The linker's --wrap
  * takes the calls that make and free them here.
  */
-#include "chan.h"
-#include "kslave.h"
+#include "wire/chan.h"
+#include "device/kslave.h"
 #include "ktap.h"
 
 #include <fcntl.h>

@@ -4,7 +4,7 @@
  * devices that are refused.
  */
 #include "dev_thread.h"
-#include "pci_config.h"
+#include "device/pci_config.h"
 
 #include <linux/pci_regs.h>
 

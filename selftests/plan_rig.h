@@ -4,7 +4,7 @@
 #define RMIO_SELFTESTS_PLAN_RIG_H
 
 #include "ktap.h"
-#include "plan.h"
+#include "backend/plan/plan.h"
 
 #define PAGE	((uint64_t)RMIO_PAGE)
 #define IMAGE	(64 * PAGE)

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 
 #include "ktap.h"
-#include "vu_msg.h"
-#include "vu_server.h"
+#include "wire/vu_msg.h"
+#include "device/vu_server.h"
 
 #define RIG_BAR		(4u << 20)	/* bytes of region 0 */
 #define RIG_REGIONS	9u

@@ -20,7 +20,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
-#include "chan.h"
+#include "wire/chan.h"
 #include "ring.h"
 #include "wake.h"
 

@@ -9,7 +9,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 
-#include "chan.h"
+#include "wire/chan.h"
 #include "ring.h"
 #include "wake.h"
 

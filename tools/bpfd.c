@@ -9,10 +9,10 @@
  * goes with the VMM, since nothing is pinned.
  */
 #include "account.h"
-#include "broker.h"
+#include "backend/bpf/broker.h"
 #include "cmd.h"
-#include "foreign.h"
-#include "scm.h"
+#include "wire/foreign.h"
+#include "wire/scm.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * memfd.c - make, check and map the sealed memfds that two sides share.
  * Beside the data path: once per device.
  */
-#include "foreign.h"
+#include "wire/foreign.h"
 #include "memfd.h"
 
 #include <errno.h>

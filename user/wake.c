@@ -3,8 +3,8 @@
  * Sleeping and waking across a lane, by futex, or by a message or an ioctl on the slave
  * descriptor.  The protocol, with the names of its steps, is in wake.h.
  */
-#include "chan.h"
-#include "kslave.h"
+#include "wire/chan.h"
+#include "device/kslave.h"
 #include "wake.h"
 
 #include <errno.h>

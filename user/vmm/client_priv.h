@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * What the VMM's ends of both protocols share: the connection, how long to wait
+ * on it, and when to give it up.  Of vfio-user (client_vu.c) and of QEMU's
+ * multi-process protocol (client_mp.c).
+ */
+#ifndef RMIO_USER_CLIENT_PRIV_H
+#define RMIO_USER_CLIENT_PRIV_H
+
+#include "wire/vu_caps.h"
+#include "wire/vu_msg.h"
+
+#include <pthread.h>
+#include <rmio/vmm.h>
+
+/* Replies that were waited for in vain and may still come. */
+#define CLIENT_LATE_MAX	16u
+
+/* The public calls of the same names. */
+struct client_ops {
+	int (*device_info)(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
+			   uint32_t *irqs);
+	int (*region_info)(struct rmio_client *c, uint32_t index, struct rmio_region_info *info);
+	int (*irq_info)(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count);
+	int (*region_read)(struct rmio_client *c, uint32_t index, uint64_t offset, void *buf,
+			   uint32_t count);
+	int (*region_write)(struct rmio_client *c, uint32_t index, uint64_t offset,
+			    const void *buf, uint32_t count);
+	int (*dma_map)(struct rmio_client *c, uint64_t iova, uint64_t size, int fd,
+		       uint64_t offset, int prot);
+	int (*dma_unmap)(struct rmio_client *c, uint64_t iova, uint64_t size);
+	int (*set_irqs)(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
+			uint32_t count, const int *fds);
+	int (*reset)(struct rmio_client *c);
+	void (*exit)(struct rmio_client *c);		/* or NULL */
+};
+
+struct client_mp;
+
+struct rmio_client {
+	const struct client_ops *ops;
+	pthread_mutex_t lock;		/* all below */
+	struct vu_conn conn;
+	uint64_t timeout_ns;
+	bool broken;
+	uint32_t n_late;
+	/* vfio-user: */
+	struct vu_caps caps;		/* the device's */
+	uint16_t id;
+	uint16_t late[CLIENT_LATE_MAX];
+	struct rmio_master *master;
+	/* multi-process: */
+	struct client_mp *mp;
+};
+
+uint64_t client_now_ns(void);
+
+/* The connection is of no use any more; the device sees its end.  Returns err. */
+int client_give_up(struct rmio_client *c, int err);
+
+/* The same for what vu_conn_recv and _send return: -ECONNRESET, -EPROTO, -ENOMEM. */
+int client_stream_error(struct rmio_client *c, int err);
+
+/* Wait for the socket.  0 or -ETIMEDOUT. */
+int client_wait(struct rmio_client *c, uint64_t deadline);
+
+/* Negotiate, as rmio_client_new does; c->ops is set whatever is returned. */
+int client_vu_start(struct rmio_client *c, const struct rmio_client_opts *o);
+int client_mp_start(struct rmio_client *c);
+
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * What a VMM calls for each exit: cuts it into accesses of natural size, and
+ * takes an interrupted one up again.  The top of the vCPU's data path.
+ */
+#include "backend/kvm/kdev.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A power of two is one access; what KVM cut at a page is cut to natural sizes. */
+static uint32_t next_piece(uint64_t addr, uint32_t left, uint32_t whole)
+{
+	uint32_t n = 8;
+
+	if (left == whole && !(whole & (whole - 1)))
+		return whole;
+	while (n > left || (addr & (n - 1)))
+		n /= 2;
+	return n;
+}
+
+static bool same(const struct pending *p, const struct access *a)
+{
+	return p->active && p->store == a->store && p->bus == a->bus && p->addr == a->addr &&
+	       p->len == a->len;
+}
+
+/* Is all of an access that is cut into pieces in one range?  As rmio_access_piece. */
+static int check_whole(struct rmio_vcpu *v, const struct access *a)
+{
+	const struct range *r;
+	enum range_match match;
+
+	pthread_mutex_lock(&v->lock);
+	match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len, &v->hit[a->bus], &r);
+	pthread_mutex_unlock(&v->lock);
+	return match == RANGE_HIT ? 0 : match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
+}
+
+static int access_pieces(struct rmio_vcpu *v, struct access *a)
+{
+	struct pending *p = &v->pending;
+	int err = 0;
+
+	if (!p->done && !p->seq && (a->len & (a->len - 1)))
+		err = check_whole(v, a);
+	while (!err && p->done < a->len) {
+		struct access part = {
+			.store = a->store,
+			.bus = a->bus,
+			.addr = a->addr + p->done,
+			.len = next_piece(a->addr + p->done, a->len - p->done, a->len),
+			.data = a->data >> (8 * p->done),
+		};
+
+		err = rmio_access_piece(v, &part);
+		if (err && err != -EINTR && p->done) {
+			/* The range went away between two pieces. */
+			part.data = rmio_ones(part.len);
+			err = 0;
+		}
+		if (err)
+			break;
+		if (!a->store)
+			p->data |= part.data << (8 * p->done);
+		p->done += part.len;
+		p->waited = 0;
+	}
+	return err;
+}
+
+static int access_all(struct rmio_vcpu *v, struct access *a)
+{
+	struct pending *p = &v->pending;
+	int err;
+
+	if (!a->len || a->len > 8 || a->bus >= RMIO_BUSES)
+		return -EINVAL;
+	if (p->active && !same(p, a))
+		rmio_vcpu_cancel(v);
+	err = access_pieces(v, a);
+	if (err == -EINTR) {
+		p->active = true;
+		p->store = a->store;
+		p->bus = a->bus;
+		p->addr = a->addr;
+		p->len = a->len;
+		return err;
+	}
+	if (!a->store)
+		a->data = p->data;
+	p->active = false;
+	p->done = 0;
+	p->data = 0;
+	p->waited = 0;
+	if (err != -EXDEV)
+		return err;
+	/* Partly inside of a range: no device answers that. */
+	pthread_mutex_lock(&v->lock);
+	v->straddled++;
+	pthread_mutex_unlock(&v->lock);
+	a->data = rmio_ones(a->len);
+	return 0;
+}
+
+int rmio_vcpu_load(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
+		   uint64_t *data)
+{
+	struct access a = { .bus = bus, .addr = addr, .len = len };
+	int err = access_all(vcpu, &a);
+
+	if (!err)
+		*data = a.data;
+	return err;
+}
+
+int rmio_vcpu_store(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
+		    uint64_t data)
+{
+	struct access a = { .store = true, .bus = bus, .addr = addr, .len = len, .data = data };
+
+	return access_all(vcpu, &a);
+}
+
+static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
+{
+	struct access a = {
+		.store = run->mmio.is_write,
+		.bus = RMIO_BUS_MEM,
+		.addr = run->mmio.phys_addr,
+		.len = run->mmio.len,
+	};
+	int err;
+
+	if (a.len > sizeof(run->mmio.data))
+		return -EOPNOTSUPP;
+	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
+	if (a.store) {
+		if (v->capture && rmio_capture_took(v, a.addr, a.len))
+			return 0;
+		memcpy(&a.data, run->mmio.data, sizeof(a.data));
+	}
+	err = access_all(v, &a);
+	if (!err && !a.store)
+		memcpy(run->mmio.data, &a.data, sizeof(a.data));
+	return err;
+}
+
+static int exit_io(struct rmio_vcpu *v, struct kvm_run *run)
+{
+	struct access a = {
+		.store = run->io.direction == KVM_EXIT_IO_OUT,
+		.bus = RMIO_BUS_IO,
+		.addr = run->io.port,
+		.len = run->io.size,
+	};
+	char *items = (char *)run + run->io.data_offset;
+	int err = 0;
+
+	if (!v->pending.active)
+		v->io_done = 0;
+	while (v->io_done < run->io.count) {
+		char *item = items + v->io_done * a.len;
+
+		a.data = 0;
+		if (a.store)
+			memcpy(&a.data, item, a.len);
+		err = access_all(v, &a);
+		if (err == -EINTR || (err && !v->io_done))
+			return err;
+		if (err)
+			/* The range went away between two items. */
+			a.data = rmio_ones(a.len);
+		if (!a.store)
+			memcpy(item, &a.data, a.len);
+		v->io_done++;
+	}
+	v->io_done = 0;
+	return 0;
+}
+
+int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
+{
+	int err;
+
+	err = vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
+	if (err)
+		return err;
+	vcpu->immediate_exit = &run->immediate_exit;
+	if (run->exit_reason == KVM_EXIT_MMIO)
+		err = exit_mmio(vcpu, run);
+	else if (run->exit_reason == KVM_EXIT_IO)
+		err = exit_io(vcpu, run);
+	else
+		err = -EOPNOTSUPP;
+	vcpu->immediate_exit = NULL;
+	return err == -EINVAL ? -EOPNOTSUPP : err;
+}
+
+/*
+ * Not ended by immediate_exit: it may be the trace of the program's own signal, and
+ * KVM_RUN heeds it next anyway.
+ */
+int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
+{
+	return vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
+}
+
+int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
+{
+	return vcpu->capture ? rmio_capture_enter(vcpu, run) : 0;
+}
+
+/* -- making and interrupting ------------------------------------------------------- */
+
+int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opts *wait,
+		  struct rmio_vcpu **out)
+{
+	struct rmio_master *m;
+	struct rmio_vcpu *v;
+	int err;
+
+	if (index >= vm->max_vcpus)
+		return -ERANGE;
+	v = rmio_vm_alloc(sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	v->vm = vm;
+	v->index = index;
+	v->pidfd = -1;
+	v->kick_at = -1;
+	err = rmio_spin_init(&v->spin, wait);
+	if (err)
+		goto free_vcpu;
+	pthread_mutex_init(&v->lock, NULL);
+
+	pthread_mutex_lock(&vm->control);
+	pthread_mutex_lock(&vm->lock);
+	err = vm->vcpus[index] ? -EBUSY : 0;
+	if (!err) {
+		vm->vcpus[index] = v;
+		if (vm->lanes_used <= index)
+			vm->lanes_used = index + 1;
+		if (vm->bpf)
+			v->capture = rmio_bpf_vcpu(vm->bpf, index);
+		for (m = vm->masters; m; m = m->next)
+			if (!m->kdev)
+				rmio_word_write(&m->down->lanes_used, vm->lanes_used);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_unlock(&vm->control);
+	if (err)
+		goto destroy_lock;
+	*out = v;
+	return 0;
+
+destroy_lock:
+	pthread_mutex_destroy(&v->lock);
+free_vcpu:
+	free(v);
+	return err;
+}
+
+void rmio_vcpu_free(struct rmio_vcpu *vcpu)
+{
+	struct rmio_vm *vm;
+
+	if (!vcpu)
+		return;
+	vm = vcpu->vm;
+	rmio_vcpu_cancel(vcpu);
+	rmio_control_news(vm);
+	rmio_capture_unbind(vcpu);
+	pthread_mutex_lock(&vm->lock);
+	vm->vcpus[vcpu->index] = NULL;
+	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_destroy(&vcpu->lock);
+	free(vcpu);
+}
+
+void rmio_vcpu_cancel(struct rmio_vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	if (vcpu->pending.waiting && vcpu->pending.waiting->kdev)
+		rmio_kdev_cancel(vcpu, vcpu->pending.waiting);
+	memset(&vcpu->pending, 0, sizeof(vcpu->pending));
+	pthread_mutex_unlock(&vcpu->lock);
+	vcpu->io_done = 0;
+}
+
+void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m)
+{
+	/* Also if it is inside: it may come out with -EINTR, and @m is gone when it is back. */
+	if (vcpu->pending.waiting == m)
+		vcpu->pending.waiting = NULL;
+}
+
+void rmio_vcpu_kick(struct rmio_vcpu *vcpu)
+{
+	rmio_event_raise(&vcpu->kicks);
+	rmio_event_raise(&vcpu->event);
+	rmio_kdev_kick(vcpu);
+}
