@@ -629,10 +629,10 @@ static bool has_plan(struct rmio_master *m)
 	uint32_t n[4] = { 0 };
 	size_t i;
 
-	pthread_mutex_lock(&m->vm->kvm->lock);
-	for (i = 0; m->plan->plan && i < m->plan->plan->nr; i++)
-		n[m->plan->plan->items[i].mech & 3]++;
-	pthread_mutex_unlock(&m->vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(m->vm)->lock);
+	for (i = 0; rmio_bpf_of(m)->plan->plan && i < rmio_bpf_of(m)->plan->plan->nr; i++)
+		n[rmio_bpf_of(m)->plan->plan->items[i].mech & 3]++;
+	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 	return n[RMIO_MECH_SLOT] && n[RMIO_MECH_ZONE] && n[RMIO_MECH_EVENTFD] >= 5 * VCPUS;
 }
 

@@ -344,7 +344,7 @@ static bool wait_for_map(struct order *o)
 /* Loads from the page that is written through do not exit. */
 static bool has_slots(struct order *o)
 {
-	struct rmio_kvm *k = o->rig.vm->kvm;
+	struct rmio_kvm *k = rmio_kvm_of(o->rig.vm);
 	uint32_t used;
 
 	pthread_mutex_lock(&k->lock);
@@ -428,7 +428,7 @@ static void check(struct order *o)
 		holes += c->holes;
 	}
 	ktap_diag("ring %u: %llu accesses, %llu stores: in the kernel %llu (zones %llu, through %llu), to nowhere %llu; exits %llu, kicks %llu, full %llu",
-		  o->m->bpf->slots, (unsigned long long)accesses, (unsigned long long)stores,
+		  rmio_bpf_of(o->m)->dev.slots, (unsigned long long)accesses, (unsigned long long)stores,
 		  (unsigned long long)k.posted, (unsigned long long)k.zone,
 		  (unsigned long long)k.through, (unsigned long long)holes,
 		  (unsigned long long)exits, (unsigned long long)kicks,
@@ -436,7 +436,7 @@ static void check(struct order *o)
 	T_EQ(k.lost, 0);
 	T_EQ(k.bad, 0);
 	T_EQ(k.discarded, 0);
-	if (o->m->bpf->slots < RMIO_BPF_RING_MIN) {
+	if (rmio_bpf_of(o->m)->dev.slots < RMIO_BPF_RING_MIN) {
 		/* No room to spare for what KVM takes: all of it exits. */
 		T_EQ(k.posted, 0);
 	} else {
@@ -453,7 +453,7 @@ static void check(struct order *o)
 static void *replan(void *arg)
 {
 	struct order *o = arg;
-	struct rmio_kvm_plan *p = o->m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(o->m)->plan;
 	uint64_t seed = 1;
 	uint32_t n = 0;
 
@@ -484,7 +484,7 @@ static bool every_way(const struct order *o)
 {
 	struct rmio_bpf_lane k = rig_captured(o->m);
 
-	return o->m->bpf->slots < RMIO_BPF_RING_MIN ||
+	return rmio_bpf_of(o->m)->dev.slots < RMIO_BPF_RING_MIN ||
 	       (k.posted && k.zone && k.through && (k.full || !o->slow_ns));
 }
 

@@ -10,7 +10,7 @@
 #ifndef RMIO_SELFTESTS_BPF_RIG_H
 #define RMIO_SELFTESTS_BPF_RIG_H
 
-#include "backend/bpf/install.h"
+#include "backend/bpf/bpf.h"
 #include "devproc.h"
 #include "vmm/kvm.h"
 
@@ -376,9 +376,9 @@ static inline void rig_heat(struct rmio_master *m, uint32_t range, uint64_t offs
 {
 	bool hot;
 
-	pthread_mutex_lock(&m->plan->heating);
-	hot = rmio_heat_add(&m->plan->heat, range, offset, len);
-	pthread_mutex_unlock(&m->plan->heating);
+	pthread_mutex_lock(&rmio_bpf_of(m)->plan->heating);
+	hot = rmio_heat_add(&rmio_bpf_of(m)->plan->heat, range, offset, len);
+	pthread_mutex_unlock(&rmio_bpf_of(m)->plan->heating);
 	if (hot)
 		rmio_kvm_ask(m);
 }
@@ -390,7 +390,7 @@ static inline struct rmio_bpf_lane rig_captured(const struct rmio_master *m)
 	uint32_t i;
 
 	for (i = 0; i < m->vm->max_vcpus; i++) {
-		const volatile struct rmio_bpf_lane *l = &m->bpf->lanes[i];
+		const volatile struct rmio_bpf_lane *l = &rmio_bpf_of(m)->dev.lanes[i];
 
 		sum.posted += l->posted;
 		sum.zone += l->zone;

@@ -211,14 +211,14 @@ static uint32_t planned(uint32_t mech)
 	uint32_t n = 0;
 	size_t i;
 
-	pthread_mutex_lock(&s.m->vm->kvm->lock);
-	for (i = 0; s.m->plan->plan && i < s.m->plan->plan->nr; i++) {
-		const struct rmio_plan_item *it = &s.m->plan->plan->items[i];
+	pthread_mutex_lock(&rmio_kvm_of(s.m->vm)->lock);
+	for (i = 0; rmio_bpf_of(s.m)->plan->plan && i < rmio_bpf_of(s.m)->plan->plan->nr; i++) {
+		const struct rmio_plan_item *it = &rmio_bpf_of(s.m)->plan->plan->items[i];
 
 		if (it->mech == mech)
 			n += mech == RMIO_MECH_ZONE ? it->length / RMIO_PAGE : 1;
 	}
-	pthread_mutex_unlock(&s.m->vm->kvm->lock);
+	pthread_mutex_unlock(&rmio_kvm_of(s.m->vm)->lock);
 	return n;
 }
 
@@ -317,7 +317,7 @@ static bool asleep(void)
 static void forget(uint32_t offset, uint32_t len)
 {
 	struct kvm_ioeventfd io = {
-		.addr = RIG_DEVICE + offset, .len = len, .fd = s.m->posted,
+		.addr = RIG_DEVICE + offset, .len = len, .fd = rmio_bpf_of(s.m)->posted,
 		.flags = KVM_IOEVENTFD_FLAG_DEASSIGN,
 	};
 

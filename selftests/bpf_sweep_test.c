@@ -271,10 +271,10 @@ static uint32_t planned(uint32_t mech)
 	uint32_t n = 0;
 	size_t i;
 
-	pthread_mutex_lock(&s.m->vm->kvm->lock);
-	for (i = 0; s.m->plan->plan && i < s.m->plan->plan->nr; i++)
-		n += s.m->plan->plan->items[i].mech == mech;
-	pthread_mutex_unlock(&s.m->vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(s.m->vm)->lock);
+	for (i = 0; rmio_bpf_of(s.m)->plan->plan && i < rmio_bpf_of(s.m)->plan->plan->nr; i++)
+		n += rmio_bpf_of(s.m)->plan->plan->items[i].mech == mech;
+	pthread_mutex_unlock(&rmio_kvm_of(s.m->vm)->lock);
 	return n;
 }
 
@@ -292,9 +292,9 @@ static void heat_up(uint32_t nr, uint32_t mech, uint32_t expected)
 	uint32_t mode, i, k, page;
 
 	/* The sweep has left all kinds of registers there. */
-	pthread_mutex_lock(&s.m->plan->heating);
-	rmio_heat_init(&s.m->plan->heat, RMIO_HEAT_HOT, 1);
-	pthread_mutex_unlock(&s.m->plan->heating);
+	pthread_mutex_lock(&rmio_bpf_of(s.m)->plan->heating);
+	rmio_heat_init(&rmio_bpf_of(s.m)->plan->heat, RMIO_HEAT_HOT, 1);
+	pthread_mutex_unlock(&rmio_bpf_of(s.m)->plan->heating);
 	for (k = 0; k < RMIO_HEAT_HOT; k++)
 		for (mode = 0; mode < MODES; mode++)
 			for (page = 0; page < 2; page++)

@@ -87,11 +87,11 @@ static uint64_t in_zones(void)
 	uint64_t bytes = 0;
 	size_t i;
 
-	pthread_mutex_lock(&w.m->vm->kvm->lock);
-	for (i = 0; w.m->plan->plan && i < w.m->plan->plan->nr; i++)
-		if (w.m->plan->plan->items[i].mech == RMIO_MECH_ZONE)
-			bytes += w.m->plan->plan->items[i].length;
-	pthread_mutex_unlock(&w.m->vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(w.m->vm)->lock);
+	for (i = 0; rmio_bpf_of(w.m)->plan->plan && i < rmio_bpf_of(w.m)->plan->plan->nr; i++)
+		if (rmio_bpf_of(w.m)->plan->plan->items[i].mech == RMIO_MECH_ZONE)
+			bytes += rmio_bpf_of(w.m)->plan->plan->items[i].length;
+	pthread_mutex_unlock(&rmio_kvm_of(w.m->vm)->lock);
 	return bytes;
 }
 
@@ -109,7 +109,7 @@ static bool make_zones(void)
 			for (i = 0; i < 16; i++)
 				rig_heat(w.m, 0, page * RMIO_PAGE + i * 0x100, 8);
 	rmio_kvm_ask(w.m);
-	while ((in_zones() < PAGES * RMIO_PAGE || rmio_word_read(&w.m->plan->asked)) &&
+	while ((in_zones() < PAGES * RMIO_PAGE || rmio_word_read(&rmio_bpf_of(w.m)->plan->asked)) &&
 	       ktap_now_ms() < end)
 		usleep(1000);
 	return T_GE(in_zones(), PAGES * RMIO_PAGE);
@@ -371,7 +371,7 @@ static void no_descriptors(void)
 	none.rlim_cur = (rlim_t)fd;
 	setrlimit(RLIMIT_NOFILE, &none);
 	T_LT(dup(0), 0);
-	seen = c->v->capture->seen;
+	seen = rmio_capture_notes(c->v)->seen;
 	for (i = 0; i < 4 && !ktap_failed(); i++) {
 		mixed(c, 8);
 		new_thread(c);
@@ -383,13 +383,13 @@ static void no_descriptors(void)
 	emit_end(c);
 	new_thread(c);
 	/* Where threads are known by number it takes none. */
-	if (!c->v->bound_at)
-		T_EQ(c->v->capture->seen, seen);
+	if (!rmio_capture_bound(c->v))
+		T_EQ(rmio_capture_notes(c->v)->seen, seen);
 	setrlimit(RLIMIT_NOFILE, &all);
 	mixed(c, 8);
 	new_thread(c);
-	T_OK(c->v->bound_at);
-	T_GT(c->v->capture->seen, seen);
+	T_OK(rmio_capture_bound(c->v));
+	T_GT(rmio_capture_notes(c->v)->seen, seen);
 	check();
 	stop();
 }
@@ -439,7 +439,7 @@ static void in_turn(void)
 	}
 	/* From the first one on, in parts: none was a stray. */
 	for (v = 0; v < 2; v++)
-		T_EQ(w.rig.vcpu[v].v->capture->seen, (uint64_t)n / 2 * 4);
+		T_EQ(rmio_capture_notes(w.rig.vcpu[v].v)->seen, (uint64_t)n / 2 * 4);
 	/* The other thread ends what this one had; not what it has. */
 	for (i = 0; i < n / 10 && !ktap_failed(); i++) {
 		struct rig_vcpu *a = &w.rig.vcpu[i & 1], *b = &w.rig.vcpu[!(i & 1)];

@@ -119,10 +119,10 @@ static bool has_plan(struct rmio_master *m, uint32_t items)
 	uint32_t n = 0;
 	size_t i;
 
-	pthread_mutex_lock(&m->vm->kvm->lock);
-	for (i = 0; m->plan->plan && i < m->plan->plan->nr; i++)
-		n += m->plan->plan->items[i].mech == RMIO_MECH_EVENTFD;
-	pthread_mutex_unlock(&m->vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(m->vm)->lock);
+	for (i = 0; rmio_bpf_of(m)->plan->plan && i < rmio_bpf_of(m)->plan->plan->nr; i++)
+		n += rmio_bpf_of(m)->plan->plan->items[i].mech == RMIO_MECH_EVENTFD;
+	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 	return n >= items;
 }
 
@@ -374,10 +374,10 @@ static bool has_zone(struct rmio_master *m)
 	bool has = false;
 	size_t i;
 
-	pthread_mutex_lock(&m->vm->kvm->lock);
-	for (i = 0; m->plan->plan && i < m->plan->plan->nr; i++)
-		has |= m->plan->plan->items[i].mech == RMIO_MECH_ZONE;
-	pthread_mutex_unlock(&m->vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(m->vm)->lock);
+	for (i = 0; rmio_bpf_of(m)->plan->plan && i < rmio_bpf_of(m)->plan->plan->nr; i++)
+		has |= rmio_bpf_of(m)->plan->plan->items[i].mech == RMIO_MECH_ZONE;
+	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 	return has;
 }
 

@@ -210,12 +210,12 @@ static int planned(struct litmus *l)
 	uint32_t n[4] = { 0 };
 	size_t i;
 
-	if (rmio_word_read(&l->m->plan->asked))
+	if (rmio_word_read(&rmio_bpf_of(l->m)->plan->asked))
 		return -EAGAIN;
-	pthread_mutex_lock(&l->rig.vm->kvm->lock);
-	for (i = 0; l->m->plan->plan && i < l->m->plan->plan->nr; i++)
-		n[l->m->plan->plan->items[i].mech & 3]++;
-	pthread_mutex_unlock(&l->rig.vm->kvm->lock);
+	pthread_mutex_lock(&rmio_kvm_of(l->rig.vm)->lock);
+	for (i = 0; rmio_bpf_of(l->m)->plan->plan && i < rmio_bpf_of(l->m)->plan->plan->nr; i++)
+		n[rmio_bpf_of(l->m)->plan->plan->items[i].mech & 3]++;
+	pthread_mutex_unlock(&rmio_kvm_of(l->rig.vm)->lock);
 	return n[RMIO_MECH_SLOT] && n[RMIO_MECH_EVENTFD] == GROUPS * 4 &&
 			       n[RMIO_MECH_ZONE] == GROUPS * 2
 		       ? 0
@@ -225,9 +225,9 @@ static int planned(struct litmus *l)
 /* Forgets the stores that exit before they are many: the plan stays as it is. */
 static void cool_down(struct litmus *l)
 {
-	pthread_mutex_lock(&l->m->plan->heating);
-	rmio_heat_init(&l->m->plan->heat, RMIO_HEAT_HOT, 1);
-	pthread_mutex_unlock(&l->m->plan->heating);
+	pthread_mutex_lock(&rmio_bpf_of(l->m)->plan->heating);
+	rmio_heat_init(&rmio_bpf_of(l->m)->plan->heat, RMIO_HEAT_HOT, 1);
+	pthread_mutex_unlock(&rmio_bpf_of(l->m)->plan->heating);
 }
 
 static bool wait_for_plan(struct litmus *l)

@@ -2,10 +2,12 @@
 /*
  * One access of 1, 2, 4 or 8 bytes: find the range, ask the access map, answer
  * from the shadow, post to the lane, or wait for the device.  The vCPU's side of the
- * data path.  Of a kernel device all that is in the kernel.
+ * data path.  A back end that takes whole accesses does all that itself.
  */
-#include "backend/kvm/kdev.h"
-#include "backend/bpf/install.h"
+#include "access.h"
+#include "death.h"
+#include "range.h"
+#include "wait.h"
 
 #include <errno.h>
 
@@ -15,7 +17,7 @@
  */
 static void enter(struct rmio_vcpu *v, struct rmio_master *m)
 {
-	v->inside = m;
+	own_vcpu(v)->inside = m;
 	pthread_mutex_unlock(&v->lock);
 }
 
@@ -23,8 +25,8 @@ static void leave(struct rmio_vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	/* rmio_access_piece() tells rmio_master_free once it has let go of the lock. */
-	v->left_dead |= rmio_state_dead(v->inside->state);
-	v->inside = NULL;
+	own_vcpu(v)->left_dead |= rmio_state_dead(own_vcpu(v)->inside->state);
+	own_vcpu(v)->inside = NULL;
 }
 
 /* Called and returns with v->lock held, lets go of it while waiting. */
@@ -42,7 +44,7 @@ static int wait_unlocked(struct rmio_vcpu *v, struct rmio_master *m, struct unti
 /* The request is in the ring; wait for its reply.  0, -EINTR, -ENODEV. */
 static int await_reply(struct rmio_vcpu *v, struct rmio_master *m, uint64_t *data)
 {
-	struct pending *p = &v->pending;
+	struct pending *p = &own_vcpu(v)->pending;
 	struct until u = {
 		.lane = &m->lanes[v->index],
 		.seq = p->seq,
@@ -183,8 +185,8 @@ static int load(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	if (d.verdict == RMIO_TO_DEVICE_SIZE)
 		rmio_count(&c->refused_size, 1);
 	rmio_count(&c->loads, 1);
-	v->pending.waiting = m;
-	v->pending.seq = lane->tail;
+	own_vcpu(v)->pending.waiting = m;
+	own_vcpu(v)->pending.seq = lane->tail;
 	err = await_reply(v, m, &a->data);
 	a->data &= rmio_ones(a->len);
 	return err;
@@ -215,8 +217,8 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 		req.op = RMIO_OP_STORE_SYNC;
 		put_request(lane, m, &req);
 		rmio_count(&c->sync, 1);
-		v->pending.waiting = m;
-		v->pending.seq = lane->tail;
+		own_vcpu(v)->pending.waiting = m;
+		own_vcpu(v)->pending.seq = lane->tail;
 		return await_reply(v, m, &ignored);
 	}
 	/*
@@ -227,22 +229,22 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 		rmio_shadow_put(m->image, d.shadow_offset, req.data, a->len);
 	put_request(lane, m, &req);
 	rmio_count(&c->posted, 1);
-	if (m->bpf && a->bus == RMIO_BUS_MEM)
-		rmio_kvm_heat(m, r->id, req.offset, a->len);
+	if (m->exited && a->bus == RMIO_BUS_MEM)
+		m->exited(m, r->id, req.offset, a->len);
 	return 0;
 }
 
 /* Called and returns with v->lock held, which is let go of in between. */
-static int ask_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
+static int ask_backend(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
 {
-	struct pending *p = &v->pending;
+	struct pending *p = &own_vcpu(v)->pending;
 	int err;
 
-	/* Set before: rmio_vcpu_forget() may come while we are inside. */
+	/* Set before: rmio_master_free() may forget it while we are inside. */
 	p->waiting = m;
 	p->seq = 1;
 	enter(v, m);
-	err = rmio_kdev_access(v, m, a);
+	err = m->access(v, m, a);
 	leave(v);
 	if (err != -EINTR) {
 		p->waiting = NULL;
@@ -252,14 +254,14 @@ static int ask_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access 
 }
 
 /* As try_piece. */
-static int try_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
+static int try_backend(struct rmio_vcpu *v, struct rmio_master *m, struct access *a)
 {
 	uint64_t moves = v->vm->moves;
-	int err = ask_kernel(v, m, a);
+	int err = ask_backend(v, m, a);
 
 	if (err != -EOPNOTSUPP)
 		return err;
-	/* The range has moved since it was looked up; or KVM has lost it. */
+	/* The range has moved since it was looked up; or the back end has lost it. */
 	if (moves != v->vm->moves)
 		return 1;
 	a->data = rmio_ones(a->len);
@@ -272,7 +274,7 @@ static int try_kernel(struct rmio_vcpu *v, struct rmio_master *m, struct access 
  */
 static int try_piece(struct rmio_vcpu *v, struct access *a)
 {
-	struct pending *p = &v->pending;
+	struct pending *p = &own_vcpu(v)->pending;
 	enum range_match match;
 	const struct range *r;
 	struct rmio_master *m;
@@ -281,8 +283,8 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 	if (p->seq) {
 		/* Taken up again: the request is in the ring, or its device is gone. */
 		m = p->waiting;
-		if (m && m->kdev)
-			err = ask_kernel(v, m, a);
+		if (m && rmio_master_elsewhere(m))
+			err = ask_backend(v, m, a);
 		else if (m)
 			err = await_reply(v, m, &a->data);
 		if (err != -ENODEV && err != -EOPNOTSUPP)
@@ -291,19 +293,19 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 		a->data = rmio_ones(a->len);
 	} else {
 		match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len,
-					&v->hit[a->bus], &r);
+					&own_vcpu(v)->hit[a->bus], &r);
 		if (match != RANGE_HIT)
 			return match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 		m = r->master;
-		if (m->kdev)
-			return try_kernel(v, m, a);
+		if (rmio_master_elsewhere(m))
+			return try_backend(v, m, a);
 		rmio_prod_sync(&m->lanes[v->index]);
 		if (!rmio_state_dead(m->state))
 			err = a->store ? store(v, r, a) : load(v, r, a);
 		if (err != -ENODEV)
 			return err;
 	}
-	if (m && !m->kdev)
+	if (m && !rmio_master_elsewhere(m))
 		no_device(&m->lanes[v->index], a->store, a->len, &a->data);
 	return 0;
 }
@@ -316,8 +318,8 @@ int rmio_access_piece(struct rmio_vcpu *v, struct access *a)
 	do {
 		pthread_mutex_lock(&v->lock);
 		err = try_piece(v, a);
-		left_dead = v->left_dead;
-		v->left_dead = false;
+		left_dead = own_vcpu(v)->left_dead;
+		own_vcpu(v)->left_dead = false;
 		pthread_mutex_unlock(&v->lock);
 		/* Before the next wait, which may be for another device and long. */
 		if (left_dead) {

@@ -4,11 +4,12 @@
  * notices the end of a device process, of a kernel device too.  One thread a VM, or the VMM's own.
  * Beside the data path.
  */
+#include "control.h"
+#include "death.h"
+#include "memfd.h"
+#include "range.h"
 #include "wire/chan.h"
 #include "wire/foreign.h"
-#include "backend/kvm/kdev.h"
-#include "backend/bpf/install.h"
-#include "memfd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,36 +20,36 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* In epoll events; masters are numbered from 0. */
 #define STOP_ID		UINT64_MAX
+#define SOURCE_ID	(UINT64_MAX - RMIO_SOURCES)	/* the first of them */
 #define EVENTS		16
-/*
- * Bytes of images that may be arrays: kernel memory, all of it there from the start.  For
- * all images of a device together, since it may ask again and again, and keep them all.
- */
-#define ARRAY_MAX	(64u << 20)
 /* Messages of one slave served in a row before the others get their turn. */
 #define BATCH		16
 
-/*
- * A descriptor for the device, and the image mapped.  An array, which the BPF program
- * can write, where there can be one; else a memfd.
- */
-static int new_image(struct rmio_master *m, uint64_t size, void **image, bool *array)
+static void change_begin(struct rmio_master *m)
 {
-	int fd = -ENOTSUP, err;
+	if (m->ops->change_begin)
+		m->ops->change_begin(m, RMIO_CHANGE_ALL);
+}
 
-	*array = false;
-	if (m->bpf && size <= ARRAY_MAX - m->array_bytes)
-		fd = rmio_bpf_shadow_new(m->vm->bpf, size);
-	if (fd >= 0) {
-		*image = rmio_memfd_map(fd, size, true, NULL);
-		*array = *image;
-		if (*image) {
-			m->array_bytes += size;
-			return fd;
-		}
-		close(fd);
-	}
+static void change_end(struct rmio_master *m)
+{
+	if (m->ops->change_end)
+		m->ops->change_end(m);
+}
+
+/*
+ * A descriptor for the device, and the image mapped.  *special: it is one that the back end has
+ * made; else a memfd.
+ */
+static int new_image(struct rmio_master *m, uint64_t size, void **image, bool *special)
+{
+	int fd = m->ops->image_new ? m->ops->image_new(m, size, image) : -ENOTSUP, err;
+
+	*special = fd >= 0;
+	if (*special)
+		return fd;
 	fd = rmio_memfd_new("rmio-shadow", size);
 	if (fd < 0)
 		return fd;
@@ -67,26 +68,24 @@ static int serve_size(struct rmio_master *m, struct rmio_chan_hdr *h, int *fd)
 	uint64_t size = rmio_pages(h->value);
 	struct rmio_map *map;
 	void *image = NULL, *old;
-	bool array = false;
+	bool special = false;
 	uint64_t old_size;
 
 	if (h->value > RMIO_SHADOW_MAX)
 		return -EFBIG;
 	if (size) {
-		*fd = new_image(m, size, &image, &array);
+		*fd = new_image(m, size, &image, &special);
 		if (*fd < 0)
 			return *fd;
 		/* Writable only once an area of the map is written through. */
 		mprotect(image, size, PROT_READ);
 	}
 	/* What lies in guest memory goes before what it is mapped from. */
-	rmio_kvm_begin(m, RMIO_KVM_ALL);
-	if (m->bpf) {
-		m->array = array && !rmio_bpf_dev_shadow(m->vm->bpf, m->bpf, *fd);
-		if (!m->array)
-			rmio_bpf_dev_shadow(m->vm->bpf, m->bpf, -1);
-		rmio_kvm_areas(m, NULL, 0);
-	}
+	change_begin(m);
+	if (m->ops->image_set)
+		m->ops->image_set(m, special ? *fd : -1);
+	if (m->ops->areas)
+		m->ops->areas(m, NULL, 0);
 	rmio_vm_freeze(m->vm);
 	old = m->image;
 	old_size = m->image_size;
@@ -98,7 +97,7 @@ static int serve_size(struct rmio_master *m, struct rmio_chan_hdr *h, int *fd)
 	rmio_map_free(map);
 	if (old)
 		munmap(old, old_size);
-	rmio_kvm_end(m);
+	change_end(m);
 	h->value = size;
 	return 0;
 }
@@ -132,7 +131,7 @@ static int serve_map(struct rmio_master *m, const struct rmio_chan_hdr *h,
 		return -ENOMEM;
 	}
 	/* No store is taken by the old map's rules once the new ones hold. */
-	rmio_kvm_begin(m, RMIO_KVM_ALL);
+	change_begin(m);
 	rmio_vm_freeze(m->vm);
 	err = rmio_range_check_map(m->vm, m, map);
 	old = m->map;
@@ -140,9 +139,9 @@ static int serve_map(struct rmio_master *m, const struct rmio_chan_hdr *h,
 		m->map = map;
 	rmio_vm_thaw(m->vm);
 	rmio_map_free(err ? map : old);
-	if (!err)
-		rmio_kvm_areas(m, areas, h->value);
-	rmio_kvm_end(m);
+	if (!err && m->ops->areas)
+		m->ops->areas(m, areas, h->value);
+	change_end(m);
 	return err;
 }
 
@@ -154,7 +153,7 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 	size_t nfds, i;
 	ssize_t n;
 
-	n = rmio_chan_recv(m->chan, &h, areas, RMIO_AREAS_MAX * sizeof(*areas), fds, &nfds);
+	n = rmio_chan_recv(m->own->chan, &h, areas, RMIO_AREAS_MAX * sizeof(*areas), fds, &nfds);
 	if (n < 0)
 		return (int)n;
 	for (i = 0; i < nfds; i++)
@@ -175,8 +174,8 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 		if (!first)
 			return -EPROTO;
 		/* It may sleep in another way than what was planned before it was there. */
-		rmio_kvm_begin(m, RMIO_KVM_ALL);
-		rmio_kvm_end(m);
+		change_begin(m);
+		change_end(m);
 		return 0;
 	}
 	if (h.answer)
@@ -189,15 +188,15 @@ static int serve(struct rmio_master *m, struct rmio_area *areas)
 		return err;
 	h.answer = 1;
 	/* A slave that does not take its answers is not worth waiting for. */
-	err = rmio_chan_send(m->chan, &h, NULL, 0, &fd, h.error || fd < 0 ? 0 : 1);
+	err = rmio_chan_send(m->own->chan, &h, NULL, 0, &fd, h.error || fd < 0 ? 0 : 1);
 	if (fd >= 0 && err && err != -EAGAIN && err != -EPIPE) {
 		/* Descriptors cannot be passed: another process may have used up what there is. */
-		if (m->array)
-			m->array_bytes -= h.value;
+		if (m->ops->image_drop)
+			m->ops->image_drop(m, h.value);
 		h.value = 0;
 		serve_size(m, &h, NULL);
 		h.error = err;
-		err = rmio_chan_send(m->chan, &h, NULL, 0, NULL, 0);
+		err = rmio_chan_send(m->own->chan, &h, NULL, 0, NULL, 0);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -208,7 +207,7 @@ static struct rmio_master *find(struct rmio_vm *vm, uint64_t id)
 {
 	struct rmio_master *m;
 
-	for (m = vm->masters; m && m->id != id; m = m->next)
+	for (m = vm->masters; m && m->own->id != id; m = m->next)
 		;
 	return m;
 }
@@ -217,8 +216,8 @@ static void serve_some(struct rmio_master *m, struct rmio_area *areas, int *serv
 {
 	int i, err = 0;
 
-	if (m->kdev) {
-		*served += rmio_kdev_event(m);
+	if (m->ops->event) {
+		*served += m->ops->event(m);
 		return;
 	}
 	for (i = 0; i < BATCH && !err; i++) {
@@ -228,31 +227,21 @@ static void serve_some(struct rmio_master *m, struct rmio_area *areas, int *serv
 	}
 	if (!err || err == -EAGAIN)
 		return;
-	epoll_ctl(m->vm->epoll, EPOLL_CTL_DEL, m->chan, NULL);
+	epoll_ctl(own_vm(m->vm)->epoll, EPOLL_CTL_DEL, m->own->chan, NULL);
 	if (err == -ECONNRESET || err == -EPIPE)
 		rmio_master_kill(m, RMIO_STATE_CLOSED, "the device process closed its end");
 	else
 		rmio_master_kill(m, RMIO_STATE_PROTOCOL, "nonsense on the slave descriptor");
 }
 
-/* vm->control held: who is in the list stays. */
-static void wake(void *arg, uint32_t slot)
+static int dispatch(struct vm *own, int timeout_ms, bool *stop)
 {
-	const struct rmio_vm *vm = arg;
-	struct rmio_master *m;
-
-	for (m = vm->masters; m; m = m->next)
-		if (m->bpf && m->bpf->slot == slot)
-			rmio_bell_ring(&m->bell);
-}
-
-static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
-{
+	struct rmio_vm *vm = &own->shared;
 	struct epoll_event ev[EVENTS];
 	struct rmio_area *areas = NULL;
 	int i, n, served = 0, err = 0;
 
-	n = epoll_wait(vm->epoll, ev, EVENTS, timeout_ms);
+	n = epoll_wait(own->epoll, ev, EVENTS, timeout_ms);
 	if (n < 0)
 		return -errno;
 	if (!n)
@@ -264,15 +253,9 @@ static int dispatch(struct rmio_vm *vm, int timeout_ms, bool *stop)
 			*stop = true;
 			continue;
 		}
-		if (ev[i].data.u64 == RMIO_CONTROL_PLAN) {
+		if (ev[i].data.u64 >= SOURCE_ID) {
 			pthread_mutex_lock(&vm->control);
-			rmio_kvm_replan(vm);
-			pthread_mutex_unlock(&vm->control);
-			continue;
-		}
-		if (ev[i].data.u64 == RMIO_CONTROL_SLEEPERS) {
-			pthread_mutex_lock(&vm->control);
-			rmio_bpf_sleepers(vm->bpf, wake, vm);
+			own->sources[ev[i].data.u64 - SOURCE_ID](vm);
 			pthread_mutex_unlock(&vm->control);
 			continue;
 		}
@@ -298,28 +281,36 @@ int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms)
 
 	if (vm->threaded)
 		return -EBUSY;
-	return dispatch(vm, timeout_ms, &stop);
+	return dispatch(own_vm(vm), timeout_ms, &stop);
 }
 
 int rmio_vm_fd(const struct rmio_vm *vm)
 {
-	return vm->epoll;
+	return own_vm(vm)->epoll;
 }
 
-bool rmio_control_hung_up(int chan)
+int rmio_control_watch(struct rmio_vm *vm, int fd, void (*ready)(struct rmio_vm *vm))
 {
-	struct pollfd p = { .fd = chan };
+	struct vm *own = own_vm(vm);
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = SOURCE_ID + own->nr_sources };
 
-	return chan >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+	if (own->nr_sources == RMIO_SOURCES)
+		return -ENOSPC;
+	/* First: it may be readable at once. */
+	own->sources[own->nr_sources] = ready;
+	if (epoll_ctl(own->epoll, EPOLL_CTL_ADD, fd, &e))
+		return -errno;
+	own->nr_sources++;
+	return 0;
 }
 
 static void *control_thread(void *arg)
 {
-	struct rmio_vm *vm = arg;
+	struct vm *own = arg;
 	bool stop = false;
 
 	while (!stop)
-		if (dispatch(vm, -1, &stop) == -ENOMEM)
+		if (dispatch(own, -1, &stop) == -ENOMEM)
 			poll(NULL, 0, 100);
 	return NULL;
 }
@@ -330,14 +321,14 @@ void rmio_control_news(struct rmio_vm *vm)
 
 	pthread_mutex_lock(&vm->control);
 	for (m = vm->masters; m; m = m->next)
-		if (m->kdev)
-			rmio_kdev_event(m);
-		else if (rmio_control_hung_up(m->chan))
+		if (m->ops->event)
+			m->ops->event(m);
+		else if (rmio_chan_hung_up(m->own->chan))
 			rmio_master_kill(m, RMIO_STATE_CLOSED, "the device process closed its end");
 	pthread_mutex_unlock(&vm->control);
 }
 
-int rmio_control_start(struct rmio_vm *vm)
+int rmio_control_start(struct vm *vm)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = STOP_ID };
 	pthread_attr_t attr;
@@ -366,7 +357,7 @@ int rmio_control_start(struct rmio_vm *vm)
 	pthread_attr_destroy(&attr);
 	if (err)
 		goto close_stop;
-	vm->threaded = true;
+	vm->shared.threaded = true;
 	return 0;
 
 close_stop:
@@ -376,11 +367,11 @@ close_epoll:
 	return err;
 }
 
-void rmio_control_stop(struct rmio_vm *vm)
+void rmio_control_stop(struct vm *vm)
 {
 	uint64_t one = 1;
 
-	if (vm->threaded) {
+	if (vm->shared.threaded) {
 		if (write(vm->stop, &one, sizeof(one)) == sizeof(one))
 			pthread_join(vm->thread, NULL);
 	}

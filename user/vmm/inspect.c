@@ -1,98 +1,26 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * What goes on, for display: the plan in force, lanes and what the BPF program has
- * counted.  Beside the data path, which it neither stops nor slows but for the time of
- * copying a plan; numbers that belong together may be of different moments.
+ * What goes on, for display: lanes, and what the back end says of its plan and program.  Beside
+ * the data path, which it neither stops nor slows; numbers that belong together may be of
+ * different moments.
  */
-#include "backend/bpf/install.h"
+#include "vm.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(RMIO_LATENCY_BUCKETS == RMIO_BPF_HIST, "buckets of the histogram");
-
-static const char *const mechanisms[] = {
-	[RMIO_MECH_EXIT] = "exit",
-	[RMIO_MECH_SLOT] = "memslot",
-	[RMIO_MECH_EVENTFD] = "ioeventfd",
-	[RMIO_MECH_ZONE] = "zone",
-};
-
-static void describe(const struct rmio_plan_item *it, struct rmio_plan_entry *e)
-{
-	*e = (struct rmio_plan_entry){
-		.sz = sizeof(*e),
-		.offset = it->offset,
-		.length = it->length,
-		.addr = it->gpa,
-		.count = it->count,
-		.mechanism = mechanisms[it->mech],
-		.why = it->why ? it->why : "",
-		.range_id = it->range_id,
-		.len = it->len,
-		.store = it->store,
-		.through = it->through,
-	};
-}
-
-/* A copy, so that the callback may take its time and call what it likes. */
-static int copy_plan(struct rmio_master *m, struct rmio_plan_entry **out, size_t *n)
-{
-	const struct rmio_plan *p;
-	size_t i;
-
-	*out = NULL;
-	*n = 0;
-	if (!m->bpf)
-		return -ENOTSUP;
-	pthread_mutex_lock(&m->vm->kvm->lock);
-	p = m->plan->plan;
-	if (p && p->nr) {
-		*out = malloc(p->nr * sizeof(**out));
-		for (i = 0; *out && i < p->nr; i++)
-			describe(&p->items[i], &(*out)[i]);
-		*n = p->nr;
-	}
-	pthread_mutex_unlock(&m->vm->kvm->lock);
-	return *n && !*out ? -ENOMEM : 0;
-}
-
 int rmio_master_plan(struct rmio_master *m,
 		     int (*entry)(void *arg, const struct rmio_plan_entry *e), void *arg)
 {
-	struct rmio_plan_entry *e;
-	size_t i, n;
-	int err = copy_plan(m, &e, &n);
+	struct rmio_plan_entry *e = NULL;
+	size_t i, n = 0;
+	int err = m->ops->plan ? m->ops->plan(m, &e, &n) : -ENOTSUP;
 
 	for (i = 0; !err && i < n; i++)
 		err = entry(arg, &e[i]);
 	free(e);
 	return err;
-}
-
-static void add_lane(struct rmio_lane_stats *s, const struct rmio_bpf_lane *lane)
-{
-	const volatile struct rmio_bpf_lane *l = lane;
-	uint32_t i;
-
-	s->posted += l->posted;
-	s->zone += l->zone;
-	s->through += l->through;
-	s->full += l->full;
-	s->bad += l->bad;
-	s->discarded += l->discarded;
-	s->lost += l->lost;
-	for (i = 0; i < RMIO_LATENCY_BUCKETS; i++)
-		s->load_ns[i] += l->load_ns[i];
-}
-
-static void add_vcpu(struct rmio_lane_stats *s, const struct rmio_bpf_vcpu *vcpu)
-{
-	const volatile struct rmio_bpf_vcpu *v = vcpu;
-
-	s->vcpu_stores += v->seen;
-	s->vcpu_kicks += v->kicks;
 }
 
 int rmio_master_lane_stats(const struct rmio_master *m, int vcpu, struct rmio_lane_stats *out)
@@ -110,10 +38,8 @@ int rmio_master_lane_stats(const struct rmio_master *m, int vcpu, struct rmio_la
 			continue;
 		s.slots += m->lanes[i].slots_nr;
 		s.depth += rmio_prod_depth(&m->lanes[i]);
-		if (m->bpf) {
-			add_lane(&s, &m->bpf->lanes[i]);
-			add_vcpu(&s, rmio_bpf_vcpu(m->vm->bpf, i));
-		}
+		if (m->ops->lane_stats)
+			m->ops->lane_stats(m, i, &s);
 	}
 	memset(out, 0, sz);
 	memcpy(out, &s, sz < sizeof(s) ? sz : sizeof(s));
@@ -129,7 +55,7 @@ int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *out)
 
 	if (sz < sizeof(sz))
 		return -EINVAL;
-	err = vm->bpf ? rmio_bpf_program(vm->bpf, &s.id, &s.runs, &s.run_ns) : -ENOTSUP;
+	err = rmio_backend_program(vm, &s);
 	if (err)
 		return err;
 	memset(out, 0, sz);

@@ -1,240 +1,63 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The master of a remote device: its memory, its state, its end.
- * Made and destroyed beside the data path.
+ * The master of a remote device: made, opened by its device process, freed.  Beside the data path.
  */
+#include "death.h"
+#include "opts.h"
+#include "range.h"
 #include "wire/chan.h"
 #include "wire/foreign.h"
-#include "backend/kvm/kdev.h"
-#include "backend/bpf/install.h"
-#include "memfd.h"
-#include "opts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RING_SLOTS	256u
 #define TIMEOUT_NS	5000000000ull
-
-static int new_region(const char *name, uint64_t size, bool write, bool future_write, int *fd,
-		      void **mem)
-{
-	int err;
-
-	*fd = rmio_memfd_new(name, size);
-	if (*fd < 0)
-		return *fd;
-	*mem = rmio_memfd_map(*fd, size, write, NULL);
-	if (!*mem) {
-		err = -errno;
-		goto close_fd;
-	}
-	/* From here on nobody else can map it for writing. */
-	err = rmio_memfd_seal(*fd, future_write);
-	if (!err)
-		return 0;
-	munmap(*mem, size);
-close_fd:
-	close(*fd);
-	return err;
-}
-
-/* Sealed memfds. */
-static int new_memfds(struct rmio_master *m, uint32_t slots)
-{
-	size_t stride = rmio_lane_stride(slots);
-	uint32_t n = m->vm->max_vcpus;
-	void *mem;
-	int err;
-
-	m->down_size = RMIO_PAGE + n * stride;
-	err = new_region("rmio-down", m->down_size, true, true, &m->down_fd, &mem);
-	if (err)
-		return err;
-	m->down = mem;
-	m->up_size = (uint64_t)RMIO_PAGE * (1 + n);
-	err = new_region("rmio-up", m->up_size, false, false, &m->up_fd, &mem);
-	if (err)
-		goto free_down;
-	m->up = mem;
-	return 0;
-
-free_down:
-	munmap(m->down, m->down_size);
-	close(m->down_fd);
-	return err;
-}
-
-static uint64_t up_words_size(const struct rmio_master *m)
-{
-	return rmio_pages(m->vm->max_vcpus * sizeof(struct rmio_up_words));
-}
-
-static int new_words(struct rmio_master *m)
-{
-	void *mem;
-	int err;
-
-	err = new_region("rmio-down-words", sizeof(struct rmio_down_words), true, true,
-			 &m->down_words_fd, &mem);
-	if (err)
-		return err;
-	m->down_words = mem;
-	err = new_region("rmio-up-words", up_words_size(m), false, false, &m->up_words_fd, &mem);
-	if (err) {
-		munmap(m->down_words, sizeof(struct rmio_down_words));
-		close(m->down_words_fd);
-		return err;
-	}
-	m->up_words = mem;
-	return 0;
-}
-
-static void free_words(struct rmio_master *m)
-{
-	munmap(m->down_words, sizeof(struct rmio_down_words));
-	munmap((void *)m->up_words, up_words_size(m));
-	close(m->down_words_fd);
-	close(m->up_words_fd);
-}
-
-/* BPF arrays, which the program writes as well. */
-static int new_arrays(struct rmio_master *m, uint32_t slots)
-{
-	struct rmio_bpf_dev *d = calloc(1, sizeof(*d));
-	int err = -ENOMEM;
-
-	if (!d)
-		return err;
-	m->posted = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->posted < 0) {
-		err = -errno;
-		goto free_dev;
-	}
-	err = rmio_bpf_dev_new(m->vm->bpf, m->vm->max_vcpus, slots, d);
-	if (err)
-		goto close_posted;
-	err = new_words(m);
-	if (err)
-		goto free_arrays;
-	m->plan = rmio_kvm_plan_new();
-	if (!m->plan) {
-		err = -ENOMEM;
-		free_words(m);
-		goto free_arrays;
-	}
-	m->bpf = d;
-	m->reserve = slots < RMIO_BPF_RING_MIN ? 0 : RMIO_BPF_RESERVE;
-	m->down = d->down;
-	m->down_size = d->down_size;
-	m->down_fd = d->down_fd;
-	m->up = d->up;
-	m->up_size = d->up_size;
-	m->up_fd = d->up_fd;
-	return 0;
-
-free_arrays:
-	rmio_bpf_dev_free(m->vm->bpf, d);
-close_posted:
-	close(m->posted);
-	m->posted = -1;
-free_dev:
-	free(d);
-	return err;
-}
-
-static int new_lanes(struct rmio_master *m, uint32_t slots, bool bpf)
-{
-	size_t stride = rmio_lane_stride(slots);
-	uint32_t n = m->vm->max_vcpus, i;
-	int err = bpf ? new_arrays(m, slots) : new_memfds(m, slots);
-
-	if (err)
-		return err;
-	m->down->magic = RMIO_ABI_MAGIC;
-	m->down->version = RMIO_ABI_VERSION;
-	m->down->features = RMIO_FEATURES;
-	m->down->nr_lanes = n;
-	m->down->ring_slots = slots;
-	m->down->lane_stride = stride;
-	m->down->size = m->down_size;
-	for (i = 0; i < n; i++) {
-		rmio_prod_init(&m->lanes[i], (char *)m->down + RMIO_PAGE + i * stride,
-			       (const char *)m->up + RMIO_PAGE * (1 + i), slots, 0);
-		if (bpf) {
-			m->lanes[i].tail_at = (uint64_t *)&m->bpf->lanes[i].tail;
-			m->lanes[i].wake_seq = &m->up_words[i].wake_seq;
-		}
-	}
-	m->bell.down = m->down;
-	m->bell.up = m->up;
-	m->bell.word = bpf ? &m->down_words->bell : NULL;
-	m->bell.chan = -1;
-	return 0;
-}
-
-static void free_lanes(struct rmio_master *m)
-{
-	if (m->kdev) {
-		rmio_kdev_free(m);
-		return;
-	}
-	if (m->bpf) {
-		rmio_bpf_dev_free(m->vm->bpf, m->bpf);
-		rmio_kvm_plan_free(m->plan);
-		free_words(m);
-		close(m->posted);
-		free(m->bpf);
-		return;
-	}
-	munmap((void *)m->up, m->up_size);
-	munmap(m->down, m->down_size);
-	close(m->up_fd);
-	close(m->down_fd);
-}
-
-/* The best there is, or the one that is asked for.  @vm->control held. */
-static int new_memory(struct rmio_master *m, const struct rmio_master_opts *o)
-{
-	struct rmio_vm *vm = m->vm;
-	bool any = o->backend == RMIO_BACKEND_AUTO;
-	int err = -ENOTSUP;
-
-	if (vm->kdev && (any || o->backend == RMIO_BACKEND_KVM))
-		err = rmio_kdev_new(m, o->ring_slots ? o->ring_slots : RING_SLOTS);
-	if (o->backend == RMIO_BACKEND_BPF && rmio_kvm_load(vm))
-		return -ENOTSUP;
-	if (err && vm->bpf && (any || o->backend == RMIO_BACKEND_BPF))
-		err = new_lanes(m, o->ring_slots ? o->ring_slots : RMIO_BPF_RING_MIN, true);
-	/* Such as a VMM that has given up its privileges since. */
-	if (err && (any || o->backend == RMIO_BACKEND_EXIT))
-		err = new_lanes(m, o->ring_slots ? o->ring_slots : RING_SLOTS, false);
-	return err;
-}
 
 /* Under its number among the masters.  @vm->control held. */
 static int register_master(struct rmio_vm *vm, struct rmio_master *m)
 {
 	struct epoll_event e = { .events = EPOLLIN };
 
-	m->id = e.data.u64 = vm->next_id++;
-	if (m->kdev && epoll_ctl(vm->epoll, EPOLL_CTL_ADD, m->kdev->event, &e))
+	m->own->id = e.data.u64 = own_vm(vm)->next_id++;
+	if (m->ops->event_fd &&
+	    epoll_ctl(own_vm(vm)->epoll, EPOLL_CTL_ADD, m->ops->event_fd(m), &e))
 		return -errno;
 	m->next = vm->masters;
 	vm->masters = m;
 	rmio_vm_freeze(vm);
-	if (!m->kdev)
+	if (!rmio_master_elsewhere(m))
 		rmio_word_write(&m->down->lanes_used, vm->lanes_used);
-	if (m->bpf)
-		vm->captured[m->bpf->slot] = m;
+	if (m->ops->dev_added)
+		m->ops->dev_added(m);
 	rmio_vm_thaw(vm);
 	return 0;
+}
+
+/* Zeroed, on lines of its own. */
+static struct rmio_master *new_master(uint32_t lanes)
+{
+	size_t size = sizeof(struct rmio_master) + lanes * sizeof(struct rmio_prod);
+	struct rmio_master *m = aligned_alloc(RMIO_LINE, size);
+
+	if (!m)
+		return NULL;
+	memset(m, 0, size);
+	m->own = calloc(1, sizeof(*m->own));
+	if (m->own)
+		return m;
+	free(m);
+	return NULL;
+}
+
+static void free_master(struct rmio_master *m)
+{
+	free(m->own);
+	free(m);
 }
 
 int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
@@ -250,24 +73,23 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		return -ENOTSUP;
 	if (o.ring_slots && !rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
-	m = rmio_vm_alloc(sizeof(*m) + vm->max_vcpus * sizeof(m->lanes[0]));
+	m = new_master(vm->max_vcpus);
 	if (!m)
 		return -ENOMEM;
 	m->vm = vm;
-	m->arg = o.arg;
-	m->chan = -1;
-	m->posted = -1;
+	m->own->arg = o.arg;
+	m->own->chan = -1;
 	m->timeout_ns = o.timeout_ns ? o.timeout_ns : TIMEOUT_NS;
 	err = -ENOMEM;
-	m->name = strdup(o.name ? o.name : "device");
-	if (!m->name)
+	m->own->name = strdup(o.name ? o.name : "device");
+	if (!m->own->name)
 		goto free_master;
 	pthread_mutex_lock(&vm->control);
-	err = new_memory(m, &o);
+	err = rmio_backend_dev_new(m, o.backend, o.ring_slots);
 	if (!err) {
 		err = register_master(vm, m);
 		if (err)
-			free_lanes(m);
+			m->ops->dev_free(m);
 	}
 	pthread_mutex_unlock(&vm->control);
 	if (err)
@@ -276,9 +98,9 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 	return 0;
 
 free_name:
-	free(m->name);
+	free(m->own->name);
 free_master:
-	free(m);
+	free_master(m);
 	return err;
 }
 
@@ -290,35 +112,32 @@ int rmio_master_slave_fd(struct rmio_master *m)
 		.type = RMIO_CHAN_HELLO,
 		.value = m->down_size,
 	};
-	struct epoll_event e = { .events = EPOLLIN, .data.u64 = m->id };
-	int give[RMIO_CHAN_FDS] = {
-		m->down_fd, m->up_fd, m->down_words_fd, m->up_words_fd, m->posted,
-	};
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = m->own->id };
 	int fds[2];
 	int err;
 
-	if (m->kdev)
-		return rmio_kdev_slave_fd(m);
+	if (m->ops->slave_fd)
+		return m->ops->slave_fd(m);
 	pthread_mutex_lock(&m->vm->control);
 	err = -EBUSY;
-	if (m->chan >= 0)
+	if (m->own->chan >= 0)
 		goto unlock;
 	err = rmio_chan_pair(fds);
 	if (err)
 		goto unlock;
-	err = rmio_chan_send(fds[0], &h, NULL, 0, give, m->bpf ? 5 : 2);
+	err = rmio_chan_send(fds[0], &h, NULL, 0, m->give, m->nr_give);
 	if (err)
 		goto close_pair;
-	if (epoll_ctl(m->vm->epoll, EPOLL_CTL_ADD, fds[0], &e)) {
+	if (epoll_ctl(own_vm(m->vm)->epoll, EPOLL_CTL_ADD, fds[0], &e)) {
 		err = -errno;
 		goto close_pair;
 	}
 	rmio_vm_freeze(m->vm);
-	m->chan = fds[0];
+	m->own->chan = fds[0];
 	m->bell.chan = fds[0];
 	/* A vCPU may have waited too long for it to be opened. */
 	if (rmio_state_dead(m->state))
-		shutdown(m->chan, SHUT_RDWR);
+		shutdown(m->own->chan, SHUT_RDWR);
 	rmio_vm_thaw(m->vm);
 	pthread_mutex_unlock(&m->vm->control);
 	return fds[1];
@@ -329,60 +148,6 @@ close_pair:
 unlock:
 	pthread_mutex_unlock(&m->vm->control);
 	return err;
-}
-
-/* With the VM frozen.  What is still in the rings will not be delivered. */
-static void discard(struct rmio_master *m)
-{
-	uint32_t i;
-
-	for (i = 0; i < m->vm->lanes_used; i++) {
-		/* A copy: the vCPU may be waiting, and looks at its own without a lock. */
-		struct rmio_prod p = m->lanes[i];
-
-		rmio_prod_sync(&p);
-		rmio_prod_update(&p);
-		rmio_count(&p.down->counters.discarded, rmio_prod_stores(&p));
-	}
-}
-
-void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *reason)
-{
-	struct rmio_vm *vm = m->vm;
-	struct rmio_bell_out bell;
-	uint32_t i;
-
-	rmio_vm_freeze(vm);
-	if (rmio_state_dead(m->state)) {
-		rmio_vm_thaw(vm);
-		return;
-	}
-	rmio_word_write(&m->state, why);
-	for (i = 0; m->bpf && i < vm->max_vcpus; i++)
-		rmio_word_write(&m->bpf->lanes[i].dead, 1);
-	/* The kernel has. */
-	if (!m->kdev)
-		discard(m);
-	/* The device sees end of file, whatever it is doing. */
-	if (m->chan >= 0)
-		shutdown(m->chan, SHUT_RDWR);
-	for (i = 0; i < vm->lanes_used; i++)
-		if (vm->vcpus[i])
-			rmio_event_raise(&vm->vcpus[i]->event);
-	bell = m->bell;
-	rmio_vm_thaw(vm);
-	/* Wakes all that the device has made wait, however many: not with the VM frozen. */
-	if (!m->kdev)
-		rmio_bell_force(&bell);
-	rmio_kvm_ask(m);
-	if (vm->dead && reason)
-		vm->dead(vm->arg, m, why, reason);
-	if (!m->kdev)
-		return;
-	pthread_mutex_lock(&vm->lock);
-	rmio_word_write(&m->told, 1);
-	pthread_cond_broadcast(&vm->left);
-	pthread_mutex_unlock(&vm->lock);
 }
 
 /* With vm->lock held: does any vCPU still wait for @m? */
@@ -398,10 +163,17 @@ static bool occupied(const struct rmio_master *m)
 		if (!v)
 			continue;
 		pthread_mutex_lock(&v->lock);
-		yes = v->inside == m;
+		yes = own_vcpu(v)->inside == m;
 		pthread_mutex_unlock(&v->lock);
 	}
 	return yes;
+}
+
+/* With the VM frozen.  Also if it is inside: it may come out with -EINTR, and @m is gone then. */
+static void forget(struct vcpu *v, const struct rmio_master *m)
+{
+	if (v->pending.waiting == m)
+		v->pending.waiting = NULL;
 }
 
 void rmio_master_free(struct rmio_master *m)
@@ -421,45 +193,47 @@ void rmio_master_free(struct rmio_master *m)
 
 	/* No reason: the VMM knows. */
 	rmio_master_kill(m, RMIO_STATE_CLOSED, NULL);
-	if (m->kdev)
-		rmio_kdev_end(m);
-	rmio_kvm_begin(m, RMIO_KVM_ALL);
+	if (m->ops->dev_end)
+		m->ops->dev_end(m);
+	if (m->ops->change_begin)
+		m->ops->change_begin(m, RMIO_CHANGE_ALL);
 	rmio_vm_freeze(vm);
 	rmio_range_drop(vm, m);
-	if (m->bpf)
-		vm->captured[m->bpf->slot] = NULL;
+	if (m->ops->dev_removed)
+		m->ops->dev_removed(m);
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])
-			rmio_vcpu_forget(vm->vcpus[i], m);
+			forget(own_vcpu(vm->vcpus[i]), m);
 	rmio_vm_thaw(vm);
-	rmio_kvm_end(m);
+	if (m->ops->change_end)
+		m->ops->change_end(m);
 
 	pthread_mutex_lock(&vm->lock);
 	while (occupied(m))
 		pthread_cond_wait(&vm->left, &vm->lock);
 	pthread_mutex_unlock(&vm->lock);
 
-	if (m->kdev)
-		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->kdev->event, NULL);
-	if (m->chan >= 0) {
+	if (m->ops->event_fd)
+		epoll_ctl(own_vm(vm)->epoll, EPOLL_CTL_DEL, m->ops->event_fd(m), NULL);
+	if (m->own->chan >= 0) {
 		/* A copy in a child process would keep it there, and always readable. */
-		epoll_ctl(vm->epoll, EPOLL_CTL_DEL, m->chan, NULL);
-		rmio_foreign_hang_up(m->chan);
+		epoll_ctl(own_vm(vm)->epoll, EPOLL_CTL_DEL, m->own->chan, NULL);
+		rmio_foreign_hang_up(m->own->chan);
 	}
 	rmio_map_free(m->map);
 	if (m->image)
 		munmap(m->image, m->image_size);
-	free_lanes(m);
-	free(m->name);
-	free(m);
+	m->ops->dev_free(m);
+	free(m->own->name);
+	free_master(m);
 }
 
 void rmio_master_timeout(struct rmio_master *m, uint64_t ns)
 {
 	rmio_vm_freeze(m->vm);
 	m->timeout_ns = ns ? ns : TIMEOUT_NS;
-	if (m->kdev)
-		rmio_kdev_timeout(m, m->timeout_ns);
+	if (m->ops->timeout)
+		m->ops->timeout(m);
 	rmio_vm_thaw(m->vm);
 }
 
@@ -470,21 +244,12 @@ enum rmio_state rmio_master_state(const struct rmio_master *m)
 
 void *rmio_master_arg(const struct rmio_master *m)
 {
-	return m->arg;
+	return m->own->arg;
 }
 
 const char *rmio_master_name(const struct rmio_master *m)
 {
-	return m->name;
-}
-
-static void add_captured(struct rmio_counters *c, const struct rmio_bpf_lane *lane)
-{
-	const volatile struct rmio_bpf_lane *l = lane;
-
-	c->posted += l->posted;
-	c->full += l->full;
-	c->discarded += l->discarded + l->lost;
+	return m->own->name;
 }
 
 int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_counters *c)
@@ -497,8 +262,8 @@ int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_coun
 	for (i = 0; i < m->vm->max_vcpus; i++)
 		if (vcpu < 0 || (uint32_t)vcpu == i) {
 			rmio_counters_add(c, &m->lanes[i].down->counters);
-			if (m->bpf)
-				add_captured(c, &m->bpf->lanes[i]);
+			if (m->ops->counters)
+				m->ops->counters(m, i, c);
 		}
 	return 0;
 }

@@ -3,8 +3,7 @@
  * Which device answers an address: the PA ranges of all masters of a VM
  * (KVM_DEV_USER_PA_RANGE).  First step of each access.
  */
-#include "backend/kvm/kdev.h"
-#include "backend/bpf/install.h"
+#include "range.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -135,7 +134,8 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 	err = check(&want);
 	if (err)
 		return err;
-	rmio_kvm_begin(m, want.id);
+	if (m->ops->change_begin)
+		m->ops->change_begin(m, want.id);
 	rmio_vm_freeze(vm);
 	for (bus = 0; bus < RMIO_BUSES; bus++) {
 		old[bus] = find_id(&vm->tables[bus], m, want.id);
@@ -160,7 +160,7 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 			goto free_fresh;
 		changed[bus] = true;
 	}
-	err = m->kdev ? rmio_kdev_range(m, &want) : 0;
+	err = m->ops->range ? m->ops->range(m, &want) : 0;
 	if (err)
 		goto free_fresh;
 	vm->moves++;
@@ -178,7 +178,8 @@ free_fresh:
 			free(fresh[bus].ranges);
 out:
 	rmio_vm_thaw(vm);
-	rmio_kvm_end(m);
+	if (m->ops->change_end)
+		m->ops->change_end(m);
 	return err;
 }
 

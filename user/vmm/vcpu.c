@@ -3,7 +3,9 @@
  * What a VMM calls for each exit: cuts it into accesses of natural size, and
  * takes an interrupted one up again.  The top of the vCPU's data path.
  */
-#include "backend/kvm/kdev.h"
+#include "access.h"
+#include "control.h"
+#include "range.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -35,14 +37,14 @@ static int check_whole(struct rmio_vcpu *v, const struct access *a)
 	enum range_match match;
 
 	pthread_mutex_lock(&v->lock);
-	match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len, &v->hit[a->bus], &r);
+	match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len, &own_vcpu(v)->hit[a->bus], &r);
 	pthread_mutex_unlock(&v->lock);
 	return match == RANGE_HIT ? 0 : match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 }
 
 static int access_pieces(struct rmio_vcpu *v, struct access *a)
 {
-	struct pending *p = &v->pending;
+	struct pending *p = &own_vcpu(v)->pending;
 	int err = 0;
 
 	if (!p->done && !p->seq && (a->len & (a->len - 1)))
@@ -74,7 +76,7 @@ static int access_pieces(struct rmio_vcpu *v, struct access *a)
 
 static int access_all(struct rmio_vcpu *v, struct access *a)
 {
-	struct pending *p = &v->pending;
+	struct pending *p = &own_vcpu(v)->pending;
 	int err;
 
 	if (!a->len || a->len > 8 || a->bus >= RMIO_BUSES)
@@ -100,7 +102,7 @@ static int access_all(struct rmio_vcpu *v, struct access *a)
 		return err;
 	/* Partly inside of a range: no device answers that. */
 	pthread_mutex_lock(&v->lock);
-	v->straddled++;
+	own_vcpu(v)->straddled++;
 	pthread_mutex_unlock(&v->lock);
 	a->data = rmio_ones(a->len);
 	return 0;
@@ -133,14 +135,16 @@ static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 		.addr = run->mmio.phys_addr,
 		.len = run->mmio.len,
 	};
+	const struct rmio_hooks *h;
 	int err;
 
 	if (a.len > sizeof(run->mmio.data))
 		return -EOPNOTSUPP;
 	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
 	if (a.store) {
-		if (v->capture && rmio_capture_took(v, a.addr, a.len))
-			return 0;
+		for (h = v->hooks; h; h = h->next)
+			if (h->took(h->arg, a.addr, a.len))
+				return 0;
 		memcpy(&a.data, run->mmio.data, sizeof(a.data));
 	}
 	err = access_all(v, &a);
@@ -158,35 +162,45 @@ static int exit_io(struct rmio_vcpu *v, struct kvm_run *run)
 		.len = run->io.size,
 	};
 	char *items = (char *)run + run->io.data_offset;
+	struct vcpu *own = own_vcpu(v);
 	int err = 0;
 
-	if (!v->pending.active)
-		v->io_done = 0;
-	while (v->io_done < run->io.count) {
-		char *item = items + v->io_done * a.len;
+	if (!own->pending.active)
+		own->io_done = 0;
+	while (own->io_done < run->io.count) {
+		char *item = items + own->io_done * a.len;
 
 		a.data = 0;
 		if (a.store)
 			memcpy(&a.data, item, a.len);
 		err = access_all(v, &a);
-		if (err == -EINTR || (err && !v->io_done))
+		if (err == -EINTR || (err && !own->io_done))
 			return err;
 		if (err)
 			/* The range went away between two items. */
 			a.data = rmio_ones(a.len);
 		if (!a.store)
 			memcpy(item, &a.data, a.len);
-		v->io_done++;
+		own->io_done++;
 	}
-	v->io_done = 0;
+	own->io_done = 0;
 	return 0;
+}
+
+static int after_run(struct rmio_vcpu *v, struct kvm_run *run)
+{
+	const struct rmio_hooks *h;
+	int err = 0;
+
+	for (h = v->hooks; h && !err; h = h->next)
+		err = h->after_run(h->arg, run);
+	return err;
 }
 
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	int err;
+	int err = after_run(vcpu, run);
 
-	err = vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
 	if (err)
 		return err;
 	vcpu->immediate_exit = &run->immediate_exit;
@@ -206,12 +220,17 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
  */
 int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	return vcpu->capture ? rmio_capture_settle(vcpu, run) : 0;
+	return after_run(vcpu, run);
 }
 
 int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	return vcpu->capture ? rmio_capture_enter(vcpu, run) : 0;
+	const struct rmio_hooks *h;
+	int err = 0;
+
+	for (h = vcpu->hooks; h && !err; h = h->next)
+		err = h->before_run(h->arg, run);
+	return err;
 }
 
 /* -- making and interrupting ------------------------------------------------------- */
@@ -221,33 +240,32 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 {
 	struct rmio_master *m;
 	struct rmio_vcpu *v;
+	struct vcpu *own;
 	int err;
 
 	if (index >= vm->max_vcpus)
 		return -ERANGE;
-	v = rmio_vm_alloc(sizeof(*v));
-	if (!v)
+	own = aligned_alloc(RMIO_LINE, sizeof(*own));
+	if (!own)
 		return -ENOMEM;
+	memset(own, 0, sizeof(*own));
+	v = &own->shared;
 	v->vm = vm;
 	v->index = index;
-	v->pidfd = -1;
-	v->kick_at = -1;
-	err = rmio_spin_init(&v->spin, wait);
+	err = rmio_spin_init(&own->spin, wait);
 	if (err)
 		goto free_vcpu;
 	pthread_mutex_init(&v->lock, NULL);
 
 	pthread_mutex_lock(&vm->control);
 	pthread_mutex_lock(&vm->lock);
-	err = vm->vcpus[index] ? -EBUSY : 0;
+	err = vm->vcpus[index] ? -EBUSY : rmio_backend_vcpu_new(v);
 	if (!err) {
 		vm->vcpus[index] = v;
 		if (vm->lanes_used <= index)
 			vm->lanes_used = index + 1;
-		if (vm->bpf)
-			v->capture = rmio_bpf_vcpu(vm->bpf, index);
 		for (m = vm->masters; m; m = m->next)
-			if (!m->kdev)
+			if (!rmio_master_elsewhere(m))
 				rmio_word_write(&m->down->lanes_used, vm->lanes_used);
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -260,7 +278,7 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 destroy_lock:
 	pthread_mutex_destroy(&v->lock);
 free_vcpu:
-	free(v);
+	free(own);
 	return err;
 }
 
@@ -273,34 +291,29 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu)
 	vm = vcpu->vm;
 	rmio_vcpu_cancel(vcpu);
 	rmio_control_news(vm);
-	rmio_capture_unbind(vcpu);
 	pthread_mutex_lock(&vm->lock);
+	rmio_backend_vcpu_free(vcpu);
 	vm->vcpus[vcpu->index] = NULL;
 	pthread_mutex_unlock(&vm->lock);
 	pthread_mutex_destroy(&vcpu->lock);
-	free(vcpu);
+	free(own_vcpu(vcpu));
 }
 
 void rmio_vcpu_cancel(struct rmio_vcpu *vcpu)
 {
-	pthread_mutex_lock(&vcpu->lock);
-	if (vcpu->pending.waiting && vcpu->pending.waiting->kdev)
-		rmio_kdev_cancel(vcpu, vcpu->pending.waiting);
-	memset(&vcpu->pending, 0, sizeof(vcpu->pending));
-	pthread_mutex_unlock(&vcpu->lock);
-	vcpu->io_done = 0;
-}
+	struct pending *p = &own_vcpu(vcpu)->pending;
 
-void rmio_vcpu_forget(struct rmio_vcpu *vcpu, const struct rmio_master *m)
-{
-	/* Also if it is inside: it may come out with -EINTR, and @m is gone when it is back. */
-	if (vcpu->pending.waiting == m)
-		vcpu->pending.waiting = NULL;
+	pthread_mutex_lock(&vcpu->lock);
+	if (p->waiting && p->waiting->ops->cancel)
+		p->waiting->ops->cancel(vcpu, p->waiting);
+	memset(p, 0, sizeof(*p));
+	pthread_mutex_unlock(&vcpu->lock);
+	own_vcpu(vcpu)->io_done = 0;
 }
 
 void rmio_vcpu_kick(struct rmio_vcpu *vcpu)
 {
 	rmio_event_raise(&vcpu->kicks);
-	rmio_event_raise(&vcpu->event);
-	rmio_kdev_kick(vcpu);
+	rmio_event_raise(&own_vcpu(vcpu)->event);
+	rmio_backend_kick(vcpu);
 }

@@ -3,8 +3,9 @@
  * The VM object: holds the vCPUs and masters of one VM together, and stops
  * them all for a change.  Beside the data path.
  */
-#include "backend/kvm/kdev.h"
-#include "backend/bpf/install.h"
+#include "access.h"
+#include "control.h"
+#include "death.h"
 #include "opts.h"
 
 #include <errno.h>
@@ -13,50 +14,34 @@
 
 #define MAX_VCPUS	16u
 
-void *rmio_vm_alloc(size_t size)
-{
-	void *p = aligned_alloc(RMIO_LINE, size);
-
-	return p ? memset(p, 0, size) : NULL;
-}
-
-void rmio_vm_freeze(struct rmio_vm *vm)
-{
-	uint32_t i;
-
-	pthread_mutex_lock(&vm->lock);
-	for (i = 0; i < vm->lanes_used; i++)
-		if (vm->vcpus[i])
-			pthread_mutex_lock(&vm->vcpus[i]->lock);
-}
-
-void rmio_vm_thaw(struct rmio_vm *vm)
-{
-	uint32_t i;
-
-	for (i = vm->lanes_used; i-- > 0;)
-		if (vm->vcpus[i])
-			pthread_mutex_unlock(&vm->vcpus[i]->lock);
-	pthread_mutex_unlock(&vm->lock);
-}
+static const struct rmio_vmm_ops up = {
+	.kill = rmio_master_kill,
+	.access = rmio_access_piece,
+	.room = rmio_access_room,
+	.watch = rmio_control_watch,
+};
 
 int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **out)
 {
 	struct rmio_vm_opts o;
 	struct rmio_vm *vm;
+	struct vm *own;
 	int err = rmio_opts_copy(&o, sizeof(o), opts);
 
 	if (err)
 		return err;
 	if (o.max_vcpus > RMIO_LANES_MAX || (o.flags & ~RMIO_VM_MANUAL))
 		return -EINVAL;
-	vm = calloc(1, sizeof(*vm));
-	if (!vm)
+	own = calloc(1, sizeof(*own));
+	if (!own)
 		return -ENOMEM;
+	own->flags = o.flags;
+	own->dead = o.dead;
+	own->arg = o.arg;
+	vm = &own->shared;
+	vm->up = &up;
+	vm->fd = -1;
 	vm->max_vcpus = o.max_vcpus ? o.max_vcpus : MAX_VCPUS;
-	vm->flags = o.flags;
-	vm->dead = o.dead;
-	vm->arg = o.arg;
 	err = -ENOMEM;
 	vm->vcpus = calloc(vm->max_vcpus, sizeof(struct rmio_vcpu *));
 	if (!vm->vcpus)
@@ -64,7 +49,7 @@ int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **out)
 	pthread_mutex_init(&vm->control, NULL);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->left, NULL);
-	err = rmio_control_start(vm);
+	err = rmio_control_start(own);
 	if (err)
 		goto free_vcpus;
 	*out = vm;
@@ -73,7 +58,7 @@ int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **out)
 free_vcpus:
 	free(vm->vcpus);
 free_vm:
-	free(vm);
+	free(own);
 	return err;
 }
 
@@ -83,15 +68,15 @@ void rmio_vm_free(struct rmio_vm *vm)
 
 	if (!vm)
 		return;
-	rmio_control_stop(vm);
-	rmio_kvm_free(vm);
+	rmio_control_stop(own_vm(vm));
+	rmio_backend_vm_free(vm);
 	for (i = 0; i < RMIO_BUSES; i++)
 		free(vm->tables[i].ranges);
 	pthread_cond_destroy(&vm->left);
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->control);
 	free(vm->vcpus);
-	free(vm);
+	free(own_vm(vm));
 }
 
 uint64_t rmio_vm_straddled(const struct rmio_vm *cvm)
@@ -103,7 +88,7 @@ uint64_t rmio_vm_straddled(const struct rmio_vm *cvm)
 	rmio_vm_freeze(vm);
 	for (i = 0; i < vm->lanes_used; i++)
 		if (vm->vcpus[i])
-			sum += vm->vcpus[i]->straddled;
+			sum += own_vcpu(vm->vcpus[i])->straddled;
 	rmio_vm_thaw(vm);
 	return sum;
 }

@@ -3,7 +3,9 @@
  * A vCPU waits for its device: spins, sleeps, and notices signals, kicks, the
  * timeout and the device's death.  Between the lane and the access (access.c).
  */
-#include "vm.h"
+#include "death.h"
+#include "wait.h"
+#include "wire/chan.h"
 
 #include <errno.h>
 
@@ -14,7 +16,7 @@
 
 /* One wait. */
 struct watch {
-	struct rmio_vcpu *v;
+	struct vcpu *v;
 	struct rmio_master *m;
 	struct until *u;
 	uint32_t event;		/* v->event when last looked up */
@@ -36,20 +38,13 @@ static int look(struct until *u)
 	return err ? err : (int64_t)(u->seen - u->done) >= 0;
 }
 
-static bool kicked(struct rmio_vcpu *v)
-{
-	if (v->immediate_exit && *v->immediate_exit)
-		return true;
-	return rmio_word_read(&v->kicks) != v->kicks_seen;
-}
-
 /* Has the world changed?  0 no, -EINTR kicked, -ENODEV the device is dead. */
 static int look_up(struct watch *w)
 {
-	struct rmio_vcpu *v = w->v;
+	struct rmio_vcpu *v = &w->v->shared;
 	bool dead;
 
-	if (kicked(v)) {
+	if (rmio_vcpu_kicked(v)) {
 		v->kicks_seen = rmio_word_read(&v->kicks);
 		return -EINTR;
 	}
@@ -67,10 +62,10 @@ static int check_process(struct watch *w, uint64_t now)
 	if (now - w->checked < SLICE_NS)
 		return 0;
 	w->checked = now;
-	pthread_mutex_lock(&w->v->lock);
-	chan = w->m->chan;
-	pthread_mutex_unlock(&w->v->lock);
-	if (!rmio_control_hung_up(chan))
+	pthread_mutex_lock(&w->v->shared.lock);
+	chan = w->m->own->chan;
+	pthread_mutex_unlock(&w->v->shared.lock);
+	if (!rmio_chan_hung_up(chan))
 		return 0;
 	rmio_master_kill(w->m, RMIO_STATE_CLOSED, "the device process closed its end");
 	return -ENODEV;
@@ -82,7 +77,7 @@ static int check_process(struct watch *w, uint64_t now)
  */
 static int spin(struct watch *w)
 {
-	struct rmio_vcpu *v = w->v;
+	struct vcpu *v = w->v;
 	uint64_t limit = rmio_spin_limit(&v->spin, w->now), now;
 	int got, i;
 
@@ -94,7 +89,7 @@ static int spin(struct watch *w)
 			rmio_spin_relax(&v->spin);
 		}
 		if (rmio_word_read(&v->event) != w->event ||
-		    (v->immediate_exit && *v->immediate_exit)) {
+		    (v->shared.immediate_exit && *v->shared.immediate_exit)) {
 			w->event = rmio_word_read(&v->event);
 			got = look_up(w);
 			if (got)
@@ -126,7 +121,7 @@ static int look_woken(struct watch *w)
 /* Sleep until there is something to see.  As spin. */
 static int sleep_once(struct watch *w)
 {
-	struct rmio_vcpu *v = w->v;
+	struct vcpu *v = w->v;
 	struct until *u = w->u;
 	uint64_t now = w->now, until = w->deadline;
 	int got;
@@ -140,7 +135,7 @@ static int sleep_once(struct watch *w)
 		until = now + SLICE_NS;
 	rmio_sleeper_arm(&v->sleeper, u->lane, u->done);
 	got = look(u);
-	if (got || kicked(v)) {
+	if (got || rmio_vcpu_kicked(&v->shared)) {
 		rmio_sleeper_disarm(&v->sleeper, u->lane);
 		return got ? got : look_up(w);
 	}
@@ -194,11 +189,12 @@ static int wait_for(struct watch *w)
 
 int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, uint64_t timeout)
 {
+	struct vcpu *own = own_vcpu(v);
 	struct watch w = {
-		.v = v,
+		.v = own,
 		.m = m,
 		.u = u,
-		.event = rmio_word_read(&v->event),
+		.event = rmio_word_read(&own->event),
 		.start = rmio_now_ns(),
 		.deadline = UINT64_MAX,
 	};
@@ -207,11 +203,11 @@ int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, 
 	w.checked = w.now = w.start;
 	/* Only waiting counts: what the VMM does between interruption and call is its time. */
 	timeout = timeout == RMIO_TIMEOUT_NONE ? timeout :
-		  timeout > v->pending.waited ? timeout - v->pending.waited : 0;
+		  timeout > own->pending.waited ? timeout - own->pending.waited : 0;
 	if (timeout < UINT64_MAX - w.start)
 		w.deadline = w.start + timeout;
 	got = wait_for(&w);
-	v->pending.waited = got == -EINTR ? v->pending.waited + rmio_now_ns() - w.start : 0;
+	own->pending.waited = got == -EINTR ? own->pending.waited + rmio_now_ns() - w.start : 0;
 	switch (got) {
 	case 1:
 		return 0;

@@ -8,6 +8,7 @@
 #include "scm.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 int rmio_chan_pair(int fds[2])
@@ -81,4 +82,11 @@ ssize_t rmio_chan_recv(int fd, struct rmio_chan_hdr *h, void *payload, size_t ro
 	for (i = 0; i < RMIO_CHAN_FDS; i++)
 		fds[i] = -1;
 	return -EPROTO;
+}
+
+bool rmio_chan_hung_up(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
 }

@@ -17,6 +17,7 @@
 #define RMIO_USER_CHAN_H
 
 #include <rmio/abi.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -40,6 +41,9 @@ _Static_assert(sizeof(struct rmio_chan_hdr) == 24, "rmio_chan_hdr size");
 
 #define RMIO_CHAN_FDS	5u
 #define RMIO_CHAN_MAX	(sizeof(struct rmio_chan_hdr) + RMIO_AREAS_MAX * sizeof(struct rmio_area))
+
+/* True when the other end of @fd, which may be -1, is closed. */
+bool rmio_chan_hung_up(int fd);
 
 /* Two connected ends, close-on-exec, non-blocking.  0 or -errno. */
 int rmio_chan_pair(int fds[2]);

@@ -8,7 +8,7 @@
  * and exits as well, which the exit path can tell (capture.c).  What KVM is asked to
  * forget it has forgotten for all vCPUs when the call returns.
  */
-#include "install.h"
+#include "bpf.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -41,7 +41,7 @@ static int take_slot(struct rmio_kvm *k)
 
 static int install_slot(struct rmio_master *m, const struct rmio_plan_item *it, int *slot)
 {
-	struct rmio_kvm *k = m->vm->kvm;
+	struct rmio_kvm *k = rmio_kvm_of(m->vm);
 	int n = take_slot(k), err;
 
 	if (n < 0)
@@ -57,9 +57,9 @@ static int install_slot(struct rmio_master *m, const struct rmio_plan_item *it, 
 
 static void remove_slot(struct rmio_master *m, const struct rmio_plan_item *it, int slot)
 {
-	set_slot(m->vm->kvm, slot, it, NULL);
-	m->vm->kvm->slots[slot] = 0;
-	m->vm->kvm->slots_used--;
+	set_slot(rmio_kvm_of(m->vm), slot, it, NULL);
+	rmio_kvm_of(m->vm)->slots[slot] = 0;
+	rmio_kvm_of(m->vm)->slots_used--;
 }
 
 /*
@@ -81,9 +81,9 @@ static struct rmio_bpf_reg target(const struct rmio_master *m, const struct rmio
 	return (struct rmio_bpf_reg){
 		.offset = it->offset,
 		.shadow = it->shadow_offset,
-		.dev = m->bpf->slot,
-		.slot_mask = m->bpf->slots - 1,
-		.lane_pages = m->bpf->lane_pages,
+		.dev = rmio_bpf_of(m)->dev.slot,
+		.slot_mask = rmio_bpf_of(m)->dev.slots - 1,
+		.lane_pages = rmio_bpf_of(m)->dev.lane_pages,
 		.range_id = (uint16_t)it->range_id,
 		.flags = (it->through ? RMIO_BPF_THROUGH : 0) |
 			 (kvm_wakes(m, it) ? 0 : RMIO_BPF_WAKE) |
@@ -96,27 +96,27 @@ static int ioeventfd(const struct rmio_master *m, const struct rmio_plan_item *i
 	struct kvm_ioeventfd io = {
 		.addr = it->gpa,
 		.len = it->len,	/* without it KVM may not decode the store */
-		.fd = m->posted,
+		.fd = rmio_bpf_of(m)->posted,
 		.flags = flags,
 	};
 
-	return ioctl(m->vm->kvm->fd, KVM_IOEVENTFD, &io) ? -errno : 0;
+	return ioctl(rmio_kvm_of(m->vm)->fd, KVM_IOEVENTFD, &io) ? -errno : 0;
 }
 
 static int install_eventfd(struct rmio_master *m, const struct rmio_plan_item *it)
 {
-	struct rmio_kvm *k = m->vm->kvm;
+	struct rmio_kvm *k = rmio_kvm_of(m->vm);
 	struct rmio_bpf_reg to = target(m, it);
 	int err;
 
 	if (k->bus_devs_used == k->bus_devs)
 		return -ENOSPC;
-	err = rmio_bpf_reg_set(m->vm->bpf, it->gpa, it->len, &to);
+	err = rmio_bpf_reg_set(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len, &to);
 	if (err)
 		return err;
 	err = ioeventfd(m, it, 0);
 	if (err) {
-		rmio_bpf_reg_clear(m->vm->bpf, it->gpa, it->len);
+		rmio_bpf_reg_clear(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len);
 		return err;
 	}
 	k->bus_devs_used++;
@@ -126,8 +126,8 @@ static int install_eventfd(struct rmio_master *m, const struct rmio_plan_item *i
 static void remove_eventfd(struct rmio_master *m, const struct rmio_plan_item *it)
 {
 	ioeventfd(m, it, KVM_IOEVENTFD_FLAG_DEASSIGN);
-	rmio_bpf_reg_clear(m->vm->bpf, it->gpa, it->len);
-	m->vm->kvm->bus_devs_used--;
+	rmio_bpf_reg_clear(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len);
+	rmio_kvm_of(m->vm)->bus_devs_used--;
 }
 
 static uint64_t first_page(const struct rmio_plan_item *it)
@@ -145,7 +145,7 @@ static void clear_zone(struct rmio_master *m, const struct rmio_plan_item *it, u
 	uint64_t page;
 
 	for (page = first_page(it); page < end; page++)
-		rmio_bpf_zone_clear(m->vm->bpf, page);
+		rmio_bpf_zone_clear(rmio_kvm_of(m->vm)->bpf, page);
 }
 
 static int capture_zone(struct rmio_master *m, const struct rmio_plan_item *it)
@@ -164,7 +164,7 @@ static int capture_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 			z.from = (uint32_t)(it->gpa - at);
 		if (it->gpa + it->length - at < RMIO_PAGE)
 			z.end = (uint32_t)(it->gpa + it->length - at);
-		err = rmio_bpf_zone_set(m->vm->bpf, page, &z);
+		err = rmio_bpf_zone_set(rmio_kvm_of(m->vm)->bpf, page, &z);
 		if (err) {
 			clear_zone(m, it, page);
 			return err;
@@ -176,7 +176,7 @@ static int capture_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 static int install_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 {
 	struct kvm_coalesced_mmio_zone z = { .addr = it->gpa, .size = (uint32_t)it->length };
-	struct rmio_kvm *k = m->vm->kvm;
+	struct rmio_kvm *k = rmio_kvm_of(m->vm);
 	uint32_t pages = (uint32_t)(last_page(it) - first_page(it) + 1);
 	int err;
 
@@ -199,7 +199,7 @@ static int install_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 static void remove_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 {
 	struct kvm_coalesced_mmio_zone z = { .addr = it->gpa, .size = (uint32_t)it->length };
-	struct rmio_kvm *k = m->vm->kvm;
+	struct rmio_kvm *k = rmio_kvm_of(m->vm);
 
 	ioctl(k->fd, KVM_UNREGISTER_COALESCED_MMIO, &z);
 	clear_zone(m, it, last_page(it) + 1);
@@ -213,15 +213,14 @@ uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it)
 	uint64_t page, hits = 0;
 
 	if (it->mech == RMIO_MECH_EVENTFD)
-		return rmio_bpf_reg_hits(m->vm->bpf, it->gpa, it->len);
+		return rmio_bpf_reg_hits(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len);
 	for (page = first_page(it); it->mech == RMIO_MECH_ZONE && page <= last_page(it); page++)
-		hits += rmio_bpf_zone_hits(m->vm->bpf, page);
+		hits += rmio_bpf_zone_hits(rmio_kvm_of(m->vm)->bpf, page);
 	return hits;
 }
 
-void rmio_kvm_drain(struct rmio_vm *vm, struct kvm_run *run)
+void rmio_kvm_drain(struct rmio_kvm *k, struct kvm_run *run)
 {
-	struct rmio_kvm *k = vm->kvm;
 	struct kvm_coalesced_mmio_ring *ring;
 	uint32_t last;
 

@@ -4,7 +4,7 @@
  * new plan (plan.c) and puts the difference into force (kvm.c).  Beside the data path,
  * while the guest runs: an access that nothing takes just then exits.
  */
-#include "install.h"
+#include "bpf.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,11 +41,9 @@ void rmio_kvm_plan_free(struct rmio_kvm_plan *p)
 
 void rmio_kvm_areas(struct rmio_master *m, const struct rmio_area *areas, size_t n)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	struct rmio_area *copy = NULL;
 
-	if (!m->bpf)
-		return;
 	if (n) {
 		copy = malloc(n * sizeof(*copy));
 		if (copy)
@@ -64,17 +62,15 @@ void rmio_kvm_ask(struct rmio_master *m)
 	uint64_t one = 1;
 	int saved = errno;
 
-	if (!m->bpf)
-		return;
-	rmio_word_write(&m->plan->asked, 1);
+	rmio_word_write(&rmio_bpf_of(m)->plan->asked, 1);
 	/* Fails only when it would wrap: then it is readable. */
-	if (write(m->vm->kvm->changed, &one, sizeof(one)) < 0)
+	if (write(rmio_kvm_of(m->vm)->changed, &one, sizeof(one)) < 0)
 		errno = saved;
 }
 
 void rmio_kvm_heat(struct rmio_master *m, uint32_t range_id, uint64_t offset, uint32_t len)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	bool hot;
 
 	/* Another vCPU counts just now: this store is not missed. */
@@ -91,13 +87,13 @@ void rmio_kvm_replan(struct rmio_vm *vm)
 	struct rmio_master *m;
 	uint64_t n;
 
-	if (read(vm->kvm->changed, &n, sizeof(n)) < 0 && errno != EAGAIN)
+	if (read(rmio_kvm_of(vm)->changed, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		return;
 	for (m = vm->masters; m; m = m->next) {
-		if (!m->bpf || !rmio_word_read(&m->plan->asked))
+		if (m->ops != &rmio_backend_bpf || !rmio_word_read(&rmio_bpf_of(m)->plan->asked))
 			continue;
-		rmio_kvm_begin(m, RMIO_KVM_NONE);
-		rmio_word_write(&m->plan->asked, 0);
+		rmio_kvm_begin(m, RMIO_CHANGE_NONE);
+		rmio_word_write(&rmio_bpf_of(m)->plan->asked, 0);
 		rmio_kvm_end(m);
 	}
 }
@@ -106,11 +102,11 @@ void rmio_kvm_replan(struct rmio_vm *vm)
 
 static void take_back(struct rmio_master *m, uint32_t id)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	size_t i;
 
 	for (i = 0; p->plan && i < p->plan->nr; i++)
-		if (id == RMIO_KVM_ALL || p->plan->items[i].range_id == id)
+		if (id == RMIO_CHANGE_ALL || p->plan->items[i].range_id == id)
 			rmio_kvm_uninstall(m, &p->plan->items[i], p->slots[i]);
 }
 
@@ -118,6 +114,7 @@ static void take_back(struct rmio_master *m, uint32_t id)
 static void time_loads(struct rmio_master *m, uint32_t id, bool on)
 {
 	const struct range_table *t = &m->vm->tables[RMIO_BUS_MEM];
+	struct rmio_bpf *bpf = rmio_kvm_of(m->vm)->bpf;
 	size_t i;
 
 	pthread_mutex_lock(&m->vm->lock);
@@ -125,25 +122,23 @@ static void time_loads(struct rmio_master *m, uint32_t id, bool on)
 		const struct range *r = &t->ranges[i];
 		uint64_t page = r->addr / RMIO_PAGE, last = r->last / RMIO_PAGE;
 
-		if (r->master != m || (id != RMIO_KVM_ALL && r->id != id))
+		if (r->master != m || (id != RMIO_CHANGE_ALL && r->id != id))
 			continue;
 		if (last - page >= TIMED_PAGES)
 			last = page + TIMED_PAGES - 1;
 		for (; page <= last; page++)
 			if (on)
-				rmio_bpf_page_set(m->vm->bpf, page, m->bpf->slot);
+				rmio_bpf_page_set(bpf, page, rmio_bpf_of(m)->dev.slot);
 			else
-				rmio_bpf_page_clear(m->vm->bpf, page);
+				rmio_bpf_page_clear(bpf, page);
 	}
 	pthread_mutex_unlock(&m->vm->lock);
 }
 
 void rmio_kvm_begin(struct rmio_master *m, uint32_t id)
 {
-	if (!m->bpf)
-		return;
-	pthread_mutex_lock(&m->vm->kvm->lock);
-	if (id == RMIO_KVM_NONE)
+	pthread_mutex_lock(&rmio_kvm_of(m->vm)->lock);
+	if (id == RMIO_CHANGE_NONE)
 		return;
 	take_back(m, id);
 	time_loads(m, id, false);
@@ -175,7 +170,7 @@ static size_t ranges_of(const struct rmio_master *m, struct rmio_pa_range *out)
 /* What exits, and what the plan in force takes, so that it is not given up for nothing. */
 static size_t heat_of(struct rmio_master *m, struct rmio_heat_reg *out, size_t room)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	size_t n, i;
 
 	pthread_mutex_lock(&p->heating);
@@ -201,14 +196,14 @@ static size_t heat_of(struct rmio_master *m, struct rmio_heat_reg *out, size_t r
 static struct rmio_plan *make(struct rmio_master *m)
 {
 	struct rmio_pa_range ranges[RMIO_RANGES_MAX];
-	struct rmio_kvm_plan *p = m->plan;
-	struct rmio_kvm *k = m->vm->kvm;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
+	struct rmio_kvm *k = rmio_kvm_of(m->vm);
 	struct rmio_plan_in in = {
 		.areas = p->areas,
 		.nr_areas = p->nr_areas,
 		.ranges = ranges,
 		.image_size = m->image_size,
-		.image_writable_by_bpf = m->array,
+		.image_writable_by_bpf = rmio_bpf_of(m)->array,
 		.hot = RMIO_HEAT_HOT,
 		/* What this device has already is its own to spend again. */
 		.max_slots = k->nr_slots - k->slots_used,
@@ -243,7 +238,7 @@ static struct rmio_plan *make(struct rmio_master *m)
 /* What is in both goes on, in its memory slot. */
 static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slots)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	size_t i;
 
 	for (i = 0; i < next->nr; i++)
@@ -265,13 +260,11 @@ static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slo
 
 void rmio_kvm_end(struct rmio_master *m)
 {
-	struct rmio_kvm_plan *p = m->plan;
+	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	struct rmio_plan *next;
 	int *slots = NULL;
 
-	if (!m->bpf)
-		return;
-	time_loads(m, RMIO_KVM_ALL, true);
+	time_loads(m, RMIO_CHANGE_ALL, true);
 	next = make(m);
 	if (next)
 		slots = calloc(next->nr + 1, sizeof(*slots));
@@ -283,8 +276,8 @@ void rmio_kvm_end(struct rmio_master *m)
 		p->slots = slots;
 	} else {
 		/* Dead, or no memory: then everything exits. */
-		take_back(m, RMIO_KVM_ALL);
+		take_back(m, RMIO_CHANGE_ALL);
 		rmio_plan_free(next);
 	}
-	pthread_mutex_unlock(&m->vm->kvm->lock);
+	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 }

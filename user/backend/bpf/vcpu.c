@@ -4,52 +4,77 @@
  * which thread is the vCPU, whether an exit's store has been delivered already, and
  * what the program could not do itself.  First step of each exit on the bpf back end.
  */
-#include "install.h"
-#include "vmm/vm.h"
+#include "bpf.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+/* Of a vCPU; its thread alone, but for what says otherwise. */
+struct capture {
+	struct rmio_hooks hooks;
+	struct rmio_vcpu *v;
+	struct rmio_vm *vm;
+	struct rmio_kvm *kvm;
+	struct rmio_bpf_vcpu *notes;	/* what the program notes for this vCPU */
+	const void *volatile bound_at;	/* by the thread whose mark is there; vm->lock */
+	pid_t tid;			/* of that thread, as is: */
+	int pidfd;
+	bool settling;			/* the last call was interrupted: no KVM_RUN since */
+	struct {			/* stored by a thread that was not bound, to be posted */
+		uint32_t thread;	/* its number, for the program */
+		uint32_t piece, pieces;	/* under way, and how many there are */
+		uint32_t entry, done;	/* in the piece; bytes of the entry */
+		bool here;		/* the piece is: */
+		struct rmio_bpf_stray note;
+	} stray;
+};
 
 /*
  * The vCPU that the calling thread is bound to.  A new thread begins with NULL, even
  * where its number, stack and handle are those of a thread that ended.
  */
-static __thread const struct rmio_vcpu *bound;
+static __thread const struct capture *bound;
 
 /* With vm->lock held, as all that changes who is bound where. */
-static void unbind(struct rmio_vcpu *v)
+static void unbind(struct capture *c)
 {
-	rmio_bpf_thread_unbind(v->vm->bpf, v->tid, v->pidfd);
-	v->bound_at = NULL;
-	v->pidfd = -1;
+	rmio_bpf_thread_unbind(c->kvm->bpf, c->tid, c->pidfd);
+	c->bound_at = NULL;
+	c->pidfd = -1;
 }
 
-void rmio_capture_unbind(struct rmio_vcpu *v)
+static struct capture *capture_of(const struct rmio_vcpu *v)
 {
-	if (!v->capture)
-		return;
-	pthread_mutex_lock(&v->vm->lock);
-	if (v->bound_at)
-		unbind(v);
-	pthread_mutex_unlock(&v->vm->lock);
+	return v->part[RMIO_BACKEND_BPF];
+}
+
+struct rmio_bpf_vcpu *rmio_capture_notes(const struct rmio_vcpu *v)
+{
+	return capture_of(v)->notes;
+}
+
+bool rmio_capture_bound(const struct rmio_vcpu *v)
+{
+	return capture_of(v)->bound_at;
 }
 
 /*
  * The calling thread, or one that had its number and has ended, was another vCPU: that one
  * must not end our binding when it is bound elsewhere or freed.
  */
-static void take_over(struct rmio_vcpu *v, pid_t tid)
+static void take_over(struct capture *c, pid_t tid)
 {
-	struct rmio_vm *vm = v->vm;
-	struct rmio_vcpu *u;
+	struct rmio_vm *vm = c->vm;
+	struct capture *u;
 	uint32_t i;
 
 	for (i = 0; i < vm->lanes_used; i++) {
-		u = vm->vcpus[i];
-		if (!u || u == v || !u->bound_at || u->tid != tid)
+		u = vm->vcpus[i] ? capture_of(vm->vcpus[i]) : NULL;
+		if (!u || u == c || !u->bound_at || u->tid != tid)
 			continue;
 		if (u == bound && u->bound_at == &bound)
-			v->pidfd = u->pidfd;
+			c->pidfd = u->pidfd;
 		else if (u->pidfd >= 0)
 			close(u->pidfd);
 		u->pidfd = -1;
@@ -62,17 +87,17 @@ static void take_over(struct rmio_vcpu *v, pid_t tid)
  * descriptor, its stores go on as strays, each with a signal, and it is tried again after
  * each: slow, but nothing else.
  */
-static void bind(struct rmio_vcpu *v)
+static void bind(struct capture *c)
 {
-	pthread_mutex_lock(&v->vm->lock);
-	if (v->bound_at)
-		unbind(v);
-	take_over(v, gettid());
-	if (!rmio_bpf_thread_bind(v->vm->bpf, v->index, &v->tid, &v->pidfd)) {
-		v->bound_at = &bound;
-		bound = v;
+	pthread_mutex_lock(&c->vm->lock);
+	if (c->bound_at)
+		unbind(c);
+	take_over(c, gettid());
+	if (!rmio_bpf_thread_bind(c->kvm->bpf, c->v->index, &c->tid, &c->pidfd)) {
+		c->bound_at = &bound;
+		bound = c;
 	}
-	pthread_mutex_unlock(&v->vm->lock);
+	pthread_mutex_unlock(&c->vm->lock);
 }
 
 /*
@@ -80,115 +105,115 @@ static void bind(struct rmio_vcpu *v)
  * first piece is taken at once: from here on it is this vCPU's to deliver, whichever
  * thread goes on with it.
  */
-static void find_strays(struct rmio_vcpu *v, bool ran)
+static void find_strays(struct capture *c, bool ran)
 {
-	struct rmio_bpf_stray *note = &v->stray.note;
-	struct rmio_bpf_vcpu *c = v->capture;
-	struct rmio_bpf *bpf = v->vm->bpf;
+	struct rmio_bpf_stray *note = &c->stray.note;
+	struct rmio_bpf_vcpu *n = c->notes;
+	struct rmio_bpf *bpf = c->kvm->bpf;
 	uint32_t i;
 
 	/* Whatever is noted there, another thread stored it. */
-	c->last_len = 0;
-	c->last_taken = 0;
-	c->prev_taken = 0;
-	c->load_at = 0;
-	v->stray.pieces = 0;
-	v->stray.thread = rmio_bpf_thread_number(bpf);
-	if (!rmio_bpf_stray(bpf, v->stray.thread, 0, note))
+	n->last_len = 0;
+	n->last_taken = 0;
+	n->prev_taken = 0;
+	n->load_at = 0;
+	c->stray.pieces = 0;
+	c->stray.thread = rmio_bpf_thread_number(bpf);
+	if (!rmio_bpf_stray(bpf, c->stray.thread, 0, note))
 		return;
-	rmio_bpf_stray_done(bpf, v->stray.thread, 0);
+	rmio_bpf_stray_done(bpf, c->stray.thread, 0);
 	if (!ran) {
 		for (i = 1; i <= note->last && i < RMIO_BPF_STRAY_PIECES; i++)
-			rmio_bpf_stray_done(bpf, v->stray.thread, i);
+			rmio_bpf_stray_done(bpf, c->stray.thread, i);
 		return;
 	}
-	c->last_gpa = note->last_gpa;
-	c->last_len = note->last_len;
-	c->last_taken = note->last_taken;
-	c->prev_gpa = note->prev_gpa;
-	c->prev_taken = note->prev_taken;
-	v->stray.pieces = note->last + 1;
-	v->stray.piece = 0;
-	v->stray.entry = 0;
-	v->stray.done = 0;
-	v->stray.here = true;
+	n->last_gpa = note->last_gpa;
+	n->last_len = note->last_len;
+	n->last_taken = note->last_taken;
+	n->prev_gpa = note->prev_gpa;
+	n->prev_taken = note->prev_taken;
+	c->stray.pieces = note->last + 1;
+	c->stray.piece = 0;
+	c->stray.entry = 0;
+	c->stray.done = 0;
+	c->stray.here = true;
 }
 
 /* As after an exit: what is no power of two in natural pieces. */
-static int post_stray(struct rmio_vcpu *v, uint64_t gpa, uint64_t data, uint32_t len)
+static int post_stray(struct capture *c, uint64_t gpa, uint64_t data, uint32_t len)
 {
 	int err;
 
-	while (v->stray.done < len) {
+	while (c->stray.done < len) {
 		struct access a = {
 			.store = true,
 			.bus = RMIO_BUS_MEM,
-			.addr = gpa + v->stray.done,
+			.addr = gpa + c->stray.done,
 			.len = len & (len - 1) ? 8 : len,
-			.data = data >> (8 * v->stray.done),
+			.data = data >> (8 * c->stray.done),
 		};
 
-		while (a.len > len - v->stray.done || (len & (len - 1) && a.addr & (a.len - 1)))
+		while (a.len > len - c->stray.done || (len & (len - 1) && a.addr & (a.len - 1)))
 			a.len /= 2;
-		err = rmio_access_piece(v, &a);
+		err = c->vm->up->access(c->v, &a);
 		if (err == -EINTR)
 			return err;
-		v->stray.done += a.len;
+		c->stray.done += a.len;
 	}
 	return 0;
 }
 
-static int post_strays(struct rmio_vcpu *v)
+static int post_strays(struct capture *c)
 {
-	struct rmio_bpf_stray *note = &v->stray.note;
-	struct rmio_bpf *bpf = v->vm->bpf;
+	struct rmio_bpf_stray *note = &c->stray.note;
+	struct rmio_bpf *bpf = c->kvm->bpf;
 	int err;
 
-	for (; v->stray.piece < v->stray.pieces; v->stray.piece++) {
-		if (!v->stray.here && !rmio_bpf_stray(bpf, v->stray.thread, v->stray.piece, note))
+	for (; c->stray.piece < c->stray.pieces; c->stray.piece++) {
+		if (!c->stray.here && !rmio_bpf_stray(bpf, c->stray.thread, c->stray.piece, note))
 			note->nr = 0;
-		v->stray.here = true;
-		for (; v->stray.entry < note->nr && v->stray.entry < RMIO_BPF_STRAYS;
-		     v->stray.entry++) {
-			err = post_stray(v, note->store[v->stray.entry].gpa,
-					 note->store[v->stray.entry].data,
-					 note->store[v->stray.entry].len & 15);
+		c->stray.here = true;
+		for (; c->stray.entry < note->nr && c->stray.entry < RMIO_BPF_STRAYS;
+		     c->stray.entry++) {
+			err = post_stray(c, note->store[c->stray.entry].gpa,
+					 note->store[c->stray.entry].data,
+					 note->store[c->stray.entry].len & 15);
 			if (err)
 				return err;
-			v->stray.done = 0;
+			c->stray.done = 0;
 		}
-		if (v->stray.piece)
-			rmio_bpf_stray_done(bpf, v->stray.thread, v->stray.piece);
-		v->stray.here = false;
-		v->stray.entry = 0;
+		if (c->stray.piece)
+			rmio_bpf_stray_done(bpf, c->stray.thread, c->stray.piece);
+		c->stray.here = false;
+		c->stray.entry = 0;
 	}
 	return 0;
 }
 
 /* Device slot @dev asked for us: its lane is full, or it sleeps. */
-static int attend(struct rmio_vcpu *v, uint32_t dev)
+static int attend(struct capture *c, uint32_t dev)
 {
 	struct rmio_master *m;
 	int err = 0;
 
-	pthread_mutex_lock(&v->lock);
-	m = v->vm->captured[dev];
+	pthread_mutex_lock(&c->v->lock);
+	m = c->kvm->captured[dev];
 	if (m)
-		err = rmio_access_room(v, m);
-	pthread_mutex_unlock(&v->lock);
+		err = c->vm->up->room(c->v, m);
+	pthread_mutex_unlock(&c->v->lock);
 	return err == -EINTR ? err : 0;
 }
 
-static int attend_all(struct rmio_vcpu *v)
+static int attend_all(struct capture *c)
 {
-	volatile uint64_t *attention = (volatile uint64_t *)v->capture->attention;
+	volatile uint64_t *attention = (volatile uint64_t *)c->notes->attention;
 	uint32_t w, bit;
 	int err;
 
 	for (w = 0; w < RMIO_BPF_DEVS / 64; w++)
 		while (attention[w]) {
 			bit = (uint32_t)__builtin_ctzll(attention[w]);
-			err = attend(v, w * 64 + bit);
+			err = attend(c, w * 64 + bit);
 			if (err)
 				return err;
 			attention[w] &= ~(1ull << bit);
@@ -196,64 +221,104 @@ static int attend_all(struct rmio_vcpu *v)
 	return 0;
 }
 
-static int settle(struct rmio_vcpu *v, struct kvm_run *run, bool ran)
+static int settle(struct capture *c, struct kvm_run *run, bool ran)
 {
-	bool mine = bound == v && v->bound_at == &bound;
+	bool mine = bound == c && c->bound_at == &bound;
 	int err;
 
 	if (!mine)
-		bind(v);
+		bind(c);
 	/* After an interruption everything is known already, also to another thread. */
-	if (!mine && !v->settling)
-		find_strays(v, ran);
-	v->settling = true;
-	rmio_kvm_drain(v->vm, run);
-	err = attend_all(v);
+	if (!mine && !c->settling)
+		find_strays(c, ran);
+	c->settling = true;
+	rmio_kvm_drain(c->kvm, run);
+	err = attend_all(c);
 	if (!err)
-		err = post_strays(v);
+		err = post_strays(c);
 	if (!err)
-		v->settling = false;
+		c->settling = false;
 	return err;
 }
 
-int rmio_capture_settle(struct rmio_vcpu *v, struct kvm_run *run)
+static int after_run(void *arg, struct kvm_run *run)
 {
-	return settle(v, run, true);
+	return settle(arg, run, true);
 }
 
-int rmio_capture_enter(struct rmio_vcpu *v, struct kvm_run *run)
+static int before_run(void *arg, struct kvm_run *run)
 {
-	return settle(v, run, false);
+	return settle(arg, run, false);
 }
 
 /*
  * The plan has changed between program and KVM: KVM has woken nobody.  Which device it
  * was is not noted, so all are looked at.
  */
-static void ring_all(struct rmio_vcpu *v)
+static void ring_all(struct capture *c)
 {
 	uint32_t i;
 
-	pthread_mutex_lock(&v->lock);
+	pthread_mutex_lock(&c->v->lock);
 	for (i = 0; i < RMIO_BPF_DEVS; i++)
-		if (v->vm->captured[i])
-			rmio_bell_ring(&v->vm->captured[i]->bell);
-	pthread_mutex_unlock(&v->lock);
+		if (c->kvm->captured[i])
+			rmio_bell_ring(&c->kvm->captured[i]->bell);
+	pthread_mutex_unlock(&c->v->lock);
 }
 
-bool rmio_capture_took(struct rmio_vcpu *v, uint64_t addr, uint32_t len)
+static bool took(void *arg, uint64_t addr, uint32_t len)
 {
-	const volatile struct rmio_bpf_vcpu *c = v->capture;
-	uint64_t in = addr - c->last_gpa, taken = c->last_taken;
+	struct capture *c = arg;
+	const volatile struct rmio_bpf_vcpu *n = c->notes;
+	uint64_t in = addr - n->last_gpa, taken = n->last_taken;
 
 	/* KVM shows both parts of a store that crosses a page before the first one exits. */
-	if (in >= c->last_len) {
-		in = addr - c->prev_gpa;
-		taken = c->prev_taken;
+	if (in >= n->last_len) {
+		in = addr - n->prev_gpa;
+		taken = n->prev_taken;
 	}
 	/* KVM cuts a wide store into pieces: those that the program took come first. */
 	if (in >= taken || len > taken - in)
 		return false;
-	ring_all(v);
+	ring_all(c);
 	return true;
+}
+
+/* -- making and unmaking --------------------------------------------------------------- */
+
+void rmio_capture_start(struct rmio_vcpu *v)
+{
+	struct capture *c = capture_of(v);
+
+	c->notes = rmio_bpf_vcpu(c->kvm->bpf, v->index);
+	rmio_vcpu_hook(v, &c->hooks);
+}
+
+int rmio_capture_new(struct rmio_vcpu *v)
+{
+	struct capture *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->hooks.arg = c;
+	c->hooks.after_run = after_run;
+	c->hooks.before_run = before_run;
+	c->hooks.took = took;
+	c->v = v;
+	c->vm = v->vm;
+	c->kvm = rmio_kvm_of(v->vm);
+	c->pidfd = -1;
+	v->part[RMIO_BACKEND_BPF] = c;
+	if (c->kvm->bpf)
+		rmio_capture_start(v);
+	return 0;
+}
+
+void rmio_capture_free(struct rmio_vcpu *v)
+{
+	struct capture *c = capture_of(v);
+
+	if (c->bound_at)
+		unbind(c);
+	free(c);
 }
