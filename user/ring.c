@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * The lane's data path: requests down, completions and one reply up.  Stands
- * between the vCPU (vcpu.c) and the slave (slave.c).
+ * between the vCPU (vmm/access.c) and the slave (device/slave.c).
  */
 #include "memfd.h"
 #include "ring.h"

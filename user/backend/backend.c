@@ -15,7 +15,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-extern const struct rmio_backend_ops rmio_backend_kvm, rmio_backend_bpf, rmio_backend_exit;
+extern const struct rmio_backend_ops rmio_backend_kvm;
+extern const struct rmio_backend_ops rmio_backend_bpf;
+extern const struct rmio_backend_ops rmio_backend_exit;
 
 /* The best first; the last one is always there. */
 static const struct rmio_backend_ops *const backends[] = {

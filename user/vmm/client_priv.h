@@ -4,8 +4,8 @@
  * on it, and when to give it up.  Of vfio-user (client_vu.c) and of QEMU's
  * multi-process protocol (client_mp.c).
  */
-#ifndef RMIO_USER_CLIENT_PRIV_H
-#define RMIO_USER_CLIENT_PRIV_H
+#ifndef RMIO_VMM_CLIENT_PRIV_H
+#define RMIO_VMM_CLIENT_PRIV_H
 
 #include "wire/vu_caps.h"
 #include "wire/vu_msg.h"

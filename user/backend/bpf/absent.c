@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * In the place of bpf.c where the library is built without it: there is no program, so
+ * In the place of program.c and loader.c where the library is built without it: there is no program, so
  * nothing but the first call is ever made.
  */
 #include "broker.h"

@@ -78,7 +78,7 @@ static void wake(void *arg, uint32_t slot)
 	struct rmio_master *m;
 
 	for (m = vm->masters; m; m = m->next)
-		if (m->ops == &rmio_backend_bpf && rmio_bpf_of(m)->dev.slot == slot)
+		if (m->ops->id == RMIO_BACKEND_BPF && rmio_bpf_of(m)->dev.slot == slot)
 			rmio_bell_ring(&m->bell);
 }
 

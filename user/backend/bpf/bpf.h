@@ -68,8 +68,6 @@ static inline struct rmio_bpf_master *rmio_bpf_of(const struct rmio_master *m)
 	return m->part;
 }
 
-extern const struct rmio_backend_ops rmio_backend_bpf;
-
 /* device.c: the operations of that name. */
 int rmio_bpf_master_new(struct rmio_master *m, uint32_t slots);
 void rmio_bpf_master_free(struct rmio_master *m);

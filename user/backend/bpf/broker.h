@@ -5,8 +5,8 @@
  * program that the broker loads for a connection sees only the threads of the process
  * that connected.  Beside the data path.
  */
-#ifndef RMIO_USER_BROKER_H
-#define RMIO_USER_BROKER_H
+#ifndef RMIO_BACKEND_BPF_BROKER_H
+#define RMIO_BACKEND_BPF_BROKER_H
 
 #include "program.h"
 #include "wire/procfs.h"
@@ -55,7 +55,7 @@ enum rmio_bpf_fd {
 	RMIO_BPF_FDS,
 };
 
-/* -- load.c: what needs privileges; in the VMM or in the broker -------------------- */
+/* -- loader.c: what needs privileges; in the VMM or in the broker -------------------- */
 
 struct rmio_bpf_object;
 

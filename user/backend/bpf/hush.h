@@ -3,8 +3,8 @@
  * libbpf prints to standard error for the whole process: not while it works for us.
  * Beside the data path.
  */
-#ifndef RMIO_USER_HUSH_H
-#define RMIO_USER_HUSH_H
+#ifndef RMIO_BACKEND_BPF_HUSH_H
+#define RMIO_BACKEND_BPF_HUSH_H
 
 #include <bpf/libbpf.h>
 

@@ -5,7 +5,7 @@
  *
  * Order is everything here.  The program is told before KVM and forgets after it, so
  * that KVM never takes a store that nobody captures; in between a store is captured
- * and exits as well, which the exit path can tell (capture.c).  What KVM is asked to
+ * and exits as well, which the exit path can tell (vcpu.c).  What KVM is asked to
  * forget it has forgotten for all vCPUs when the call returns.
  */
 #include "bpf.h"

@@ -8,8 +8,8 @@
  * _dev_new, _dev_free and _shadow_new from any; the others from the thread that they are
  * about.
  */
-#ifndef RMIO_USER_BPF_H
-#define RMIO_USER_BPF_H
+#ifndef RMIO_BACKEND_BPF_PROGRAM_H
+#define RMIO_BACKEND_BPF_PROGRAM_H
 
 #include "mmio_filter.h"
 #include <stdbool.h>
@@ -95,7 +95,7 @@ uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page);
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot);
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page);
 
-/* -- both ends: bpf_array.c -------------------------------------------------------- */
+/* -- both ends: wire/array.c ----------------------------------------------------- */
 
 /*
  * A descriptor that came from a peer: an array whose mapping has exactly @size bytes,

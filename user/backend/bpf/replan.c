@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * When a device's ranges, map, image or state change, or its guest's habits: makes the
- * new plan (plan.c) and puts the difference into force (kvm.c).  Beside the data path,
+ * new plan (plan/) and puts the difference into force (install.c).  Beside the data path,
  * while the guest runs: an access that nothing takes just then exits.
  */
 #include "bpf.h"
@@ -90,7 +90,7 @@ void rmio_kvm_replan(struct rmio_vm *vm)
 	if (read(rmio_kvm_of(vm)->changed, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		return;
 	for (m = vm->masters; m; m = m->next) {
-		if (m->ops != &rmio_backend_bpf || !rmio_word_read(&rmio_bpf_of(m)->plan->asked))
+		if (m->ops->id != RMIO_BACKEND_BPF || !rmio_word_read(&rmio_bpf_of(m)->plan->asked))
 			continue;
 		rmio_kvm_begin(m, RMIO_CHANGE_NONE);
 		rmio_word_write(&rmio_bpf_of(m)->plan->asked, 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * plan_bus.c - which stores get a bus device of KVM: zones where many registers are hot, an
+ * bus.c - which stores get a bus device of KVM: zones where many registers are hot, an
  * ioeventfd for the others, most stores first, as long as there are any.  Beside the data path:
- * the second half of the rules for stores, after plan_store.c.
+ * the second half of the rules for stores, after stores.c.
  */
 #include "work.h"
 

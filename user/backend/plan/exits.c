@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * plan_exit.c - the stores that no mechanism takes, each with its reason, for display.  Beside
- * the data path: listed once plan_bus.c has said what is taken.
+ * exits.c - the stores that no mechanism takes, each with its reason, for display.  Beside
+ * the data path: listed once bus.c has said what is taken.
  */
 #include "work.h"
 

@@ -25,8 +25,8 @@
  *
  * No lock and no atomics: the caller has a lock.
  */
-#ifndef RMIO_USER_HEAT_H
-#define RMIO_USER_HEAT_H
+#ifndef RMIO_BACKEND_PLAN_HEAT_H
+#define RMIO_BACKEND_PLAN_HEAT_H
 
 #include <stdbool.h>
 #include <stddef.h>

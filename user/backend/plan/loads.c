@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * plan_load.c - which loads a read-only memory slot over the shadow answers, and why the others
+ * loads.c - which loads a read-only memory slot over the shadow answers, and why the others
  * exit.  Beside the data path: the rules for loads.
  */
 #include "work.h"

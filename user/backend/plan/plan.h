@@ -23,8 +23,8 @@
  * covers what the run has of the page; of several runs in a page only one does.  Limits
  * are spent in the order of counts, memory slots from the longest on.
  */
-#ifndef RMIO_USER_PLAN_H
-#define RMIO_USER_PLAN_H
+#ifndef RMIO_BACKEND_PLAN_PLAN_H
+#define RMIO_BACKEND_PLAN_PLAN_H
 
 #include "heat.h"
 

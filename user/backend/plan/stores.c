@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * plan_store.c - which registers there are, how stores to them behave, and which of them an
- * ioeventfd could take.  Beside the data path: the first half of the rules for stores; plan_bus.c
+ * stores.c - which registers there are, how stores to them behave, and which of them an
+ * ioeventfd could take.  Beside the data path: the first half of the rules for stores; bus.c
  * spends what there is of bus devices on them.
  */
 #include "work.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * What the files of the planner share: what a plan is made of while it is made.  Beside the
- * data path.  Ranges and all that one plan takes: plan.c; loads: plan_load.c; which stores
- * could be taken: plan_store.c; which are, within the limits: plan_bus.c; the stores that
- * nothing takes, for display: plan_exit.c.
+ * data path.  All that one plan takes, step after step: plan.c; loads: loads.c; which stores
+ * could be taken: stores.c; which are, within the limits: bus.c; the stores that nothing takes,
+ * for display: exits.c; what these share: work.c.
  */
-#ifndef RMIO_USER_PLAN_WORK_H
-#define RMIO_USER_PLAN_WORK_H
+#ifndef RMIO_BACKEND_PLAN_WORK_H
+#define RMIO_BACKEND_PLAN_WORK_H
 
 #include "map.h"
 #include "plan.h"
@@ -91,6 +91,7 @@ struct work {
 	struct rmio_plan *plan;
 };
 
+/* work.c */
 
 /* Merge sort, stable: qsort(3) promises neither that nor n log n steps. */
 void rmio_plan_sort(void *base, void *spare, size_t n, size_t size,
@@ -113,28 +114,28 @@ static inline bool lined_up(const struct place *p, uint64_t delta)
 	return !((delta - p->r.addr) & PAGE_MASK);
 }
 
-/* plan.c: the range of that id, NULL when it is nowhere. */
+/* The range of that id, NULL when it is nowhere. */
 const struct place *rmio_plan_place(const struct work *w, uint32_t id);
 /* The order of items in a plan. */
 int rmio_plan_order(const void *a, const void *b);
 /* One more item, with its range and address when @p is not NULL. */
 void rmio_plan_put(struct work *w, const struct place *p, struct rmio_plan_item item);
 
-/* plan_load.c, after the ranges. */
+/* loads.c, after the ranges. */
 void rmio_plan_take_slots(struct work *w);
 void rmio_plan_put_loads(struct work *w);
 
-/* plan_store.c, after the ranges.  -EINVAL a length that is no access's. */
+/* stores.c, after the ranges.  -EINVAL a length that is no access's. */
 int rmio_plan_find_regs(struct work *w);
 /* Why nothing written through with that distance to the image can be taken; NULL if it can. */
 const char *rmio_plan_no_through(const struct work *w, uint64_t delta);
 
-/* plan_bus.c, after the registers. */
+/* bus.c, after the registers. */
 void rmio_plan_take_stores(struct work *w);
 void rmio_plan_put_stores(struct work *w);
 bool rmio_plan_in_zone(const struct work *w, const struct reg *r);
 
-/* plan_exit.c, after what is taken of stores has been put. */
+/* exits.c, after what is taken of stores has been put. */
 void rmio_plan_put_exits(struct work *w);
 
 #endif
