@@ -205,7 +205,7 @@ int rmio_backend_dev_new(struct rmio_master *m, uint32_t want, uint32_t slots)
 			continue;
 		m->ops = b;
 		m->access = b->access;
-		m->exited = b->exited;
+		m->exited = b->exited != NULL;
 	}
 	return err;
 }

@@ -120,9 +120,9 @@ struct rmio_master {
 	struct rmio_own *own;		/* the VMM's end's */
 	const struct rmio_backend_ops *ops;
 	void *part;			/* of that back end */
-	/* Of its ops, what an access looks at; NULL: nothing to do. */
+	/* Of its ops, what each access looks at: NULL or false, they have no such operation. */
 	int (*access)(struct rmio_vcpu *v, struct rmio_master *m, struct access *a);
-	void (*exited)(struct rmio_master *m, uint32_t range_id, uint64_t offset, uint32_t len);
+	bool exited;
 	int give[RMIO_GIVE];		/* what its slave gets */
 	uint32_t nr_give;
 

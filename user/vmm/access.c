@@ -230,7 +230,7 @@ static int store(struct rmio_vcpu *v, const struct range *r, struct access *a)
 	put_request(lane, m, &req);
 	rmio_count(&c->posted, 1);
 	if (m->exited && a->bus == RMIO_BUS_MEM)
-		m->exited(m, r->id, req.offset, a->len);
+		m->ops->exited(m, r->id, req.offset, a->len);
 	return 0;
 }
 

@@ -127,6 +127,29 @@ int rmio_vcpu_store(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, ui
 	return access_all(vcpu, &a);
 }
 
+/* -- back ends' steps, out of the way of a vCPU that has none -------------------------- */
+
+__attribute__((noinline))
+static int after_run(const struct rmio_hooks *h, struct kvm_run *run)
+{
+	int err = 0;
+
+	for (; h && !err; h = h->next)
+		err = h->after_run(h->arg, run);
+	return err;
+}
+
+__attribute__((noinline))
+static bool took(const struct rmio_hooks *h, uint64_t addr, uint32_t len)
+{
+	for (; h; h = h->next)
+		if (h->took(h->arg, addr, len))
+			return true;
+	return false;
+}
+
+/* -- exits -------------------------------------------------------------------------------- */
+
 static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 {
 	struct access a = {
@@ -135,16 +158,14 @@ static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 		.addr = run->mmio.phys_addr,
 		.len = run->mmio.len,
 	};
-	const struct rmio_hooks *h;
 	int err;
 
 	if (a.len > sizeof(run->mmio.data))
 		return -EOPNOTSUPP;
 	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
 	if (a.store) {
-		for (h = v->hooks; h; h = h->next)
-			if (h->took(h->arg, a.addr, a.len))
-				return 0;
+		if (v->hooks && took(v->hooks, a.addr, a.len))
+			return 0;
 		memcpy(&a.data, run->mmio.data, sizeof(a.data));
 	}
 	err = access_all(v, &a);
@@ -187,19 +208,9 @@ static int exit_io(struct rmio_vcpu *v, struct kvm_run *run)
 	return 0;
 }
 
-static int after_run(struct rmio_vcpu *v, struct kvm_run *run)
-{
-	const struct rmio_hooks *h;
-	int err = 0;
-
-	for (h = v->hooks; h && !err; h = h->next)
-		err = h->after_run(h->arg, run);
-	return err;
-}
-
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	int err = after_run(vcpu, run);
+	int err = vcpu->hooks ? after_run(vcpu->hooks, run) : 0;
 
 	if (err)
 		return err;
@@ -220,7 +231,7 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
  */
 int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	return after_run(vcpu, run);
+	return vcpu->hooks ? after_run(vcpu->hooks, run) : 0;
 }
 
 int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
