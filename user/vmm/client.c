@@ -5,6 +5,7 @@
  * Beside the data path once the device has the rings.
  */
 #include "client_priv.h"
+#include "death.h"
 #include "opts.h"
 
 #include <errno.h>
@@ -135,6 +136,9 @@ void rmio_client_free(struct rmio_client *c)
 {
 	if (!c)
 		return;
+	/* Before the device process can notice, and close its end: an orderly end is no death. */
+	if (c->master)
+		rmio_master_kill(c->master, RMIO_STATE_CLOSED, NULL);
 	if (c->ops->exit)
 		c->ops->exit(c);
 	vu_conn_exit(&c->conn);

@@ -4,13 +4,12 @@
  * timeout and the device's death.  Between the lane and the access (access.c).
  */
 #include "death.h"
+#include "patience.h"
 #include "wait.h"
 #include "wire/chan.h"
 
 #include <errno.h>
 
-/* How long a vCPU goes without looking whether the device process is still there. */
-#define SLICE_NS	100000000ull
 /* Wake-ups without progress in one wait that a device may cause. */
 #define SPURIOUS_MAX	1000u
 
@@ -23,7 +22,8 @@ struct watch {
 	uint32_t spurious;
 	uint64_t start;
 	uint64_t now;		/* as of the last look at the clock */
-	uint64_t deadline;
+	uint64_t until;		/* when the last sleep was to end */
+	struct rmio_patience patience;
 	uint64_t checked;	/* when the device process was last looked for */
 };
 
@@ -59,7 +59,7 @@ static int check_process(struct watch *w, uint64_t now)
 {
 	int chan;
 
-	if (now - w->checked < SLICE_NS)
+	if (now - w->checked < RMIO_PATIENCE_SLICE_NS)
 		return 0;
 	w->checked = now;
 	pthread_mutex_lock(&w->v->shared.lock);
@@ -95,8 +95,10 @@ static int spin(struct watch *w)
 			if (got)
 				return got;
 		}
-		now = w->now = rmio_now_ns();
-		if (now >= w->deadline)
+		now = rmio_now_ns();
+		rmio_patience_look(&w->patience, now, w->now);
+		w->now = now;
+		if (now >= w->patience.deadline)
 			return -ETIMEDOUT;
 		if (now - w->start >= limit)
 			return 0;
@@ -123,16 +125,15 @@ static int sleep_once(struct watch *w)
 {
 	struct vcpu *v = w->v;
 	struct until *u = w->u;
-	uint64_t now = w->now, until = w->deadline;
+	uint64_t now = w->now, until = rmio_patience_slice(&w->patience, now);
 	int got;
 
-	if (now >= w->deadline)
+	w->until = until;
+	if (now >= w->patience.deadline)
 		return -ETIMEDOUT;
 	got = check_process(w, now);
 	if (got)
 		return got;
-	if (until - now > SLICE_NS)
-		until = now + SLICE_NS;
 	rmio_sleeper_arm(&v->sleeper, u->lane, u->done);
 	got = look(u);
 	if (got || rmio_vcpu_kicked(&v->shared)) {
@@ -176,8 +177,10 @@ static int wait_for(struct watch *w)
 	spun = s->opts.policy == RMIO_WAIT_ADAPTIVE ? rmio_now_ns() - w->start : 0;
 	while (!got) {
 		got = sleep_once(w);
-		if (!got)
-			w->now = rmio_now_ns();
+		if (got && got != -EINTR)
+			break;
+		w->now = rmio_now_ns();
+		rmio_patience_look(&w->patience, w->now, w->until);
 	}
 	if (s->opts.policy == RMIO_WAIT_ADAPTIVE)
 		rmio_spin_result(s, spun, rmio_now_ns() - w->start);
@@ -196,18 +199,17 @@ int rmio_vcpu_wait(struct rmio_vcpu *v, struct rmio_master *m, struct until *u, 
 		.u = u,
 		.event = rmio_word_read(&own->event),
 		.start = rmio_now_ns(),
-		.deadline = UINT64_MAX,
 	};
 	int got;
 
-	w.checked = w.now = w.start;
+	w.checked = w.now = w.until = w.start;
 	/* Only waiting counts: what the VMM does between interruption and call is its time. */
 	timeout = timeout == RMIO_TIMEOUT_NONE ? timeout :
 		  timeout > own->pending.waited ? timeout - own->pending.waited : 0;
-	if (timeout < UINT64_MAX - w.start)
-		w.deadline = w.start + timeout;
+	rmio_patience_begin(&w.patience, w.start, timeout);
 	got = wait_for(&w);
-	own->pending.waited = got == -EINTR ? own->pending.waited + rmio_now_ns() - w.start : 0;
+	own->pending.waited = got == -EINTR ? own->pending.waited + rmio_now_ns() - w.start -
+					       w.patience.stopped : 0;
 	switch (got) {
 	case 1:
 		return 0;
