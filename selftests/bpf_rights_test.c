@@ -9,6 +9,7 @@
 #include "memfd.h"
 #include "privileges.h"
 #include "vmm/kvm.h"
+#include "wire/memory.h"
 
 #include <fcntl.h>
 #include <linux/bpf.h>

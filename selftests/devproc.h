@@ -198,6 +198,7 @@ static inline bool raw_cons(const struct raw *r, uint32_t i, struct rmio_cons *c
 {
 	if (rmio_cons_init(c, r->down + RMIO_PAGE + i * r->stride, raw_lane(r, i), r->slots))
 		return false;
+	c->wake = r->kernel ? rmio_kslave_wake : NULL;
 	c->kernel = r->kernel ? r->chan : -1;
 	c->lane = i;
 	return true;

@@ -13,6 +13,7 @@
 
 #include "ktap.h"
 #include "memfd.h"
+#include "wire/memory.h"
 
 #define SIZE		(4ull * RMIO_PAGE)
 #define SEALS_SIZE	(F_SEAL_SHRINK | F_SEAL_GROW)

@@ -47,7 +47,8 @@ static bool pair_init(struct pair *p, uint64_t at)
 	((struct rmio_up_lane *)(up + RMIO_PAGE))->done = at;
 	((struct rmio_up_lane *)(up + RMIO_PAGE))->taken = at;
 	((struct rmio_down_lane *)(down + RMIO_PAGE))->tail = at;
-	p->out = (struct rmio_bell_out){ .down = p->down, .up = p->up, .chan = p->chan[0] };
+	p->out = (struct rmio_bell_out){ .down = p->down, .up = p->up, .chan = p->chan[0],
+		.knock = rmio_chan_knock };
 	p->in = (struct rmio_bell_in){ .down = p->down, .up = p->up };
 	return T_EQ(rmio_prod_init(&p->prod, down + RMIO_PAGE, up + RMIO_PAGE, SLOTS, at), 0) &&
 	       T_EQ(rmio_cons_init(&p->cons, down + RMIO_PAGE, up + RMIO_PAGE, SLOTS), 0);

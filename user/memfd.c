@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * memfd.c - make, check and map the sealed memfds that two sides share.
+ * Make and map the sealed memfds that two sides share; what a peer sends is checked in wire/memory.c.
  * Beside the data path: once per device.
  */
-#include "wire/foreign.h"
 #include "memfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <rmio/abi.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Linux 6.3; older headers and kernels do without. */
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
-
-static bool size_ok(uint64_t size)
-{
-	return size && size % RMIO_PAGE == 0;
-}
 
 static int create(const char *name)
 {
@@ -41,7 +32,7 @@ int rmio_memfd_new(const char *name, uint64_t size)
 	struct rlimit limit;
 	int fd, rc;
 
-	if (!name || !size_ok(size))
+	if (!name || !size || size % RMIO_PAGE)
 		return -EINVAL;
 	if (size > INT64_MAX)
 		return -EFBIG;
@@ -68,43 +59,6 @@ int rmio_memfd_seal(int fd, bool future_write)
 	if (future_write)
 		seals |= F_SEAL_FUTURE_WRITE;
 	return fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
-}
-
-int rmio_memfd_check(int fd, uint64_t size, bool must_be_future_write)
-{
-	int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-	int seals, mode;
-	struct statfs fs;
-	struct stat st;
-
-	if (!size_ok(size))
-		return -EINVAL;
-	if (!rmio_foreign_is_memory(fd) || fstat(fd, &st) || !S_ISREG(st.st_mode))
-		return -EBADF;
-	/* seals also exist on hugetlbfs, where a fault without a free huge page is SIGBUS */
-	if (fstatfs(fd, &fs) || (unsigned int)fs.f_type != TMPFS_MAGIC)
-		return -EBADF;
-	seals = fcntl(fd, F_GET_SEALS);
-	mode = fcntl(fd, F_GETFL);
-	if (seals < 0 || mode < 0)
-		return -EBADF;
-
-	if (must_be_future_write)
-		need |= F_SEAL_FUTURE_WRITE;
-	else if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
-		return -EPERM;
-	if ((seals & need) != need)
-		return -EPERM;
-	/* the size last: only the seals keep it what it is */
-	if (fstat(fd, &st))
-		return -EBADF;
-	if (st.st_size < 0 || (uint64_t)st.st_size != size)
-		return -EMSGSIZE;
-
-	mode &= O_ACCMODE;
-	if (mode != O_RDWR && !(mode == O_RDONLY && must_be_future_write))
-		return -EACCES;
-	return 0;
 }
 
 void *rmio_memfd_map(int fd, uint64_t size, bool write, void *at)

@@ -33,18 +33,6 @@ int rmio_memfd_new(const char *name, uint64_t size);
 int rmio_memfd_seal(int fd, bool future_write);
 
 /*
- * Check a descriptor that came from a peer, before it is mapped: after a 0 here, no
- * access to a mapping of @size bytes raises SIGBUS, whatever the peer does with the
- * file (the machine may still run out of memory).
- * @must_be_future_write: to be mapped for reading; it must carry that seal.  Otherwise
- * it must be fit to be mapped for writing.
- *   -EINVAL size 0 or not a multiple of RMIO_PAGE; -EBADF no memfd of ordinary pages
- *   (nor an open descriptor); -EPERM seals missing, or sealed against the writes
- *   wanted; -EMSGSIZE any other size; -EACCES not open for what is wanted.
- */
-int rmio_memfd_check(int fd, uint64_t size, bool must_be_future_write);
-
-/*
  * Map all of it, shared; @at NULL: anywhere, else exactly there, replacing what is
  * there.  NULL with errno set.  Undone by munmap(2).
  */

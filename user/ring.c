@@ -69,6 +69,7 @@ int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, ui
 	c->done = done;
 	c->taken = done;
 	c->redeliver = taken;
+	c->wake = NULL;
 	c->kernel = -1;
 	c->lane = 0;
 	return 0;

@@ -47,8 +47,10 @@ struct rmio_cons {
 	uint64_t done;				/* private: requests completed */
 	uint64_t redeliver;			/* below: handed to a predecessor */
 	uint32_t slots_nr;
-	int kernel;				/* slave descriptor of the kernel device, or -1 */
-	uint32_t lane;				/* with that: which it is */
+	/* Of the kernel device, where vCPUs sleep in the kernel; NULL: on wake_seq. */
+	void (*wake)(int kernel, uint32_t lane);
+	int kernel;				/* with that: its slave descriptor */
+	uint32_t lane;				/* and which lane this is */
 };
 
 /* @at: index of the next request; 0 but for tests of the wrap. */

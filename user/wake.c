@@ -3,8 +3,6 @@
  * Sleeping and waking across a lane, by futex, or by a message or an ioctl on the slave
  * descriptor.  The protocol, with the names of its steps, is in wake.h.
  */
-#include "wire/chan.h"
-#include "device/kslave.h"
 #include "wake.h"
 
 #include <errno.h>
@@ -56,11 +54,6 @@ static uint32_t fresh_number(uint32_t last)
 
 static void ring(struct rmio_bell_out *b, int wakes)
 {
-	struct rmio_chan_hdr h = {
-		.magic = RMIO_ABI_MAGIC,
-		.version = RMIO_ABI_VERSION,
-		.type = RMIO_CHAN_BELL,
-	};
 	uint32_t *word;
 
 	if (load_relaxed(&b->up->bell_kind) == RMIO_BELL_FUTEX) {
@@ -68,8 +61,7 @@ static void ring(struct rmio_bell_out *b, int wakes)
 		__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
 		futex(word, FUTEX_WAKE, (uint32_t)wakes, NULL);
 	} else if (b->chan >= 0) {
-		/* A full socket holds messages that wake the device just as well. */
-		rmio_chan_send(b->chan, &h, NULL, 0, NULL, 0);
+		b->knock(b->chan);
 	}
 }
 
@@ -131,8 +123,8 @@ bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a)
 	if ((int64_t)(c->done - at) < 0)
 		return false;
 	a->woken = number;				/* R4 */
-	if (c->kernel >= 0) {
-		rmio_kslave_wake(c->kernel, c->lane);
+	if (c->wake) {
+		c->wake(c->kernel, c->lane);
 		return true;
 	}
 	__atomic_fetch_add(c->wake_seq, 1, __ATOMIC_RELEASE);

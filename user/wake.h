@@ -64,7 +64,9 @@ struct rmio_bell_out {
 	struct rmio_down_hdr *down;
 	const struct rmio_up_hdr *up;
 	uint32_t *word;		/* the bell, where "down" cannot hold a futex; or NULL */
-	int chan;		/* for RMIO_BELL_SOCK */
+	/* For RMIO_BELL_SOCK: a message to @chan, should there be one; in wire/chan.h. */
+	void (*knock)(int chan);
+	int chan;		/* -1: none */
 	uint32_t rung;		/* the need_wake number last rung for */
 };
 

@@ -5,6 +5,7 @@
  */
 #include "lanes.h"
 #include "memfd.h"
+#include "wire/chan.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -50,5 +51,6 @@ void rmio_lanes_init(struct rmio_master *m, uint32_t slots)
 			       (const char *)m->up + RMIO_PAGE * (1 + i), slots, 0);
 	m->bell.down = m->down;
 	m->bell.up = m->up;
+	m->bell.knock = rmio_chan_knock;
 	m->bell.chan = -1;
 }

@@ -6,11 +6,11 @@
  */
 #include "wire/chan.h"
 #include "wire/foreign.h"
-#include "backend/bpf/program.h"
 #include "kslave.h"
 #include "memfd.h"
 #include "opts.h"
 #include "slave_priv.h"
+#include "wire/memory.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -203,6 +203,7 @@ static int map_kernel(struct rmio_slave **out, int fd)
 		return err;
 	s->kernel = true;
 	for (i = 0; i < s->nr_lanes; i++) {
+		s->lanes[i].cons.wake = rmio_kslave_wake;
 		s->lanes[i].cons.kernel = fd;
 		s->lanes[i].cons.lane = i;
 	}

@@ -90,3 +90,15 @@ bool rmio_chan_hung_up(int fd)
 
 	return fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
 }
+
+void rmio_chan_knock(int fd)
+{
+	struct rmio_chan_hdr h = {
+		.magic = RMIO_ABI_MAGIC,
+		.version = RMIO_ABI_VERSION,
+		.type = RMIO_CHAN_BELL,
+	};
+
+	/* A full socket holds messages that wake the device just as well. */
+	rmio_chan_send(fd, &h, NULL, 0, NULL, 0);
+}

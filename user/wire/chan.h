@@ -42,6 +42,9 @@ _Static_assert(sizeof(struct rmio_chan_hdr) == 24, "rmio_chan_hdr size");
 #define RMIO_CHAN_FDS	5u
 #define RMIO_CHAN_MAX	(sizeof(struct rmio_chan_hdr) + RMIO_AREAS_MAX * sizeof(struct rmio_area))
 
+/* BELL: look at the rings. */
+void rmio_chan_knock(int fd);
+
 /* True when the other end of @fd, which may be -1, is closed. */
 bool rmio_chan_hung_up(int fd);
 

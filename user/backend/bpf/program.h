@@ -95,12 +95,4 @@ uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page);
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot);
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page);
 
-/* -- both ends: wire/array.c ----------------------------------------------------- */
-
-/*
- * A descriptor that came from a peer: an array whose mapping has exactly @size bytes,
- * all of which exist.  0; -EBADF no such map; -EMSGSIZE another size.
- */
-int rmio_bpf_array_check(int fd, uint64_t size);
-
 #endif
