@@ -74,7 +74,8 @@ static bool world_init(struct world *w)
 	w->up = map(w->up_fd, w->up_size, PROT_READ);
 	w->result = mmap(NULL, sizeof(*w->result), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	w->bell = (struct rmio_bell_out){ .down = w->down, .up = w->up, .chan = w->chan[0] };
+	w->bell = (struct rmio_bell_out){ .down = w->down, .up = w->up, .chan = w->chan[0],
+		.knock = rmio_chan_knock };
 	return T_OK(w->down && w->up && w->result != MAP_FAILED);
 }
 

@@ -23,7 +23,9 @@ struct lane {
 	bool broken;
 	bool touched;		/* replies came for it in this rmio_slave_write */
 	struct lane *next;	/* touched before it */
+	uint64_t pad[2];	/* to a power of two: the place of a lane is found by a shift */
 };
+_Static_assert(sizeof(struct lane) == 128, "lane size");
 
 struct rmio_slave {
 	int chan;
