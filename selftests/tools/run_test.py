@@ -17,7 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-loader = importlib.machinery.SourceFileLoader('run', os.path.join(HERE, 'run'))
+loader = importlib.machinery.SourceFileLoader('run', os.path.join(HERE, '../run'))
 run = importlib.util.module_from_spec(importlib.util.spec_from_loader('run', loader))
 loader.exec_module(run)
 
@@ -156,7 +156,7 @@ REFUSED = [
 
 
 def dev_refuses():
-    dev = os.path.join(HERE, '../dev')
+    dev = os.path.join(HERE, '../../dev')
     good = True
     for args, says in REFUSED:
         done = subprocess.run([dev, *args], capture_output=True, text=True, check=False)
@@ -167,7 +167,7 @@ def dev_refuses():
 
 
 def dev_helps():
-    dev = os.path.join(HERE, '../dev')
+    dev = os.path.join(HERE, '../../dev')
     good = True
     for args in (['--help'], ['-h'], ['build', '--help'], ['test', '-h']):
         done = subprocess.run([dev, *args], capture_output=True, text=True, check=False)

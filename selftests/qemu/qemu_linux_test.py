@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 """qemu_linux_test.py BUILD-DIRECTORY: Linux in a stock QEMU, with a device of `rmio dev`.
 
-Runs the commands of docs/qemu.md as they stand there, and in the guest qemu/edu_guest.c. At the far
+Runs the commands of docs/qemu.md as they stand there, and in the guest edu_guest.c. At the far
 end of the data path; prints KTAP itself.
 """
 
@@ -37,7 +37,7 @@ class Wrong(Exception):
 
 def blocks():
     """The commands of docs/qemu.md by the name that is before each of them."""
-    with open(os.path.join(HERE, '..', 'docs', 'qemu.md'), encoding='utf-8') as f:
+    with open(os.path.join(HERE, '../..', 'docs', 'qemu.md'), encoding='utf-8') as f:
         return dict(re.findall(r'<!-- run: (\S+) -->\n```sh\n(.*?)```\n', f.read(), re.S))
 
 
@@ -307,7 +307,7 @@ def with_kvm(rig):
 
 def kvm(rig):
     """This very program in the VM of ./vm, which has a KVM that runs Linux."""
-    done = subprocess.run([os.path.join(HERE, 'vm', 'run'), '--timeout', '400', '--', sys.executable,
+    done = subprocess.run([os.path.join(HERE, '../vm', 'run'), '--timeout', '400', '--', sys.executable,
                            os.path.abspath(__file__), BUILD, rig.kernel],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     for good, name in re.findall(r'^(ok|not ok) \d+ (.*)$', done.stdout, re.M):
@@ -319,7 +319,7 @@ def kvm(rig):
 
 def newer(rig):
     """The QEMU of the VM, with the same line: 10.0 crashes without KVM, as the document has it."""
-    qemu = subprocess.run([os.path.join(HERE, 'vm', 'qemu')], stdout=subprocess.PIPE, text=True,
+    qemu = subprocess.run([os.path.join(HERE, '../vm', 'qemu')], stdout=subprocess.PIPE, text=True,
                           check=True).stdout.splitlines()
     version = subprocess.run([*qemu, '--version'], stdout=subprocess.PIPE, text=True,
                              check=True).stdout.splitlines()[0]
@@ -406,11 +406,11 @@ def main():
     if len(sys.argv) > 2:
         return run(sys.argv[2], IN_VM)
     for kernel in '6.12', '6.1':
-        found = subprocess.run([os.path.join(HERE, 'vm', 'kernel'), kernel], stdout=subprocess.PIPE,
+        found = subprocess.run([os.path.join(HERE, '../vm', 'kernel'), kernel], stdout=subprocess.PIPE,
                                text=True, check=False)
         if found.returncode:
             skip(f"Debian's kernel {kernel} is neither in the cache nor to be had from apt's sources")
-    if subprocess.run([os.path.join(HERE, 'vm', 'qemu')], stdout=subprocess.DEVNULL,
+    if subprocess.run([os.path.join(HERE, '../vm', 'qemu')], stdout=subprocess.DEVNULL,
                       check=False).returncode:
         skip("no QEMU from 8.1 on for the VM: neither installed, nor cached, nor in apt's backports")
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
