@@ -74,6 +74,85 @@ static int access_pieces(struct rmio_vcpu *v, struct access *a)
 	return err;
 }
 
+/* How much of @len bytes at @addr is in one range, or in none, in whole: *in. */
+static uint32_t whole_piece(struct rmio_vcpu *v, uint32_t bus, uint64_t addr, uint32_t len,
+			    bool *in)
+{
+	enum range_match match;
+	const struct range *r;
+
+	pthread_mutex_lock(&v->lock);
+	while ((match = rmio_range_find(&v->vm->tables[bus], addr, len, &own_vcpu(v)->hit[bus],
+					&r)) == RANGE_STRADDLE)
+		len /= 2;
+	pthread_mutex_unlock(&v->lock);
+	*in = match == RANGE_HIT;
+	return len;
+}
+
+/*
+ * Partly inside of a range.  As on a bus: what is inside is answered by its device, of what is
+ * outside a load reads ones, and a store is lost.
+ */
+static int access_split(struct rmio_vcpu *v, struct access *a)
+{
+	struct pending *p = &own_vcpu(v)->pending;
+
+	for (; p->done < a->len; p->done += p->piece, p->piece = 0, p->waited = 0) {
+		struct access part = {
+			.store = a->store,
+			.bus = a->bus,
+			.addr = a->addr + p->done,
+			.data = a->data >> (8 * p->done),
+		};
+		bool in = true;
+		int err = -EOPNOTSUPP;
+
+		if (!p->piece)
+			p->piece = whole_piece(v, a->bus, part.addr,
+					       next_piece(part.addr, a->len - p->done, 0), &in);
+		part.len = p->piece;
+		if (in)
+			err = rmio_access_piece(v, &part);
+		if (err == -EINTR)
+			return err;
+		if (!a->store)
+			p->data |= (err ? rmio_ones(part.len) : part.data) << (8 * p->done);
+	}
+	return 0;
+}
+
+/* To be taken up again by the same call. */
+static int interrupted(struct pending *p, const struct access *a)
+{
+	p->active = true;
+	p->store = a->store;
+	p->bus = a->bus;
+	p->addr = a->addr;
+	p->len = a->len;
+	return -EINTR;
+}
+
+/* Out of the way of all other accesses. */
+__attribute__((noinline))
+static int straddling(struct rmio_vcpu *v, struct access *a)
+{
+	struct pending *p = &own_vcpu(v)->pending;
+
+	if (!p->split) {
+		pthread_mutex_lock(&v->lock);
+		own_vcpu(v)->straddled++;
+		pthread_mutex_unlock(&v->lock);
+	}
+	p->split = true;
+	if (access_split(v, a))
+		return interrupted(p, a);
+	if (!a->store)
+		a->data = p->data;
+	memset(p, 0, sizeof(*p));
+	return 0;
+}
+
 static int access_all(struct rmio_vcpu *v, struct access *a)
 {
 	struct pending *p = &own_vcpu(v)->pending;
@@ -81,31 +160,23 @@ static int access_all(struct rmio_vcpu *v, struct access *a)
 
 	if (!a->len || a->len > 8 || a->bus >= RMIO_BUSES)
 		return -EINVAL;
-	if (p->active && !same(p, a))
-		rmio_vcpu_cancel(v);
-	err = access_pieces(v, a);
-	if (err == -EINTR) {
-		p->active = true;
-		p->store = a->store;
-		p->bus = a->bus;
-		p->addr = a->addr;
-		p->len = a->len;
-		return err;
+	if (__builtin_expect(p->active, 0)) {
+		if (!same(p, a))
+			rmio_vcpu_cancel(v);
+		else if (p->split)
+			return straddling(v, a);
 	}
-	if (!a->store)
-		a->data = p->data;
+	err = access_pieces(v, a);
+	if (err == -EINTR)
+		return interrupted(p, a);
+	if (__builtin_expect(err == -EXDEV, 0))
+		return straddling(v, a);
+	a->data = p->data;	/* of a store nobody looks at it */
 	p->active = false;
 	p->done = 0;
 	p->data = 0;
 	p->waited = 0;
-	if (err != -EXDEV)
-		return err;
-	/* Partly inside of a range: no device answers that. */
-	pthread_mutex_lock(&v->lock);
-	own_vcpu(v)->straddled++;
-	pthread_mutex_unlock(&v->lock);
-	a->data = rmio_ones(a->len);
-	return 0;
+	return err;
 }
 
 int rmio_vcpu_load(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,

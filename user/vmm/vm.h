@@ -12,9 +12,11 @@
 struct pending {
 	bool active;
 	bool store;
+	bool split;			/* it is partly outside of all ranges */
 	uint32_t bus;
 	uint64_t addr;
 	uint32_t len;
+	uint32_t piece;			/* split: length of the one under way, or 0 */
 	uint32_t done;			/* bytes answered or stored already */
 	uint64_t data;			/* loads: gathered so far */
 	struct rmio_master *waiting;	/* a request is in its ring; NULL: freed since */

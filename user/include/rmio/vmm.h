@@ -194,8 +194,8 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu);
  *                signal only counts while the vCPU sleeps, not while it spins or
  *                just before, so a handler should kick
  * A dead device answers all ones and takes stores; the return value is 0.
- * An access partly inside and partly outside of a range is answered all ones
- * or discarded, and counted.
+ * Of an access partly inside and partly outside of a range, the part inside goes to the
+ * device; of the rest a load reads ones and a store is lost.  It is counted.
  */
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run);
 
