@@ -6,11 +6,12 @@
  */
 #include "wire/chan.h"
 #include "wire/foreign.h"
+#include "wire/memory.h"
+#include "wire/scm.h"
 #include "kslave.h"
 #include "memfd.h"
 #include "opts.h"
 #include "slave_priv.h"
-#include "wire/memory.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -54,14 +55,6 @@ static int check_hdr(const struct rmio_down_hdr *h, uint64_t size)
 	    h->size != size || size != RMIO_PAGE + h->nr_lanes * stride)
 		return -EPROTO;
 	return 0;
-}
-
-int rmio_slave_check_memory(int fd, uint64_t size, bool to_read)
-{
-	if (!rmio_memfd_check(fd, size, to_read))
-		return 0;
-	/* Nothing keeps us from mapping an array to write but the descriptor being closed. */
-	return rmio_bpf_array_check(fd, size);
 }
 
 static size_t up_words_size(const struct rmio_slave *s)
@@ -143,7 +136,7 @@ static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t
 	void *up;
 	int err;
 
-	if (rmio_slave_check_memory(fds[0], down_size, true))
+	if (rmio_memory_check(fds[0], down_size, true))
 		return -EPROTO;
 	const void *down = rmio_memfd_map(fds[0], down_size, false, NULL);
 
@@ -155,7 +148,7 @@ static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t
 		goto unmap_down;
 	up_size = (uint64_t)RMIO_PAGE * (1 + h.nr_lanes);
 	err = -EPROTO;
-	if (rmio_slave_check_memory(fds[1], up_size, false))
+	if (rmio_memory_check(fds[1], up_size, false))
 		goto unmap_down;
 	up = rmio_memfd_map(fds[1], up_size, true, NULL);
 	if (!up) {
@@ -279,7 +272,7 @@ void rmio_slave_free(struct rmio_slave *s)
 	if (s->chan >= 0 && s->kernel)
 		rmio_kslave_hang_up(s->chan);
 	else if (s->chan >= 0)
-		rmio_foreign_hang_up(s->chan);
+		rmio_scm_hang_up(s->chan);
 	if (s->posted >= 0)
 		close(s->posted);
 	for (i = 0; i < s->nr_lanes; i++)

@@ -5,6 +5,7 @@
  */
 #include "wire/chan.h"
 #include "wire/foreign.h"
+#include "wire/memory.h"
 #include "kslave.h"
 #include "memfd.h"
 #include "slave_priv.h"
@@ -89,7 +90,7 @@ static int take_image(struct rmio_slave *s, uint64_t size, const int *fds, size_
 	if (nfds != (size ? 1 : 0) || size != s->image_asked)
 		return -EPROTO;
 	if (size) {
-		if (rmio_slave_check_memory(fds[0], size, false))
+		if (rmio_memory_check(fds[0], size, false))
 			return -EPROTO;
 		image = rmio_memfd_map(fds[0], size, true, s->image_at);
 		if (!image)

@@ -51,9 +51,4 @@ struct rmio_slave {
 	struct lane lanes[];
 };
 
-/*
- * Sealed against shrinking, or a BPF array, which cannot: reading it does not fault.  0, -errno.
- */
-int rmio_slave_check_memory(int fd, uint64_t size, bool to_read);
-
 #endif

@@ -6,7 +6,7 @@
 #include "opts.h"
 #include "range.h"
 #include "wire/chan.h"
-#include "wire/foreign.h"
+#include "wire/scm.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -218,7 +218,7 @@ void rmio_master_free(struct rmio_master *m)
 	if (m->own->chan >= 0) {
 		/* A copy in a child process would keep it there, and always readable. */
 		epoll_ctl(own_vm(vm)->epoll, EPOLL_CTL_DEL, m->own->chan, NULL);
-		rmio_foreign_hang_up(m->own->chan);
+		rmio_scm_hang_up(m->own->chan);
 	}
 	rmio_map_free(m->map);
 	if (m->image)

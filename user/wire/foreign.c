@@ -4,7 +4,6 @@
  * ever waiting for the peer.  Beside the data path.
  */
 #include "foreign.h"
-#include "scm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,51 +105,5 @@ void rmio_foreign_close(int fd)
 		close(fd);
 	else if (fcntl(fd, F_GETFD) >= 0)
 		close_apart(fd);
-	errno = saved;
-}
-
-/* Take out what is unread; nothing is added after the shutdown. */
-static void drain(int fd)
-{
-	union {
-		RMIO_SCM_ROOM(RMIO_SCM_MAX) scm;
-		char bytes[CMSG_SPACE(RMIO_SCM_MAX * sizeof(int)) +
-			   CMSG_SPACE(sizeof(struct ucred))];
-	} control;
-	int fds[RMIO_SCM_MAX];
-	uint32_t nfds = 0;
-	int one = 1, type = 0;
-	socklen_t len = sizeof(type);
-	char sink[4096];
-	ssize_t n;
-
-	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
-	/* So that an empty packet differs from the end: it comes with credentials. */
-	if (type != SOCK_STREAM)
-		setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one));
-	for (;;) {
-		struct iovec iov = { .iov_base = sink, .iov_len = sizeof(sink) };
-		struct msghdr m = {
-			.msg_iov = &iov, .msg_iovlen = 1,
-			.msg_control = control.bytes, .msg_controllen = sizeof(control.bytes),
-		};
-
-		n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 || (!n && !m.msg_controllen))
-			return;
-		rmio_scm_take(&m, fds, &nfds, RMIO_SCM_MAX);
-		rmio_scm_close(fds, &nfds);
-	}
-}
-
-void rmio_foreign_hang_up(int fd)
-{
-	int saved = errno;
-
-	shutdown(fd, SHUT_RDWR);
-	drain(fd);
-	close(fd);
 	errno = saved;
 }

@@ -21,9 +21,6 @@
  */
 void rmio_foreign_close(int fd);
 
-/* Shut down and close our end of a connected UNIX socket, with what is unread. */
-void rmio_foreign_hang_up(int fd);
-
 /* Of the file system of memfds, or of huge pages: nothing asked of it waits. */
 bool rmio_foreign_is_memory(int fd);
 

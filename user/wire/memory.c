@@ -78,3 +78,11 @@ int rmio_bpf_array_check(int fd, uint64_t size)
 		return -EMSGSIZE;
 	return 0;
 }
+
+int rmio_memory_check(int fd, uint64_t size, bool to_read)
+{
+	if (!rmio_memfd_check(fd, size, to_read))
+		return 0;
+	/* Nothing keeps us from mapping an array to write but the descriptor being closed. */
+	return rmio_bpf_array_check(fd, size);
+}

@@ -28,4 +28,10 @@ int rmio_memfd_check(int fd, uint64_t size, bool must_be_future_write);
  */
 int rmio_bpf_array_check(int fd, uint64_t size);
 
+/*
+ * Either of them: sealed against shrinking, or an array, which cannot shrink.  0, or
+ * rmio_bpf_array_check's error.
+ */
+int rmio_memory_check(int fd, uint64_t size, bool to_read);
+
 #endif

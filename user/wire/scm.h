@@ -35,4 +35,7 @@ int rmio_scm_take(struct msghdr *m, int *fds, uint32_t *nfds, uint32_t max);
 /* Close all but those that are -1; *nfds becomes 0. */
 void rmio_scm_close(int *fds, uint32_t *nfds);
 
+/* Shut down and close our end of a connected UNIX socket, with what is unread. */
+void rmio_scm_hang_up(int fd);
+
 #endif

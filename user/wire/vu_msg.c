@@ -8,7 +8,6 @@
  * taken for its neighbour's: the kernel glues bytes of one message to the next,
  * but never reads on after descriptors.
  */
-#include "foreign.h"
 #include "scm.h"
 #include "vu_msg.h"
 
@@ -70,7 +69,7 @@ void vu_conn_exit(struct vu_conn *c)
 	c->tail = &c->head;
 	c->queued = 0;
 	if (c->fd >= 0)
-		rmio_foreign_hang_up(c->fd);
+		rmio_scm_hang_up(c->fd);
 	c->fd = -1;
 }
 
