@@ -6,7 +6,7 @@
 #ifndef RMIO_USER_LOOP_H
 #define RMIO_USER_LOOP_H
 
-#include "eventfds.h"
+#include "wire/eventfds.h"
 #include "slave.h"
 #include "wake.h"
 

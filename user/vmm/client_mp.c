@@ -10,7 +10,7 @@
  * its own.
  */
 #include "client_priv.h"
-#include "device/eventfds.h"
+#include "wire/eventfds.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * Signals eventfds that a peer shares, without ever waiting for it.  The end of an
- * interrupt's way out of the device process.
+ * interrupt's way out of the device process, and how a VMM has a multi-process remote look at
+ * its pin again.
  *
  * A write waits while the counter is at its limit and O_NONBLOCK is not set, and the peer
  * has a hand in both.  Nor does it help to write through io_uring: the kernel looks at the
@@ -9,8 +10,8 @@
  * What the kernel signals itself, at the end of an asynchronous request of aio(7), never
  * waits: the request here is a read of nothing.
  */
-#ifndef RMIO_USER_EVENTFDS_H
-#define RMIO_USER_EVENTFDS_H
+#ifndef RMIO_WIRE_EVENTFDS_H
+#define RMIO_WIRE_EVENTFDS_H
 
 #include <stdbool.h>
 #include <stdint.h>
