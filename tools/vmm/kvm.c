@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,18 +24,6 @@
 #define PTE_ACCESSED	0x020ull
 #define PTE_DIRTY	0x040ull
 #define PTE_LARGE	0x080ull
-
-int vmm_fail(struct vmm_err *err, int rc, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (err) {
-		va_start(ap, fmt);
-		vsnprintf(err->text, sizeof(err->text), fmt, ap);
-		va_end(ap);
-	}
-	return rc;
-}
 
 static int open_kvm(struct vmm_vm *vm, struct vmm_err *err)
 {

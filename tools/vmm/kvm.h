@@ -23,6 +23,8 @@
 #ifndef VMM_KVM_H
 #define VMM_KVM_H
 
+#include "err.h"
+
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -48,15 +50,6 @@
 #define VMM_GSI_PINS		24u	/* inputs of the I/O APIC */
 #define VMM_GSI_MSI		VMM_GSI_PINS	/* first route of a message */
 #define VMM_MSI_MAX		1024u	/* message routes of a VM */
-
-/* Why a call failed, in words for a person; every call takes NULL. */
-struct vmm_err {
-	char text[320];
-};
-
-/* Fills err and returns rc, so that "return vmm_fail(err, -EINVAL, ...)" reads well. */
-__attribute__((format(printf, 3, 4)))
-int vmm_fail(struct vmm_err *err, int rc, const char *fmt, ...);
 
 struct vmm_vm_opts {
 	size_t sz;		/* sizeof(struct vmm_vm_opts) */

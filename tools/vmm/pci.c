@@ -7,12 +7,9 @@
 
 #include <errno.h>
 #include <linux/pci_regs.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COMPLAINTS_MAX 32u
 
 /* -- host bridge ---------------------------------------------------------- */
 
@@ -44,25 +41,6 @@ static const struct vmm_pci_backend_ops bridge_ops = {
 };
 
 /* -- configuration space -------------------------------------------------- */
-
-void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...)
-{
-	char line[256];
-	va_list ap;
-
-	/* What a guest can repeat for ever is not worth more lines than these. */
-	if (d->complaints >= COMPLAINTS_MAX)
-		return;
-	if (++d->complaints == COMPLAINTS_MAX) {
-		fprintf(stderr, "rmio vmm: slot %u (%s): further complaints are left out\n",
-			d->slot, d->name);
-		return;
-	}
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "rmio vmm: slot %u (%s): %s\n", d->slot, d->name, line);
-}
 
 static void config_read(struct vmm_pci_dev *d, unsigned int reg, uint8_t *buf, unsigned int len)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * What pci.c (configuration space), pci_bar.c (placing) and pci_irq.c
- * (interrupts) share.  All of it is used with the bus's lock held.
+ * What pci.c (configuration space), pci_bar.c (placing), pci_irq.c (interrupts)
+ * and pci_complain.c (messages) share.  All of it is used with the bus's lock held.
  */
 #ifndef VMM_PCI_PRIV_H
 #define VMM_PCI_PRIV_H
@@ -78,7 +78,7 @@ static inline void pci_put(uint8_t *p, unsigned int bytes, uint32_t v)
 		p[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* A guest can cause these lines: callers see to it that there are few. */
+/* pci_complain.c.  A guest can cause these lines: callers see to it that there are few. */
 __attribute__((format(printf, 2, 3)))
 void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...);
 
