@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "guest.h"
+#include "../guest.h"
 
 #define QEMU		"qemu-system-x86_64"
 #define BAR		2u

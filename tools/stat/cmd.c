@@ -4,7 +4,7 @@
  * devices, once or every second.  Beside the data path.
  */
 #include "stat.h"
-#include "cmd.h"
+#include "../cmd.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "../bench.h"
 
 #define MEMORY (LINES * LINE_STRIDE)
 #define MESSAGE 32		/* bytes, the size of a request slot */

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "beside.h"
-#include "rmio_case.h"
+#include "../beside.h"
+#include "../rmio_case.h"
 
 #define ZONE_REGS	16u
 #define ZONE_BATCHES	100000u		/* until the planner must have seen that they are hot */

@@ -4,9 +4,9 @@
  * what to do.  Everything is tried, not guessed from versions.  Then what running VMs
  * make of it.
  */
-#include "cmd.h"
+#include "../cmd.h"
 #include "doctor.h"
-#include "stat.h"
+#include "../stat/stat.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * What `rmio doctor` looks at: doctor.c prints it, doctor_kvm.c and
- * doctor_kernel.c find it out.
+ * What `rmio doctor` looks at: cmd.c prints it, kvm.c and
+ * kernel.c find it out.
  */
 #ifndef RMIO_TOOLS_DOCTOR_H
 #define RMIO_TOOLS_DOCTOR_H

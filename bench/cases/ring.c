@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "../bench.h"
 #include "ring.h"
 #include "wake.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * `rmio stat`: stat.c finds VMs and asks them, stat_view.c makes text of what they say.
+ * `rmio stat`: cmd.c finds VMs and asks them, view.c makes text of what they say.
  * `rmio doctor` shows their plans.
  */
 #ifndef RMIO_TOOLS_STAT_H

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "rmio_case.h"
+#include "../rmio_case.h"
 
 #define IDLE_SETTLE_NS	1000000000ull
 #define IDLE_NS		1200000000ull

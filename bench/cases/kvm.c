@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "guest.h"
+#include "../guest.h"
 
 #define MESSAGE 32	/* bytes, as in socket.rtt */
 

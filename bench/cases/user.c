@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "asked.h"
-#include "guest.h"
+#include "../asked.h"
+#include "../guest.h"
 
 #define BAR_SIZE	0x2000u
 #define STRICT		0x100u	/* its loads wait for posted stores */
