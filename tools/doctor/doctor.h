@@ -25,6 +25,8 @@ struct doctor {
 	size_t n;
 };
 
+/* -- finding.c: the list ------------------------------------------------- */
+
 /* Adds a finding that is there until doctor_not() says otherwise. */
 struct finding *doctor_add(struct doctor *d, const char *group, const char *name, const char *use);
 __attribute__((format(printf, 2, 3)))
@@ -33,9 +35,13 @@ __attribute__((format(printf, 3, 4)))
 void doctor_not(struct finding *f, const char *todo, const char *fmt, ...);
 bool doctor_has(const struct doctor *d, const char *group, const char *name);
 
+/* -- each adds what it finds --------------------------------------------- */
+
 void doctor_kvm(struct doctor *d);
 void doctor_uring(struct doctor *d);
 void doctor_memory(struct doctor *d);
 void doctor_bpf(struct doctor *d);
+/* After all of these, which it goes by. */
+void doctor_backends(struct doctor *d);
 
 #endif
