@@ -99,6 +99,7 @@ void bench_unshare(void *p, size_t len);
 int bench_why(struct bench_run *run, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* names.c */
 const char *bench_placement_name(enum bench_placement placement);	/* NULL: none */
 const char *bench_wait_name(enum bench_wait wait);			/* NULL: none */
 

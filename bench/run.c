@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,25 +18,11 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "options.h"
 
 #define MAX_RUNS 256
-#define DEFAULT_SECONDS 2.0
-#define DEFAULT_DEVICES 64
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
 #define HANG_SECONDS 30
-
-struct options {
-	const char *json;
-	const char *plot;
-	const char *cases;
-	unsigned int placements;
-	bool placements_given;
-	unsigned int waits;
-	bool waits_given;
-	double seconds;
-	unsigned int devices;
-	bool list;
-};
 
 static const struct bench_case *const families[] = {
 	bench_limits_cases,
@@ -51,151 +36,6 @@ static const struct bench_case *const families[] = {
 
 static struct bench_run runs[MAX_RUNS];
 static size_t nr_runs;
-
-const char *bench_placement_name(enum bench_placement placement)
-{
-	static const char *const names[] = { NULL, "same-cpu", "cross-cpu" };
-
-	return names[placement];
-}
-
-const char *bench_wait_name(enum bench_wait wait)
-{
-	static const char *const names[] = { NULL, "poll", "adaptive", "sleep" };
-
-	return names[wait];
-}
-
-static void usage(FILE *out)
-{
-	fprintf(out,
-		"usage: rmio-bench [options]\n"
-		"Measures rmio and what it replaces on this machine.\n\n"
-		"  --json FILE        write results and raw histograms\n"
-		"  --plot FILE.png    draw the percentiles (needs gnuplot)\n"
-		"  --cases GLOB,...   only these cases, see --list\n"
-		"  --placement WHICH  same-cpu, cross-cpu or both (default)\n"
-		"  --wait LIST        of poll, adaptive, sleep; for the cases that have a choice.\n"
-		"                     Named together with --placement, spinning on one CPU is\n"
-		"                     measured too\n"
-		"  --duration SECONDS measuring time of a case (default %g)\n"
-		"  --devices N        in the process of the cases with many devices (default %d)\n"
-		"  --list             list the cases and exit\n"
-		"  --help             this text\n",
-		DEFAULT_SECONDS, DEFAULT_DEVICES);
-}
-
-/* The names come from outside: each element of a comma-separated list must be known. */
-static int parse_waits(const char *list, unsigned int *waits)
-{
-	char *copy = strdup(list), *save = NULL, *word;
-	int w, err = 0;
-
-	if (!copy)
-		return -ENOMEM;
-	*waits = 0;
-	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		for (w = BENCH_POLL; w <= BENCH_SLEEP; w++)
-			if (!strcmp(word, bench_wait_name(w)))
-				break;
-		if (w > BENCH_SLEEP) {
-			err = -EINVAL;
-			break;
-		}
-		*waits |= BENCH_WAIT(w);
-	}
-	free(copy);
-	return err ? err : *waits ? 0 : -EINVAL;
-}
-
-static int parse_placements(const char *word, unsigned int *placements)
-{
-	if (!strcmp(word, "same-cpu"))
-		*placements = BENCH_PLACE(BENCH_SAME_CPU);
-	else if (!strcmp(word, "cross-cpu"))
-		*placements = BENCH_PLACE(BENCH_CROSS_CPU);
-	else if (!strcmp(word, "both"))
-		*placements = BENCH_EVERYWHERE;
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option longopts[] = {
-		{ "json", required_argument, NULL, 'j' },
-		{ "plot", required_argument, NULL, 'p' },
-		{ "cases", required_argument, NULL, 'c' },
-		{ "placement", required_argument, NULL, 'P' },
-		{ "wait", required_argument, NULL, 'w' },
-		{ "duration", required_argument, NULL, 'd' },
-		{ "devices", required_argument, NULL, 'n' },
-		{ "list", no_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	const char *wanted;
-	char *end;
-	int c, which = 0;
-
-	while ((c = getopt_long(argc, argv, "h", longopts, &which)) != -1) {
-		switch (c) {
-		case 'j':
-			o->json = optarg;
-			break;
-		case 'p':
-			o->plot = optarg;
-			break;
-		case 'c':
-			o->cases = optarg;
-			break;
-		case 'P':
-			o->placements_given = true;
-			wanted = "same-cpu, cross-cpu or both";
-			if (parse_placements(optarg, &o->placements))
-				goto bad;
-			break;
-		case 'w':
-			o->waits_given = true;
-			wanted = "a list of poll, adaptive and sleep";
-			if (parse_waits(optarg, &o->waits))
-				goto bad;
-			break;
-		case 'd':
-			o->seconds = strtod(optarg, &end);
-			wanted = "seconds, 0.01 to 3600";
-			if (end == optarg || *end || !(o->seconds >= 0.01) || o->seconds > 3600)
-				goto bad;
-			break;
-		case 'n': {
-			unsigned long v = strtoul(optarg, &end, 10);
-
-			wanted = "1 to 1024";
-			if (end == optarg || *end || v < 1 || v > 1024)
-				goto bad;
-			o->devices = v;
-			break;
-		}
-		case 'l':
-			o->list = true;
-			break;
-		case 'h':
-			usage(stdout);
-			exit(0);
-		default:
-			return -EINVAL;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "rmio-bench: unexpected argument '%s'\n", argv[optind]);
-		return -EINVAL;
-	}
-	return 0;
-bad:
-	fprintf(stderr, "rmio-bench: --%s: %s, not '%s'\n", longopts[which].name, wanted, optarg);
-	return -EINVAL;
-}
 
 /* A file that cannot be written is to be known before the measuring, not after it. */
 static int writable(const char *file)
@@ -231,7 +71,7 @@ static bool selected(const char *globs, const char *name)
 	return hit;
 }
 
-static void case_name(const struct bench_case *c, const struct options *o, char *name, size_t len)
+static void case_name(const struct bench_case *c, const struct bench_options *o, char *name, size_t len)
 {
 	if (c->flags & BENCH_MANY)
 		snprintf(name, len, "%s.%u", c->name, o->devices);
@@ -240,7 +80,7 @@ static void case_name(const struct bench_case *c, const struct options *o, char 
 }
 
 /* With one CPU for both, spinning only burns the time that the other side needs. */
-static bool sensible(const struct bench_case *c, const struct options *o,
+static bool sensible(const struct bench_case *c, const struct bench_options *o,
 		     enum bench_placement placement, enum bench_wait wait)
 {
 	if (c->flags & BENCH_FIXED || placement != BENCH_SAME_CPU || wait == BENCH_SLEEP)
@@ -248,7 +88,7 @@ static bool sensible(const struct bench_case *c, const struct options *o,
 	return o->placements_given && o->waits_given;
 }
 
-static int add_run(const struct bench_case *c, const struct options *o,
+static int add_run(const struct bench_case *c, const struct bench_options *o,
 		   const struct bench_machine *m, enum bench_placement placement,
 		   enum bench_wait wait)
 {
@@ -281,7 +121,7 @@ static int add_run(const struct bench_case *c, const struct options *o,
 	return 0;
 }
 
-static int add_case(const struct bench_case *c, const struct options *o,
+static int add_case(const struct bench_case *c, const struct bench_options *o,
 		    const struct bench_machine *m)
 {
 	unsigned int waits = c->flags & BENCH_FIXED ? c->waits : c->waits & o->waits;
@@ -318,7 +158,7 @@ static void list_case(const struct bench_case *c, const char *name)
 	printf("%s\n", c->flags & BENCH_KVM ? "(KVM)" : "");
 }
 
-static int select_runs(const struct options *o, const struct bench_machine *m)
+static int select_runs(const struct bench_options *o, const struct bench_machine *m)
 {
 	const struct bench_case *c;
 	char name[64];
@@ -421,7 +261,7 @@ static size_t going_on(void)
  * can take several times as long as they measure; whoever waits for the result is
  * better served by fewer of them.
  */
-static unsigned int run_rounds(const struct options *o, unsigned int rounds)
+static unsigned int run_rounds(const struct bench_options *o, unsigned int rounds)
 {
 	double start = seconds(), limit;
 	uint64_t ns = o->seconds * 1e9 / rounds;
@@ -449,17 +289,12 @@ static unsigned int run_rounds(const struct options *o, unsigned int rounds)
 
 int main(int argc, char **argv)
 {
-	struct options o = {
-		.placements = BENCH_EVERYWHERE,
-		.waits = BENCH_ANYHOW,
-		.seconds = DEFAULT_SECONDS,
-		.devices = DEFAULT_DEVICES,
-	};
+	struct bench_options o;
 	struct bench_machine m = { 0 };
 	int err, status = 0;
 	size_t i;
 
-	if (parse(argc, argv, &o)) {
+	if (bench_options_parse(&o, argc, argv)) {
 		fprintf(stderr, "rmio-bench --help tells more.\n");
 		return 2;
 	}
