@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The example devices by name, and their options.  Beside the data path.
+ * The example devices by name.  Beside the data path.
  */
 #include "devices.h"
 
@@ -41,40 +41,4 @@ void device_free(struct rmio_dev *dev)
 	priv = rmio_dev_priv(dev);
 	rmio_dev_free(dev);
 	free(priv);
-}
-
-static int one_option(const char *opt, size_t n, const char *const *keys, uint64_t *vals)
-{
-	size_t k = strcspn(opt, "="), i;
-	char text[32], *end;
-
-	if (k + 1 >= n || n - k - 1 >= sizeof(text))
-		return -EINVAL;
-	memcpy(text, opt + k + 1, n - k - 1);
-	text[n - k - 1] = 0;
-	for (i = 0; keys[i]; i++) {
-		if (strlen(keys[i]) != k || strncmp(keys[i], opt, k))
-			continue;
-		errno = 0;
-		vals[i] = strtoull(text, &end, 0);
-		return errno || *end || text[0] < '0' || text[0] > '9' ? -EINVAL : 0;
-	}
-	return -EINVAL;
-}
-
-int device_options(const char *opts, const char *const *keys, uint64_t *vals, char *why, size_t len)
-{
-	size_t n;
-
-	while (opts && *opts) {
-		n = strcspn(opts, ",");
-		if (one_option(opts, n, keys, vals)) {
-			snprintf(why, len, "bad option \"%.*s\"; see rmio dev list", (int)n, opts);
-			return -EINVAL;
-		}
-		opts += n;
-		if (*opts)
-			opts++;
-	}
-	return 0;
 }

@@ -32,7 +32,7 @@ int device_make(struct rmio_loop *loop, const char *spec, struct rmio_dev **dev,
 void device_free(struct rmio_dev *dev);
 
 /*
- * For make(): takes "key=number" options.  Each option must be one of @keys (ends
+ * options.c.  For make(): takes "key=number" options.  Each option must be one of @keys (ends
  * with NULL), whose value goes into the same place of @vals; others stay.
  */
 int device_options(const char *opts, const char *const *keys, uint64_t *vals, char *why,
