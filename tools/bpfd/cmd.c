@@ -10,7 +10,7 @@
  */
 #include "account.h"
 #include "backend/bpf/broker.h"
-#include "cmd.h"
+#include "../cmd.h"
 #include "wire/foreign.h"
 #include "wire/scm.h"
 
