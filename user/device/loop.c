@@ -34,8 +34,6 @@
  */
 #define IDLE_ROUNDS	1024u
 #define KEEP_HOT	4u
-/* Following a vCPU from CPU to CPU costs more than it gains if it moves often. */
-#define MOVE_NS		1000000u
 
 void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...)
 {
@@ -166,43 +164,7 @@ void rmio_loop_unuse(struct rmio_loop *l)
 	l->deserted = !--l->users;
 }
 
-/* -- submission and completion ------------------------------------------------------ */
-
-struct io_uring *rmio_loop_ring(struct rmio_loop *l)
-{
-	return &l->ring;
-}
-
-struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
-
-	if (sqe || !l->enabled || io_uring_submit(&l->ring) < 0)
-		return sqe;
-	return io_uring_get_sqe(&l->ring);
-}
-
-struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *l, struct rmio_io *io)
-{
-	struct io_uring_sqe *sqe = rmio_loop_get_sqe(l);
-
-	if (sqe)
-		io_uring_sqe_set_data(sqe, io);
-	return sqe;
-}
-
-static int submitted(int n)
-{
-	return n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY || n == -ETIME ? 0 : n;
-}
-
-int rmio_loop_flush(struct rmio_loop *l)
-{
-	rmio_signal_flush(l);
-	if (l->unqueued)
-		rmio_task_queue_all(l);
-	return io_uring_sq_ready(&l->ring) ? submitted(io_uring_submit(&l->ring)) : 0;
-}
+/* -- completions --------------------------------------------------------------------------- */
 
 /* Completions, at most REAP_MAX, each handled after it was taken off the ring. */
 static uint32_t reap(struct rmio_loop *l)
@@ -271,36 +233,6 @@ static uint32_t fire(struct rmio_loop *l, uint64_t now)
 
 /* -- sources ----------------------------------------------------------------------------- */
 
-static void heat(struct rmio_loop *l, struct rmio_src *src)
-{
-	src->idle = 0;
-	if (src->hot)
-		return;
-	src->hot = true;
-	src->prev = NULL;
-	src->next = l->hot;
-	if (l->hot)
-		l->hot->prev = src;
-	l->hot = src;
-	l->nr_hot++;
-}
-
-static void cool(struct rmio_loop *l, struct rmio_src *src)
-{
-	if (!src->hot)
-		return;
-	src->hot = false;
-	if (l->cursor == src)
-		l->cursor = src->next;
-	if (src->prev)
-		src->prev->next = src->next;
-	else
-		l->hot = src->next;
-	if (src->next)
-		src->next->prev = src->prev;
-	l->nr_hot--;
-}
-
 int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
 {
 	int err = rmio_task_posted_new(l, src, rmio_slave_posted_fd(src->slave));
@@ -310,21 +242,14 @@ int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src)
 	rmio_slave_bell(src->slave, l->futex ? RMIO_BELL_FUTEX : RMIO_BELL_SOCK_POSTED);
 	src->hot = false;
 	src->bell = NULL;
-	heat(l, src);
+	rmio_src_heat(l, src);
 	return 0;
 }
 
 void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src)
 {
-	cool(l, src);
+	rmio_src_cool(l, src);
 	rmio_task_bell_drop(src);
-}
-
-void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src)
-{
-	if (!src->hot)
-		rmio_slave_bell_disarm(src->slave);
-	heat(l, src);
 }
 
 /* C1 to C4 for one device.  False: it has requests, and stays hot. */
@@ -338,38 +263,13 @@ static bool put_to_sleep(struct rmio_loop *l, struct rmio_src *src)
 		goto disarm;
 	if ((l->futex && word && rmio_task_bell(l, src, word, value)) || rmio_task_posted(l, src))
 		goto disarm;
-	cool(l, src);
+	rmio_src_cool(l, src);
 	return true;
 
 disarm:
 	rmio_slave_bell_disarm(src->slave);
 	src->idle = 0;
 	return false;
-}
-
-/* Be where the vCPU is, within what the thread may use. */
-static void follow(struct rmio_loop *l, int cpu)
-{
-	uint64_t now;
-	cpu_set_t set;
-
-	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == l->cpu || !CPU_ISSET(cpu, &l->allowed))
-		return;
-	now = rmio_now_ns();
-	if (now - l->moved_at < MOVE_NS)
-		return;
-	l->moved_at = now;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (!sched_setaffinity(0, sizeof(set), &set))
-		l->cpu = cpu;
-}
-
-void rmio_loop_src_served(struct rmio_loop *l, struct rmio_src *src)
-{
-	src->idle = 0;
-	if (l->spin.opts.placement == RMIO_PLACE_SAME_CPU)
-		follow(l, rmio_slave_cpu(src->slave));
 }
 
 /* One look at every device in use, one batch for each that has requests. */
@@ -399,14 +299,14 @@ static int wait_for_completion(struct rmio_loop *l)
 	if (l->unqueued)
 		rmio_task_queue_all(l);
 	if (!l->timers)
-		return submitted(io_uring_submit_and_wait(&l->ring, 1));
+		return rmio_submitted(io_uring_submit_and_wait(&l->ring, 1));
 	now = rmio_now_ns();
 	left = l->timers->at_ns > now ? l->timers->at_ns - now : 0;
 	if (!left)
 		return rmio_loop_flush(l);
 	ts.tv_sec = (long long)(left / 1000000000u);
 	ts.tv_nsec = (long long)(left % 1000000000u);
-	return submitted(io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL));
+	return rmio_submitted(io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL));
 }
 
 static bool spins(const struct rmio_loop *l)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * Inside the device loop: what loop.c, watch.c and the device share.  All of it
- * belongs to the loop's thread.
+ * Inside the device loop: what loop.c, watch.c, sources.c and the device share.  Each calls
+ * those after it, none of them a device but by its functions.  All of it belongs to the loop's
+ * thread.
  */
 #ifndef RMIO_USER_LOOP_H
 #define RMIO_USER_LOOP_H
@@ -10,6 +11,7 @@
 #include "slave.h"
 #include "wake.h"
 
+#include <errno.h>
 #include <liburing.h>
 #include <rmio/device.h>
 #include <sched.h>
@@ -73,10 +75,25 @@ void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...);
 /* 0 or -ENOMEM. */
 int rmio_loop_src_add(struct rmio_loop *l, struct rmio_src *src);
 void rmio_loop_src_del(struct rmio_loop *l, struct rmio_src *src);
+
+/*
+ * A device began or ended to keep the loop running: when the last has ended,
+ * rmio_loop_run returns.
+ */
+void rmio_loop_use(struct rmio_loop *l);
+void rmio_loop_unuse(struct rmio_loop *l);
+
+/* -- sources.c: what each round looks at ----------------------------------------- */
+
+/* Onto the hot list and off it. */
+void rmio_src_heat(struct rmio_loop *l, struct rmio_src *src);
+void rmio_src_cool(struct rmio_loop *l, struct rmio_src *src);
 /* To be called by serve() when it has taken requests, before it handles them. */
 void rmio_loop_src_served(struct rmio_loop *l, struct rmio_src *src);
 /* A bell came by message. */
 void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src);
+
+/* -- watch.c: submission --------------------------------------------------------- */
 
 /* Hand what is queued to the kernel; 0 or what io_uring_enter failed with. */
 int rmio_loop_flush(struct rmio_loop *l);
@@ -86,12 +103,11 @@ static inline bool rmio_loop_queued(const struct rmio_loop *l)
 	return l->due || io_uring_sq_ready(&l->ring);
 }
 
-/*
- * A device began or ended to keep the loop running: when the last has ended,
- * rmio_loop_run returns.
- */
-void rmio_loop_use(struct rmio_loop *l);
-void rmio_loop_unuse(struct rmio_loop *l);
+/* What io_uring_enter returned: 0 or a failure for good. */
+static inline int rmio_submitted(int n)
+{
+	return n >= 0 || n == -EINTR || n == -EAGAIN || n == -EBUSY || n == -ETIME ? 0 : n;
+}
 
 /* A submission entry, after making room if there is none; before the first run NULL then. */
 struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l);

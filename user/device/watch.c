@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * Operations of the device loop: polls, eventfds read and signalled, futex
- * waits on bells.  Between the loop (loop.c) and the kernel's io_uring.
+ * waits on bells; what is queued, handed to the kernel.  Between the loop (loop.c) and the
+ * kernel's io_uring.
  */
 #include "loop.h"
 
@@ -45,6 +46,33 @@ struct rmio_signal {
 	struct rmio_signal *next;	/* due after it */
 	bool due;
 };
+
+/* -- submission ------------------------------------------------------------------------- */
+
+struct io_uring *rmio_loop_ring(struct rmio_loop *l)
+{
+	return &l->ring;
+}
+
+struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+
+	if (sqe || !l->enabled || io_uring_submit(&l->ring) < 0)
+		return sqe;
+	return io_uring_get_sqe(&l->ring);
+}
+
+struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *l, struct rmio_io *io)
+{
+	struct io_uring_sqe *sqe = rmio_loop_get_sqe(l);
+
+	if (sqe)
+		io_uring_sqe_set_data(sqe, io);
+	return sqe;
+}
+
+/* -- operations ---------------------------------------------------------------------------- */
 
 static void task_free(struct rmio_task *op)
 {
@@ -293,6 +321,14 @@ void rmio_signal_flush(struct rmio_loop *l)
 		for (; done; done--)
 			take_due(l);
 	}
+}
+
+int rmio_loop_flush(struct rmio_loop *l)
+{
+	rmio_signal_flush(l);
+	if (l->unqueued)
+		rmio_task_queue_all(l);
+	return io_uring_sq_ready(&l->ring) ? rmio_submitted(io_uring_submit(&l->ring)) : 0;
 }
 
 void rmio_signal_free(struct rmio_signal *s)
