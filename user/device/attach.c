@@ -73,7 +73,8 @@ static void peer_gone(struct rmio_dev *dev)
 		rmio_loop_unuse(dev->loop);
 }
 
-void rmio_dev_slave_gone(struct rmio_dev *dev, int err)
+/* The slave descriptor of this device has ended: the peer goes, or its rings. */
+static void slave_gone(struct rmio_dev *dev, int err)
 {
 	if (err != -ECONNRESET)
 		rmio_dev_log(dev, "rings given up: %s", strerror(-err));
@@ -223,7 +224,7 @@ static int op_attach(void *arg, int *fd)
 	if (dev->src.slave)
 		return -EBUSY;
 	*fd = -1;
-	return rmio_dev_attach(dev, slave);
+	return rmio_dev_attach(dev, slave, slave_gone);
 }
 
 static void op_log(void *arg, const char *line)
@@ -337,7 +338,7 @@ int rmio_dev_slave(struct rmio_dev *dev, int fd)
 		close(fd);
 		return -EBUSY;
 	}
-	err = rmio_dev_attach(dev, fd);
+	err = rmio_dev_attach(dev, fd, slave_gone);
 	if (!err)
 		peer_came(dev);
 	return err;

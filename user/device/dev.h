@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * Inside a device: what device.c (requests to callbacks, shadow, access map) and
- * peer.c (who is attached) share.
+ * Inside a device: what its files share.  Each calls those after it: description.c (what the
+ * author said of it), attach.c (who is attached), ringed.c (its rings), device.c (its callbacks).
  */
 #ifndef RMIO_USER_DEV_H
 #define RMIO_USER_DEV_H
@@ -65,6 +65,7 @@ struct rmio_dev {
 	struct rmio_watch *vu_in, *vu_out;
 	struct rmio_timer vu_again;	/* messages that wait for their turn */
 	struct rmio_src src;		/* src.slave NULL: no rings */
+	void (*rings_gone)(struct rmio_dev *dev, int err);	/* as in rmio_dev_attach */
 	struct rmio_watch *slave_watch;
 	enum dev_asked asked;
 	bool map_live;			/* the master uses the map above */
@@ -92,8 +93,11 @@ void rmio_dev_do_reset(struct rmio_dev *dev);
 
 /* -- ringed.c -------------------------------------------------------------------- */
 
-/* Serve a slave descriptor (taken over, also on failure).  What rmio_slave_open returns. */
-int rmio_dev_attach(struct rmio_dev *dev, int fd);
+/*
+ * Serve a slave descriptor (taken over, also on failure).  What rmio_slave_open returns.
+ * @gone: it has ended, -ECONNRESET, or has to be given up; who attached it detaches it then.
+ */
+int rmio_dev_attach(struct rmio_dev *dev, int fd, void (*gone)(struct rmio_dev *dev, int err));
 /* Without rings from here on; what they held is handled first. */
 void rmio_dev_detach(struct rmio_dev *dev);
 /* Handle what is in the rings now, so that it is older than what comes next; drain_left at most. */
@@ -101,10 +105,8 @@ void rmio_dev_drain(struct rmio_dev *dev);
 /* Tell the master about a new access map. */
 void rmio_dev_push_map(struct rmio_dev *dev);
 
-/* -- peer.c ------------------------------------------------------------------------ */
+/* -- attach.c ---------------------------------------------------------------------- */
 
-/* The slave descriptor of this device has ended: the peer goes, or its rings. */
-void rmio_dev_slave_gone(struct rmio_dev *dev, int err);
 void rmio_dev_peer_free(struct rmio_dev *dev);
 
 #endif

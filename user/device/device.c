@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * A device as a struct of callbacks: its description checked, accesses handed
- * to load and store or answered from the shadow.  On the data path, between the
- * rings (ringed.c) or the socket (peer.c) and the author's code.
+ * A device as a struct of callbacks: accesses handed to load and store or answered
+ * from the shadow, and what the author's code may call.  The end of the data path, under the
+ * rings (ringed.c) and the socket (attach.c).
  */
 #include "dev.h"
-#include "memfd.h"
-#include "opts.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
-#define NR_BARS		6u
-#define RANGE_ID_MAX	65535u
-#define PCI_ONLY(id)	((id) >= NR_BARS && (id) < 9)	/* ROM, configuration, VGA */
 
 void rmio_dev_log(struct rmio_dev *dev, const char *fmt, ...)
 {
@@ -114,228 +105,6 @@ void rmio_dev_do_reset(struct rmio_dev *dev)
 		dev->ops->reset(dev);
 }
 
-/* -- the description --------------------------------------------------------------------- */
-
-static bool power_of_two(uint64_t v)
-{
-	return v && !(v & (v - 1));
-}
-
-static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
-{
-	const struct rmio_dev_range *r = &d->ranges[i];
-	uint32_t ids = r->flags & RMIO_DEV_RANGE_64BIT ? 2 : 1, k;
-
-	if (r->bus > RMIO_BUS_IO)
-		return "unknown bus";
-	if (r->flags & ~(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH) || r->reserved)
-		return "unknown flag";
-	if (r->flags && (r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
-		return "64BIT and PREFETCH are for memory BARs";
-	if (!r->len || r->id > RANGE_ID_MAX || PCI_ONLY(r->id))
-		return "no length, or not an id for a range";
-	if (r->id < NR_BARS) {
-		if (!power_of_two(r->len) || r->len < (r->bus == RMIO_BUS_IO ? 4 : 16))
-			return "a BAR's length is a power of two, 16 or more, I/O 4 or more";
-		if (r->len > (r->bus == RMIO_BUS_IO ? 0x10000ull : 1ull << 31) && ids == 1)
-			return "too long for this kind of BAR";
-		if (r->id + ids > NR_BARS)
-			return "a 64-bit BAR takes two ids";
-	}
-	for (k = 0; k < d->nr_ranges; k++)
-		if (k != i && d->ranges[k].id >= r->id && d->ranges[k].id < r->id + ids)
-			return "id used twice";
-	return NULL;
-}
-
-static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
-{
-	const char *why = NULL;
-	char where[24] = "";
-	uint32_t i;
-
-	if (!d->ops)
-		why = "no callbacks";
-	else if (d->nr_ranges > RMIO_RANGES_MAX || (d->nr_ranges && !d->ranges))
-		why = "too many ranges, or none given";
-	else if (d->nr_areas && !d->areas)
-		why = "no areas given";
-	else if (d->class_code >> 24)
-		why = "the class has 24 bits";
-	else if (d->msi && (!power_of_two(d->msi) || d->msi > RMIO_MSI_MAX))
-		why = "MSI vectors are a power of two, 32 at most";
-	else if (d->intx > 4)
-		why = "the pin is 0 to 4";
-	else if (d->reserved)
-		why = "reserved bytes are zero";
-	else if (d->shadow_size > RMIO_SHADOW_MAX)
-		why = "the shadow image is too large";
-	for (i = 0; !why && i < d->nr_ranges; i++) {
-		why = bad_range(d, i);
-		if (why)
-			snprintf(where, sizeof(where), "range %u: ", d->ranges[i].id);
-	}
-	if (why)
-		rmio_loop_log(loop, "%s: %s%s", d->name, where, why);
-	return why ? -EINVAL : 0;
-}
-
-/* What rmio_map_new and make_map find wrong with an area. */
-static const char *bad_area(int err)
-{
-	switch (err) {
-	case -EINVAL:
-		return "empty, unknown bits, or shadow without sizes";
-	case -EEXIST:
-		return "overlaps another one";
-	case -EOVERFLOW:
-		return "offset and length wrap";
-	case -ERANGE:
-		return "leaves its range or the shadow image";
-	default:
-		return strerror(-err);
-	}
-}
-
-/* A compiled map of areas that all lie in ranges of the device. */
-static int make_map(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n,
-		    struct rmio_map **map)
-{
-	const struct rmio_dev_range *r;
-	size_t bad = 0;
-	uint32_t i;
-	int err;
-
-	err = rmio_map_new(areas, n, dev->shadow_size, map, &bad);
-	for (i = 0; !err && i < n; i++) {
-		r = rmio_dev_range(dev, areas[i].range_id);
-		if (r && areas[i].offset + areas[i].length <= r->len)
-			continue;
-		rmio_map_free(*map);
-		bad = i;
-		err = -ERANGE;
-	}
-	if (err)
-		rmio_dev_log(dev, "area %zu of the access map: %s", bad, bad_area(err));
-	return err;
-}
-
-static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
-{
-	struct rmio_area *copy = NULL;
-	struct rmio_map *map;
-	int err;
-
-	if (n > RMIO_AREAS_MAX)
-		return -E2BIG;
-	if (n) {
-		copy = malloc(n * sizeof(*copy));
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, areas, n * sizeof(*copy));
-	}
-	err = make_map(dev, copy, n, &map);
-	if (err) {
-		free(copy);
-		return err;
-	}
-	/* With two replaced before the master has answered nobody knows which it uses. */
-	rmio_map_free(dev->map_was);
-	dev->map_was = NULL;
-	if (dev->src.slave && dev->map_live)
-		dev->map_was = dev->map;
-	else
-		rmio_map_free(dev->map);
-	free(dev->areas);
-	dev->map = map;
-	dev->areas = copy;
-	dev->nr_areas = n;
-	return 0;
-}
-
-static int make_shadow(struct rmio_dev *dev, uint64_t size)
-{
-	void *p;
-
-	if (!size)
-		return 0;
-	size = rmio_pages(size);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	dev->shadow = p;
-	dev->shadow_size = size;
-	return 0;
-}
-
-int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void *priv,
-		 struct rmio_dev **out)
-{
-	struct rmio_dev_desc d;
-	struct rmio_dev *dev;
-	int err;
-
-	err = rmio_opts_copy(&d, sizeof(d), desc);
-	if (err)
-		return err;
-	if (!d.name)
-		d.name = "device";
-	err = check_desc(loop, &d);
-	if (err)
-		return err;
-	dev = calloc(1, sizeof(*dev));
-	if (!dev)
-		return -ENOMEM;
-	dev->loop = loop;
-	dev->ops = d.ops;
-	dev->priv = priv;
-	dev->dma_mask = d.dma_mask ? d.dma_mask : UINT64_MAX;
-	dev->listen_fd = -1;
-	err = -ENOMEM;
-	dev->name = strdup(d.name);
-	dev->ranges = calloc(d.nr_ranges + 1, sizeof(*dev->ranges));
-	if (!dev->name || !dev->ranges)
-		goto free_dev;
-	if (d.nr_ranges)
-		memcpy(dev->ranges, d.ranges, d.nr_ranges * sizeof(*dev->ranges));
-	dev->nr_ranges = d.nr_ranges;
-	err = make_shadow(dev, d.shadow_size);
-	if (err)
-		goto free_dev;
-	err = set_areas(dev, d.areas, d.nr_areas);
-	if (err)
-		goto unmap_shadow;
-	rmio_pci_config_init(&dev->config, &d);
-	rmio_irqs_init(&dev->irqs, loop, &dev->config, d.msi, d.intx);
-	rmio_dma_init(&dev->dma);
-	*out = dev;
-	return 0;
-
-unmap_shadow:
-	if (dev->shadow)
-		munmap(dev->shadow, dev->shadow_size);
-free_dev:
-	free(dev->ranges);
-	free(dev->name);
-	free(dev);
-	return err == -E2BIG || err == -ENOMEM ? err : -EINVAL;
-}
-
-void rmio_dev_free(struct rmio_dev *dev)
-{
-	if (!dev)
-		return;
-	rmio_dev_peer_free(dev);
-	if (dev->shadow)
-		munmap(dev->shadow, dev->shadow_size);
-	rmio_map_free(dev->map);
-	rmio_map_free(dev->map_was);
-	free(dev->areas);
-	free(dev->ranges);
-	free(dev->name);
-	free(dev);
-}
-
 /* -- calls of the author -------------------------------------------------------------------- */
 
 void *rmio_dev_priv(const struct rmio_dev *dev)
@@ -365,15 +134,6 @@ int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, u
 		return -EINVAL;
 	rmio_shadow_put(dev->shadow, offset, value, len);
 	return 0;
-}
-
-int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
-{
-	int err = set_areas(dev, areas, n);
-
-	if (!err)
-		rmio_dev_push_map(dev);
-	return err;
 }
 
 int rmio_dev_msi(struct rmio_dev *dev, uint32_t v)

@@ -71,7 +71,7 @@ static uint32_t serve(struct rmio_src *src)
 	if (n == -EAGAIN)
 		return 0;
 	if (n < 0) {
-		rmio_dev_slave_gone(dev, (int)n);
+		dev->rings_gone(dev, (int)n);
 		return 0;
 	}
 	rmio_loop_src_served(dev->loop, src);
@@ -273,7 +273,7 @@ static void slave_ready(void *arg, uint32_t events)
 
 	dev->drain_left = DRAIN_MAX;
 	if (dev->asked == ASKED_SHADOW_SIZE && keep_shadow(dev, &copy)) {
-		rmio_dev_slave_gone(dev, -ENOMEM);
+		dev->rings_gone(dev, -ENOMEM);
 		return;
 	}
 	err = rmio_slave_work(dev->src.slave, &event, &result);
@@ -290,11 +290,11 @@ static void slave_ready(void *arg, uint32_t events)
 		if (err == -ECONNRESET)
 			rmio_dev_drain(dev);
 		if (dev->src.slave)
-			rmio_dev_slave_gone(dev, err);
+			dev->rings_gone(dev, err);
 	}
 }
 
-int rmio_dev_attach(struct rmio_dev *dev, int fd)
+int rmio_dev_attach(struct rmio_dev *dev, int fd, void (*gone)(struct rmio_dev *dev, int err))
 {
 	struct rmio_slave_opts opts = { .sz = sizeof(opts), .wait = dev->loop->opts.wait };
 	struct rmio_slave *slave;
@@ -311,6 +311,7 @@ int rmio_dev_attach(struct rmio_dev *dev, int fd)
 	}
 	dev->src.slave = slave;
 	dev->src.serve = serve;
+	dev->rings_gone = gone;
 	if (rmio_loop_src_add(dev->loop, &dev->src)) {
 		rmio_watch_free(dev->slave_watch);
 		dev->slave_watch = NULL;
