@@ -10,58 +10,13 @@
 
 #include <errno.h>
 #include <linux/vfio.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS	5000u
-
-/* -- for both protocols ---------------------------------------------------- */
-
-uint64_t client_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
-int client_give_up(struct rmio_client *c, int err)
-{
-	c->broken = true;
-	shutdown(c->conn.fd, SHUT_RDWR);
-	return err;
-}
-
-int client_stream_error(struct rmio_client *c, int err)
-{
-	if (err == -ENOMEM)
-		return client_give_up(c, err);
-	return client_give_up(c, err == -ECONNRESET || err == -ENODATA ? -ECONNRESET : -EPROTO);
-}
-
-int client_wait(struct rmio_client *c, uint64_t deadline)
-{
-	struct pollfd p = {
-		.fd = c->conn.fd,
-		.events = POLLIN | (vu_conn_wants_write(&c->conn) ? POLLOUT : 0),
-	};
-	uint64_t now = client_now_ns(), left;
-	struct timespec ts;
-
-	if (now >= deadline)
-		return -ETIMEDOUT;
-	left = deadline - now;
-	ts.tv_sec = (time_t)(left / 1000000000ull);
-	ts.tv_nsec = (long)(left % 1000000000ull);
-	/* Whatever ends it, a signal too: the caller looks again. */
-	ppoll(&p, 1, &ts, NULL);
-	return 0;
-}
 
 /* -- connecting ----------------------------------------------------------- */
 

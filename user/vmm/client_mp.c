@@ -10,6 +10,7 @@
  * its own.
  */
 #include "client_priv.h"
+#include "wake.h"
 #include "wire/eventfds.h"
 
 #include <errno.h>
@@ -95,7 +96,7 @@ static int receive(struct rmio_client *c, bool waiting, uint64_t deadline)
 			return 1;
 		vu_conn_done(&c->conn);
 		/* One that talks and talks gets no more time than a silent one. */
-		if (err || client_now_ns() >= deadline)
+		if (err || rmio_now_ns() >= deadline)
 			return err;
 	}
 }
@@ -126,7 +127,7 @@ static int send_cmd(struct rmio_client *c, int32_t cmd, const void *payload, siz
 	if (c->broken)
 		return -ECONNRESET;
 	/* What nobody has asked for must not be taken for the answer. */
-	err = receive(c, false, client_now_ns() + c->timeout_ns);
+	err = receive(c, false, rmio_now_ns() + c->timeout_ns);
 	if (err)
 		return err;
 	err = vu_conn_send_mp(&c->conn, (struct mp_hdr){ .cmd = cmd }, payload, len, fds, nfds);
@@ -145,7 +146,7 @@ static int call(struct rmio_client *c, int32_t cmd, const void *payload, size_t 
 	int err = send_cmd(c, cmd, payload, len, NULL, 0);
 
 	if (!err)
-		err = await_answer(c, client_now_ns() + c->timeout_ns);
+		err = await_answer(c, rmio_now_ns() + c->timeout_ns);
 	if (err)
 		return err;
 	if (m->len == sizeof(*value))

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * What the VMM's ends of both protocols share: the connection, how long to wait
- * on it, and when to give it up.  Of vfio-user (client_vu.c) and of QEMU's
- * multi-process protocol (client_mp.c).
+ * Inside a client: what client.c, the two protocols below it (client_vu.c, vfio-user;
+ * client_mp.c, QEMU's multi-process) and their connection (client_conn.c) share.
  */
 #ifndef RMIO_VMM_CLIENT_PRIV_H
 #define RMIO_VMM_CLIENT_PRIV_H
@@ -53,7 +52,7 @@ struct rmio_client {
 	struct client_mp *mp;
 };
 
-uint64_t client_now_ns(void);
+/* -- client_conn.c -------------------------------------------------------------- */
 
 /* The connection is of no use any more; the device sees its end.  Returns err. */
 int client_give_up(struct rmio_client *c, int err);
@@ -63,6 +62,8 @@ int client_stream_error(struct rmio_client *c, int err);
 
 /* Wait for the socket.  0 or -ETIMEDOUT. */
 int client_wait(struct rmio_client *c, uint64_t deadline);
+
+/* -- client_vu.c, client_mp.c ------------------------------------------------------ */
 
 /* Negotiate, as rmio_client_new does; c->ops is set whatever is returned. */
 int client_vu_start(struct rmio_client *c, const struct rmio_client_opts *o);

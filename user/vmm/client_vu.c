@@ -5,6 +5,7 @@
  * for devices that have none.
  */
 #include "client_priv.h"
+#include "wake.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -72,7 +73,7 @@ static int sort(struct rmio_client *c, uint16_t id, uint16_t cmd)
 
 static int await_reply(struct rmio_client *c, uint16_t id, uint16_t cmd)
 {
-	uint64_t deadline = client_now_ns() + c->timeout_ns;
+	uint64_t deadline = rmio_now_ns() + c->timeout_ns;
 	int err;
 
 	for (;;) {
@@ -85,7 +86,7 @@ static int await_reply(struct rmio_client *c, uint16_t id, uint16_t cmd)
 				return err < 0 ? err : 0;
 			vu_conn_done(&c->conn);
 			/* One that talks and talks gets no more time than a silent one. */
-			if (client_now_ns() < deadline)
+			if (rmio_now_ns() < deadline)
 				continue;
 		} else if (err != -EAGAIN) {
 			return client_stream_error(c, err);
