@@ -1,330 +1,23 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * QEMU's multi-process protocol, the VMM's end: what VFIO asks of a device put to
- * a QEMU of the machine x-remote.  Beside the data path of rmio; region access by
- * message for the devices of an unmodified QEMU.
- *
- * That QEMU decodes the addresses of BARs itself and ends at the first access
- * that hits nothing, or at a command that it does not like.  So nothing is asked
- * of it that it does not answer: the registers that decide are kept in step with
- * its own.
+ * a QEMU of the machine x-remote, by accesses to it (client_mp_access.c).  Beside the data path
+ * of rmio.
  */
-#include "client_priv.h"
-#include "wake.h"
-#include "wire/eventfds.h"
+#include "client_mp.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/pci_regs.h>
-#include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CONFIG		VFIO_PCI_CONFIG_REGION_INDEX
-#define CONFIG_SIZE	256u
-#define CONFIG_LAST	252u	/* the remote wants four bytes from any address on */
-#define BARS		6u
-#define BAR_REG(i)	(PCI_BASE_ADDRESS_0 + 4 * (i))
-
 /*
  * Where the table has its entry when there is none: it cannot be empty.  A page
  * of nobody's memory at the end of all addresses.
  */
 #define NO_MEMORY_GPA	(UINT64_MAX - (VU_PAGE - 1))
-
-struct mp_bar_state {
-	uint64_t size;		/* 0: no BAR */
-	bool io, wide;
-	uint32_t reg;		/* as the remote has it */
-};
-
-struct mp_entry {
-	uint64_t gpa, size, offset;
-	int fd;			/* ours */
-};
-
-/* All of it is used with the client's lock held. */
-struct client_mp {
-	struct mp_bar_state bars[BARS];
-	uint16_t command;		/* as the remote has it; decoding is off if in doubt */
-	bool in_doubt;			/* not all of it was learned the last time */
-	bool pin;
-	struct mp_entry mem[MP_FDS_MAX];
-	uint32_t n_mem;
-	int no_memory;			/* memfd */
-	int trigger, unmask;		/* what the VMM gave, ours; -1: nothing */
-	int no_trigger, no_unmask;	/* what stands in for them */
-	struct rmio_eventfds eventfds;
-};
-
-/* -- one command and its reply --------------------------------------------------- */
-
-/* The message that came.  1: an answer that is waited for; 0: a late one; -errno. */
-static int sort(struct rmio_client *c, bool waiting)
-{
-	const struct vu_msg *m = &c->conn.msg;
-
-	if (m->mp.cmd != MP_RET || m->nfds || m->fds_error ||
-	    (m->len && m->len != sizeof(uint64_t)))
-		return client_give_up(c, -EPROTO);
-	if (c->n_late) {
-		c->n_late--;
-		return 0;
-	}
-	return waiting ? 1 : client_give_up(c, -EPROTO);
-}
-
-/*
- * Take what is there.  1: the answer, in c->conn.msg, and vu_conn_done is to
- * follow; 0: nothing more to be had now; -errno.
- */
-static int receive(struct rmio_client *c, bool waiting, uint64_t deadline)
-{
-	int err;
-
-	for (;;) {
-		err = vu_conn_flush(&c->conn);
-		if (!err)
-			err = vu_conn_recv(&c->conn);
-		if (err)
-			return err == -EAGAIN ? 0 : client_stream_error(c, err);
-		err = sort(c, waiting);
-		if (err > 0)
-			return 1;
-		vu_conn_done(&c->conn);
-		/* One that talks and talks gets no more time than a silent one. */
-		if (err || rmio_now_ns() >= deadline)
-			return err;
-	}
-}
-
-static int await_answer(struct rmio_client *c, uint64_t deadline)
-{
-	int err;
-
-	for (;;) {
-		err = receive(c, true, deadline);
-		if (err)
-			return err < 0 ? err : 0;
-		if (!client_wait(c, deadline))
-			continue;
-		if (c->n_late == CLIENT_LATE_MAX)
-			return client_give_up(c, -ETIMEDOUT);
-		/* Answers come in order: the next one is to be dropped. */
-		c->n_late++;
-		return -ETIMEDOUT;
-	}
-}
-
-static int send_cmd(struct rmio_client *c, int32_t cmd, const void *payload, size_t len,
-		    const int *fds, uint32_t nfds)
-{
-	int err;
-
-	if (c->broken)
-		return -ECONNRESET;
-	/* What nobody has asked for must not be taken for the answer. */
-	err = receive(c, false, rmio_now_ns() + c->timeout_ns);
-	if (err)
-		return err;
-	err = vu_conn_send_mp(&c->conn, (struct mp_hdr){ .cmd = cmd }, payload, len, fds, nfds);
-	if (err == -EBADF || err == -EMFILE || err == -ETOOMANYREFS)
-		return err;	/* nothing was sent */
-	if (err == -ENOBUFS)
-		return client_give_up(c, -ETIMEDOUT);
-	return err ? client_stream_error(c, err) : 0;
-}
-
-/* A command that is answered, by *value. */
-static int call(struct rmio_client *c, int32_t cmd, const void *payload, size_t len,
-		uint64_t *value)
-{
-	const struct vu_msg *m = &c->conn.msg;
-	int err = send_cmd(c, cmd, payload, len, NULL, 0);
-
-	if (!err)
-		err = await_answer(c, rmio_now_ns() + c->timeout_ns);
-	if (err)
-		return err;
-	if (m->len == sizeof(*value))
-		memcpy(value, m->data, sizeof(*value));
-	else if (cmd == MP_RESET)
-		*value = 0;	/* QEMU's has nothing in it */
-	else
-		err = client_give_up(c, -EPROTO);
-	vu_conn_done(&c->conn);
-	return err;
-}
-
-/* An answer of all ones is none: fewer than 64 bits were asked for. */
-static int refused(uint64_t value)
-{
-	return value == UINT64_MAX ? -EIO : 0;
-}
-
-/* -- configuration space ---------------------------------------------------------- */
-
-static int get_config(struct rmio_client *c, uint32_t addr, uint32_t len, uint32_t *value)
-{
-	uint32_t at = addr < CONFIG_LAST ? addr : CONFIG_LAST;
-	struct mp_config q = { .addr = at, .len = at == addr ? (int32_t)len : 4 };
-	uint64_t answer;
-	int err = call(c, MP_CONFIG_READ, &q, sizeof(q), &answer);
-
-	if (!err)
-		err = refused(answer);
-	*value = err ? UINT32_MAX : (uint32_t)answer >> 8 * (addr - at);
-	return err;
-}
-
-static int put_config(struct rmio_client *c, uint32_t addr, uint32_t len, uint32_t value)
-{
-	struct mp_config q = { .addr = addr, .value = value, .len = (int32_t)len };
-	uint64_t answer;
-	int err;
-
-	if (addr > CONFIG_LAST)
-		return -EINVAL;
-	err = call(c, MP_CONFIG_WRITE, &q, sizeof(q), &answer);
-	return err ? err : refused(answer);
-}
-
-/* What follows from a write to [addr, addr + len): how the remote decodes from now on. */
-static int decoding_changed(struct rmio_client *c, uint32_t addr, uint32_t len)
-{
-	struct client_mp *mp = c->mp;
-	uint32_t value, i;
-	int err = 0;
-
-	mp->command = 0;
-	for (i = 0; i < BARS && !err; i++) {
-		if (mp->in_doubt || (addr < BAR_REG(i) + 4 && BAR_REG(i) < addr + len))
-			err = get_config(c, BAR_REG(i), 4, &mp->bars[i].reg);
-	}
-	if (!err)
-		err = get_config(c, PCI_COMMAND, 2, &value);
-	mp->in_doubt = err;
-	if (!err)
-		mp->command = (uint16_t)value;
-	return err;
-}
-
-static bool decides(uint32_t addr, uint32_t len)
-{
-	return (addr < PCI_COMMAND + 2 && PCI_COMMAND < addr + len) ||
-	       (addr < BAR_REG(BARS) && PCI_BASE_ADDRESS_0 < addr + len);
-}
-
-/* Up to @max bytes that are aligned to their number, a power of two. */
-static uint32_t piece(uint64_t offset, uint32_t count, uint32_t max)
-{
-	uint32_t n = max;
-
-	while (n > count || offset % n)
-		n /= 2;
-	return n;
-}
-
-static int config_read(struct rmio_client *c, uint32_t addr, uint8_t *buf, uint32_t count)
-{
-	uint32_t value, n;
-	int err;
-
-	for (; count; count -= n, addr += n, buf += n) {
-		n = piece(addr, count, 4);
-		err = get_config(c, addr, n, &value);
-		if (err)
-			return err;
-		memcpy(buf, &value, n);
-		mp_hide_capabilities(addr, n, buf);
-	}
-	return 0;
-}
-
-static int config_write(struct rmio_client *c, uint32_t addr, const uint8_t *buf, uint32_t count)
-{
-	uint32_t value, n;
-	int err, known;
-
-	for (; count; count -= n, addr += n, buf += n) {
-		n = piece(addr, count, 4);
-		value = 0;
-		memcpy(&value, buf, n);
-		err = put_config(c, addr, n, value);
-		/* Whether it has been written or not. */
-		known = decides(addr, n) ? decoding_changed(c, addr, n) : 0;
-		if (err || known)
-			return err ? err : known;
-	}
-	return 0;
-}
-
-/* -- BARs ------------------------------------------------------------------------- */
-
-/* Where the remote has BAR @i, if it decodes it. */
-static bool decoded(const struct client_mp *mp, uint32_t i, uint64_t *base)
-{
-	const struct mp_bar_state *b = &mp->bars[i];
-	uint64_t last, limit = b->io ? UINT16_MAX : b->wide ? UINT64_MAX : UINT32_MAX;
-
-	if (!(mp->command & (b->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
-		return false;
-	*base = b->reg & (b->io ? PCI_BASE_ADDRESS_IO_MASK : (uint32_t)PCI_BASE_ADDRESS_MEM_MASK);
-	if (b->wide)
-		*base |= (uint64_t)mp->bars[i + 1].reg << 32;
-	last = *base + (b->size - 1);
-	if (!*base || last < *base || last > limit || (last == limit && !b->io))
-		return false;
-	/* Memory lies above it there. */
-	for (uint32_t k = 0; !b->io && k < mp->n_mem; k++) {
-		const struct mp_entry *e = &mp->mem[k];
-
-		if (*base <= e->gpa + (e->size - 1) && e->gpa <= last)
-			return false;
-	}
-	return true;
-}
-
-/* An access of @n bytes to BAR @i, which has them. */
-static int bar_access(struct rmio_client *c, uint32_t i, uint64_t offset, uint8_t *load,
-		      const uint8_t *store, uint32_t n)
-{
-	struct mp_bar q = { .size = n, .memory = !c->mp->bars[i].io };
-	uint64_t answer, base;
-	int err;
-
-	if (!decoded(c->mp, i, &base))
-		return -ENXIO;
-	q.addr = base + offset;
-	if (store)
-		memcpy(&q.value, store, n);
-	err = call(c, store ? MP_BAR_WRITE : MP_BAR_READ, &q, sizeof(q), &answer);
-	if (!err && (store || n < sizeof(answer)))
-		err = refused(answer);
-	if (!err && load)
-		memcpy(load, &answer, n);
-	return err;
-}
-
-static int bar_accesses(struct rmio_client *c, uint32_t i, uint64_t offset, uint8_t *load,
-			const uint8_t *store, uint32_t count)
-{
-	uint32_t at, n;
-	int err = 0;
-
-	/* What is an access to the VMM is one to the device, aligned or not. */
-	if (count == 1 || count == 2 || count == 4 || count == 8)
-		return bar_access(c, i, offset, load, store, count);
-	for (at = 0; at < count && !err; at += n) {
-		n = piece(offset + at, count - at, 8);
-		err = bar_access(c, i, offset + at, load ? load + at : NULL,
-				 store ? store + at : NULL, n);
-	}
-	return err;
-}
 
 /* -- regions ----------------------------------------------------------------------- */
 
@@ -354,11 +47,11 @@ static int region_access(struct rmio_client *c, uint32_t index, uint64_t offset,
 	if (offset > size || count > size - offset)
 		err = -EINVAL;
 	else if (index != CONFIG)
-		err = bar_accesses(c, index, offset, load, store, count);
+		err = client_mp_bar(c, index, offset, load, store, count);
 	else if (store)
-		err = config_write(c, (uint32_t)offset, store, count);
+		err = client_mp_config_write(c, (uint32_t)offset, store, count);
 	else
-		err = config_read(c, (uint32_t)offset, load, count);
+		err = client_mp_config_read(c, (uint32_t)offset, load, count);
 	pthread_mutex_unlock(&c->lock);
 	return err;
 }
@@ -382,7 +75,7 @@ static int settle(struct rmio_client *c)
 {
 	uint32_t id;
 
-	return get_config(c, PCI_VENDOR_ID, 2, &id);
+	return client_mp_get(c, PCI_VENDOR_ID, 2, &id);
 }
 
 static int send_table(struct rmio_client *c)
@@ -403,7 +96,7 @@ static int send_table(struct rmio_client *c)
 		t.size[0] = VU_PAGE;
 		fds[i++] = mp->no_memory;
 	}
-	err = send_cmd(c, MP_SYNC_SYSMEM, &t, sizeof(t), fds, i);
+	err = client_mp_send(c, MP_SYNC_SYSMEM, &t, sizeof(t), fds, i);
 	return err ? err : settle(c);
 }
 
@@ -502,7 +195,7 @@ static int send_pair(struct rmio_client *c)
 		mp->trigger >= 0 ? mp->trigger : mp->no_trigger,
 		mp->unmask >= 0 ? mp->unmask : mp->no_unmask,
 	};
-	int err = send_cmd(c, MP_SET_IRQFD, NULL, 0, fds, 2);
+	int err = client_mp_send(c, MP_SET_IRQFD, NULL, 0, fds, 2);
 
 	if (!err)
 		err = settle(c);
@@ -575,16 +268,16 @@ static int reset(struct rmio_client *c)
 	pthread_mutex_lock(&c->lock);
 	c->mp->command = 0;
 	c->mp->in_doubt = true;
-	err = call(c, MP_RESET, NULL, 0, &answer);
+	err = client_mp_call(c, MP_RESET, NULL, 0, &answer);
 	if (!err)
-		err = refused(answer);
+		err = client_mp_refused(answer);
 	/* QEMU resets the device, and not what is PCI's. */
 	if (!err)
-		err = put_config(c, PCI_COMMAND, 2, 0);
+		err = client_mp_put(c, PCI_COMMAND, 2, 0);
 	for (i = 0; i < BARS && !err; i++)
-		err = put_config(c, BAR_REG(i), 4, 0);
+		err = client_mp_put(c, BAR_REG(i), 4, 0);
 	if (!err)
-		err = decoding_changed(c, 0, CONFIG_SIZE);
+		err = client_mp_decoding(c, 0, CONFIG_SIZE);
 	pthread_mutex_unlock(&c->lock);
 	return err;
 }
@@ -593,13 +286,13 @@ static int reset(struct rmio_client *c)
 static int probe_reg(struct rmio_client *c, uint32_t i, uint32_t *mask)
 {
 	uint32_t old;
-	int err = get_config(c, BAR_REG(i), 4, &old);
+	int err = client_mp_get(c, BAR_REG(i), 4, &old);
 
 	if (!err)
-		err = put_config(c, BAR_REG(i), 4, UINT32_MAX);
+		err = client_mp_put(c, BAR_REG(i), 4, UINT32_MAX);
 	if (!err)
-		err = get_config(c, BAR_REG(i), 4, mask);
-	return err ? err : put_config(c, BAR_REG(i), 4, old);
+		err = client_mp_get(c, BAR_REG(i), 4, mask);
+	return err ? err : client_mp_put(c, BAR_REG(i), 4, old);
 }
 
 /* 0 or -errno; -EPROTO: that is no BAR. */
@@ -635,26 +328,26 @@ static int probe_bar(struct rmio_client *c, uint32_t i)
 static int probe(struct rmio_client *c)
 {
 	uint32_t command, type, pin, i, bars = BARS;
-	int err = get_config(c, PCI_COMMAND, 2, &command);
+	int err = client_mp_get(c, PCI_COMMAND, 2, &command);
 
 	if (!err)
-		err = get_config(c, PCI_HEADER_TYPE, 1, &type);
+		err = client_mp_get(c, PCI_HEADER_TYPE, 1, &type);
 	/* Of a bridge these are other registers. */
 	if (!err && (type & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL)
 		bars = 0;
 	if (!err)
-		err = put_config(c, PCI_COMMAND, 2,
-				 command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
+		err = client_mp_put(c, PCI_COMMAND, 2,
+				    command & ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
 	for (i = 0; i < bars && !err; i += c->mp->bars[i].wide ? 2 : 1)
 		err = probe_bar(c, i);
 	if (!err)
-		err = put_config(c, PCI_COMMAND, 2, command);
+		err = client_mp_put(c, PCI_COMMAND, 2, command);
 	if (!err)
-		err = get_config(c, PCI_INTERRUPT_PIN, 1, &pin);
+		err = client_mp_get(c, PCI_INTERRUPT_PIN, 1, &pin);
 	if (err)
 		return err;
 	c->mp->pin = pin & 0xff;
-	return decoding_changed(c, 0, CONFIG_SIZE);
+	return client_mp_decoding(c, 0, CONFIG_SIZE);
 }
 
 static void mp_exit(struct rmio_client *c)
