@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * What slave.c and slave_ctrl.c share: the object, which belongs to one thread at a time.
+ * What the files of a slave share: the object, which belongs to one thread at a time.  slave_open.c
+ * calls slave.c, and that slave_ctrl.c.
  */
 #ifndef RMIO_USER_SLAVE_PRIV_H
 #define RMIO_USER_SLAVE_PRIV_H
