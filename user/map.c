@@ -2,8 +2,10 @@
 /*
  * map.c - the access map: checked and compiled once, looked up at each guest access.
  * On the data path: decides who answers a load and how a store goes to the device.
+ *
+ * kern/virt/kvm/user_map.c holds the same rules for the kernel device: change both.
  */
-#include "map.h"
+#include "map_layout.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,72 +1,61 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * The layout of a compiled access map, for map.c and its tests; everybody else
- * uses shadow.h.  On the data path: one look-up for each guest access.
+ * The access map, compiled for look-up: who answers a load, and how a store goes to the device.
+ * On the data path: one look-up for each guest access.
  *
- * Areas are sorted by range id and offset, and neighbours that differ in nothing
- * are one.  Each range id has a table that cuts the extent of its areas into
- * buckets of a power of two bytes; an offset gives its bucket by a shift, the
- * bucket a short run of areas, and a binary search the one area that can hold it.
+ * Who may call what: a compiled map is immutable; any number of threads look
+ * things up in it.
  */
 #ifndef RMIO_USER_MAP_H
 #define RMIO_USER_MAP_H
 
-#include "shadow.h"
+#include <rmio/abi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#define RMIO_MAP_BUCKETS	4096u		/* at most, of one range id */
+struct rmio_map;
 
-/* A look-up compares at most this many areas with the offset, whatever the map: 13 halvings. */
-#define RMIO_MAP_STEPS_MAX	13u
+/*
+ * Check and compile.  The areas are copied before they are checked, may come in
+ * any order, and may be all of one range or of many.  n 0 makes the default map.
+ *   -E2BIG more than RMIO_AREAS_MAX, or of more than RMIO_RANGES_MAX ranges;
+ *   -EINVAL empty area, unknown load, store, flags, size bits, range id above
+ *   65535, no sizes where the shadow is used; -EOVERFLOW offset + length or
+ *   shadow_offset + length wraps; -ERANGE uses the shadow and lies beyond the
+ *   image; -EEXIST overlap within a range; -ENOMEM.
+ * On error *bad (may be NULL) is the index in @areas of the culprit: the first,
+ * or of two that overlap the second; untouched with -ENOMEM.
+ */
+int rmio_map_new(const struct rmio_area *areas, size_t n, uint64_t shadow_size,
+		 struct rmio_map **map, size_t *bad);
+void rmio_map_free(struct rmio_map *map);
 
-struct rmio_map_area {
-	uint64_t start;
-	uint64_t end;		/* first byte past it */
-	uint64_t delta;		/* to add to an offset for its place in the image, modulo 2^64 */
-	uint8_t sizes;		/* what follows is 0 where it makes no difference */
-	uint8_t load;
-	uint8_t store;
-	uint8_t relaxed;
-	uint32_t reserved;
-};
-_Static_assert(sizeof(struct rmio_map_area) == 32, "rmio_map_area size");
+/* First byte past the last area of that range id; 0 if none. */
+uint64_t rmio_map_end(const struct rmio_map *map, uint32_t range_id);
 
-struct rmio_map_range {
-	uint64_t start;		/* of its first area */
-	uint64_t end;		/* of its last area */
-	uint32_t id;
-	uint32_t table;		/* its buckets: first[table] and on */
-	uint32_t nr_buckets;
-	uint16_t first_area;
-	uint16_t last_area;
-	uint8_t shift;		/* a bucket is 1 << shift bytes */
-};
-
-struct rmio_map {
-	uint32_t nr_ranges;
-	uint32_t nr_areas;
-	struct rmio_map_area *areas;
-	struct rmio_map_range *ranges;	/* by id */
-	/*
-	 * Per bucket the area that holds the bucket's first byte or, that byte being in a
-	 * hole, the last one before it; per range one more at the end.  An offset can lie
-	 * in areas first[bucket] to first[bucket + 1], both included, and in no other.
-	 */
-	uint16_t *first;
+/* What to do with an access.  map may be NULL: the default. */
+enum rmio_verdict {
+	RMIO_TO_DEVICE,		/* load: ask; store: post */
+	RMIO_FROM_SHADOW,	/* load: shadow_offset, may need ordering (relaxed false) */
+	RMIO_TO_DEVICE_SIZE,	/* load: in a shadow area, but not of an allowed size */
+	RMIO_POST_THROUGH,	/* store: post, and write shadow_offset */
+	RMIO_WAIT_STORE,	/* store: synchronous */
 };
 
-/* How many areas a look-up of that range chooses from, in its fullest bucket. */
-static inline uint32_t rmio_map_fullest(const struct rmio_map *map,
-					const struct rmio_map_range *r)
-{
-	const uint16_t *first = map->first + r->table;
-	uint32_t most = 0;
+struct rmio_decision {
+	enum rmio_verdict verdict;
+	bool relaxed;
+	uint64_t shadow_offset;
+};
 
-	for (uint32_t b = 0; b < r->nr_buckets; b++) {
-		uint32_t n = first[b + 1] - first[b] + 1u;
-
-		most = n > most ? n : most;
-	}
-	return most;
-}
+/*
+ * len 1, 2, 4 or 8.  An access that straddles areas: a load goes to the device;
+ * a store is synchronous if any part of it would be, else posted only.
+ */
+void rmio_map_load(const struct rmio_map *map, uint32_t range_id, uint64_t offset, uint32_t len,
+		   struct rmio_decision *d);
+void rmio_map_store(const struct rmio_map *map, uint32_t range_id, uint64_t offset, uint32_t len,
+		    struct rmio_decision *d);
 
 #endif

@@ -3,6 +3,9 @@
  * shadow.c - one value out of or into the shadow image, while the device does the same.
  * On the data path: loads that the image answers, stores that are written through.
  *
+ * kern/virt/kvm/user_map.c (kvm_user_image_read, _write) holds the rule for accesses of an aligned
+ * size: change both.
+ *
  * Nobody holds a lock here: the device stores aligned values of any size, vCPUs load them
  * and write through.  A value that is aligned takes one access of its size.  Any other is
  * handled by aligned quadwords, of which it touches one or two: the image begins on a page
@@ -14,6 +17,8 @@
  * weakly ordered machine might take the second value first.
  */
 #include "shadow.h"
+
+#include <stdbool.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte n of a value is bits 8n and up");
 

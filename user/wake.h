@@ -22,6 +22,9 @@
  * the old 0, and without C3 the same happens to C2 and C4: both sides see the
  * past, and the device sleeps with a request in its ring.  R2 and V3 likewise.
  * selftests/model has the proof, and finds the bug when either fence is gone.
+ *
+ * For vCPUs in the kernel device kern/virt/kvm/user_lane.c has P1 to P4, and user_exit.c V1 to V5:
+ * change both.
  */
 #ifndef RMIO_USER_WAKE_H
 #define RMIO_USER_WAKE_H

@@ -6,7 +6,7 @@
 #include <pthread.h>
 
 #include "ktap.h"
-#include "map.h"
+#include "map_layout.h"
 #include "map_model.h"
 
 #define IMAGE	(4ull * RMIO_PAGE)

@@ -4,7 +4,7 @@
  * that looks at each byte.
  */
 #include "ktap.h"
-#include "map.h"
+#include "map_layout.h"
 #include "map_model.h"
 
 #define IMAGE	(64ull * RMIO_PAGE)

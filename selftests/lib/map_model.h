@@ -7,7 +7,7 @@
 #define RMIO_MAP_MODEL_H
 
 #include "ktap.h"
-#include "shadow.h"
+#include "map.h"
 
 static uint64_t model_seed = 1;
 

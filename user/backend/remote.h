@@ -17,6 +17,7 @@
 #ifndef RMIO_BACKEND_REMOTE_H
 #define RMIO_BACKEND_REMOTE_H
 
+#include "map.h"
 #include "ring.h"
 #include "shadow.h"
 #include "wake.h"

@@ -9,6 +9,7 @@
 #include "dma.h"
 #include "irq.h"
 #include "loop.h"
+#include "map.h"
 #include "pci_config.h"
 #include "shadow.h"
 #include "vu_server.h"

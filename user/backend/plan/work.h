@@ -8,7 +8,7 @@
 #ifndef RMIO_BACKEND_PLAN_WORK_H
 #define RMIO_BACKEND_PLAN_WORK_H
 
-#include "map.h"
+#include "map_layout.h"
 #include "plan.h"
 
 #define PAGE_MASK	((uint64_t)RMIO_PAGE - 1)
