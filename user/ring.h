@@ -53,44 +53,68 @@ struct rmio_cons {
 	uint32_t lane;				/* and which lane this is */
 };
 
-/* @at: index of the next request; 0 but for tests of the wrap. */
+/*
+ * PRODUCER: the vCPU's thread.  CONSUMER: the device's thread, one at a time.  ANYBODY: any thread,
+ * for display.  Each names the release or acquire that it is, and its partner.
+ */
+
+/* PRODUCER, before it is one.  @at: index of the next request; 0 but for tests of the wrap. */
 int rmio_prod_init(struct rmio_prod *p, void *lane_down, const void *lane_up, uint32_t slots,
 		   uint64_t at);
 
-/* Continues where "up" says its predecessor stopped.  -EINVAL slots, -EPROTO indices. */
+/*
+ * CONSUMER, before it is one.  Continues where "up" says its predecessor stopped: acquires "tail",
+ * which rmio_prod_push_n releases.  -EINVAL slots, -EPROTO indices.
+ */
 int rmio_cons_init(struct rmio_cons *c, const void *lane_down, void *lane_up, uint32_t slots);
 
 /*
- * Put @n requests into the ring, all or none, seq filled in.  The consumer sees
- * all of them at once.  0; -EAGAIN no room (-EMSGSIZE more than the ring holds);
- * -EPROTO the peer's index is out of bounds.
+ * PRODUCER.  Put @n requests into the ring, all or none, seq filled in.  The consumer sees
+ * all of them at once: releases each seq, the first one's last, which rmio_cons_pending and _pop
+ * acquire.  0; -EAGAIN no room (-EMSGSIZE more than the ring holds); -EPROTO the peer's index is
+ * out of bounds.
  */
 int rmio_prod_push_n(struct rmio_prod *p, const struct rmio_request *r, uint32_t n);
 int rmio_prod_push(struct rmio_prod *p, const struct rmio_request *r);
 
-/* What a BPF program has pushed since: at the beginning of each access. */
+/*
+ * PRODUCER.  What a BPF program has pushed since: at the beginning of each access.  Orders nothing:
+ * the program ran in this thread.
+ */
 void rmio_prod_sync(struct rmio_prod *p);
 
-/* The peer's done index, checked; and the same, taken over.  0 or -EPROTO. */
+/*
+ * PRODUCER.  The peer's done index, checked; and the same, taken over.  Acquires "done", which
+ * rmio_cons_complete and _reply release: slots below it may be filled again.  0 or -EPROTO.
+ */
 int rmio_prod_peek(const struct rmio_prod *p, uint64_t *done);
 int rmio_prod_update(struct rmio_prod *p);
 
-/* Requests in the ring and not complete, by the last update. */
+/* PRODUCER.  Requests in the ring and not complete, by the last update; looks at nothing shared. */
 static inline uint64_t rmio_prod_outstanding(const struct rmio_prod *p)
 {
 	return p->tail - p->done;
 }
 
-/* How many posted stores are in the ring and not complete, by the last update. */
+/*
+ * PRODUCER.  How many posted stores are in the ring and not complete, by the last update; looks at
+ * its own slots only.
+ */
 uint64_t rmio_prod_stores(const struct rmio_prod *p);
 
-/* The same of all requests as anybody may ask it, for display: 0 .. slots_nr. */
+/* ANYBODY.  The same of all requests, 0 .. slots_nr; acquires "done" before it looks at "tail". */
 uint32_t rmio_prod_depth(const struct rmio_prod *p);
 
-/* The answer to request @seq: true and *data when it has arrived. */
+/*
+ * PRODUCER.  The answer to request @seq: true and *data when it has arrived.  Acquires "reply_seq",
+ * which rmio_cons_reply releases after the data.
+ */
 bool rmio_prod_reply(const struct rmio_prod *p, uint64_t seq, uint64_t *data);
 
-/* Counters have one writer and readers who only display them. */
+/*
+ * The one writer of a counter; and ANYBODY.  They are only displayed, so nothing is ordered: never
+ * torn, each by itself.
+ */
 static inline void rmio_count(__u64 *counter, uint64_t n)
 {
 	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n,
@@ -98,10 +122,13 @@ static inline void rmio_count(__u64 *counter, uint64_t n)
 }
 void rmio_counters_add(struct rmio_counters *sum, const struct rmio_counters *c);
 
-/* Copy up to @n published requests, unchecked but for seq.  Returns how many. */
+/*
+ * CONSUMER.  Copy up to @n published requests, unchecked but for seq, which it acquires from
+ * rmio_prod_push_n before the other fields.  Returns how many.
+ */
 uint32_t rmio_cons_pop(struct rmio_cons *c, struct rmio_request *r, uint32_t n);
 
-/* Anything to pop?  Pairs with rmio_prod_push_n: a published slot is complete. */
+/* CONSUMER.  Anything to pop?  Acquires seq from rmio_prod_push_n: a published slot is complete. */
 static inline bool rmio_cons_pending(const struct rmio_cons *c)
 {
 	const struct rmio_request *slot = &c->slots[c->taken & (c->slots_nr - 1)];
@@ -109,10 +136,16 @@ static inline bool rmio_cons_pending(const struct rmio_cons *c)
 	return __atomic_load_n(&slot->seq, __ATOMIC_ACQUIRE) == c->taken + 1;
 }
 
-/* The @n oldest popped requests are complete (posted stores). */
+/*
+ * CONSUMER.  The @n oldest popped requests are complete (posted stores).  Releases "done", which
+ * rmio_prod_peek acquires: their slots have been read, their effects are there.
+ */
 void rmio_cons_complete(struct rmio_cons *c, uint32_t n);
 
-/* The oldest popped request, a load or synchronous store, is answered. */
+/*
+ * CONSUMER.  The oldest popped request, a load or synchronous store, is answered.  Releases
+ * "reply_seq" after the data, for rmio_prod_reply, and then "done", for rmio_prod_peek.
+ */
 void rmio_cons_reply(struct rmio_cons *c, uint64_t data);
 
 #endif

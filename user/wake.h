@@ -32,6 +32,8 @@
 #include "ring.h"
 #include <rmio/wait.h>
 
+/* PRODUCER and CONSUMER as in ring.h. */
+
 /* -- time and spinning ----------------------------------------------------- */
 
 uint64_t rmio_now_ns(void);	/* CLOCK_MONOTONIC */
@@ -73,10 +75,13 @@ struct rmio_bell_out {
 	uint32_t rung;		/* the need_wake number last rung for */
 };
 
-/* P2 to P4: after each publication.  True if it had to ring. */
+/*
+ * PRODUCER, of any vCPU: P2 to P4, after each publication.  True if it had to ring.  P2 pairs with
+ * C3 in rmio_bell_arm.
+ */
 bool rmio_bell_ring(struct rmio_bell_out *b);
 
-/* Wake the device unconditionally (destroy). */
+/* Any thread of the VMM.  Wake the device unconditionally (destroy). */
 void rmio_bell_force(struct rmio_bell_out *b);
 
 /* Device side. */
@@ -92,17 +97,22 @@ static inline const uint32_t *rmio_bell_word(const struct rmio_bell_in *b)
 	return b->word ? b->word : &b->down->bell;
 }
 
-/* How the device sleeps, RMIO_BELL_*; before the first sleep. */
+/* CONSUMER.  How the device sleeps, RMIO_BELL_*; before the first sleep. */
 void rmio_bell_kind(struct rmio_bell_in *b, uint32_t kind);
 
-/* C1 to C3; returns the bell value to sleep on.  The caller does C4 and C5. */
+/*
+ * CONSUMER.  C1 to C3; returns the bell value to sleep on.  The caller does C4 and C5.  C3 pairs
+ * with P2 in rmio_bell_ring.
+ */
 uint32_t rmio_bell_arm(struct rmio_bell_in *b);
 void rmio_bell_disarm(struct rmio_bell_in *b);
 
 /* -- vCPU: its lane ---------------------------------------------------------- */
 
 /*
- * R2 to R4: after each reply or completion, or batch of them.  A vCPU that waits inside of KVM
+ * CONSUMER.  R2 to R4: after each reply or completion, or batch of them.  R2 pairs with V3 in
+ * rmio_sleeper_arm, the acquire of need_wake in R3 with its release in V2, and the release of
+ * wake_seq in R4 with its acquire in V1.  A vCPU that waits inside of KVM
  * sleeps in the kernel device (kern/virt/kvm/user_exit.c), which has V1 to V5 without wake_seq.
  */
 struct rmio_answer {
@@ -111,8 +121,8 @@ struct rmio_answer {
 bool rmio_lane_wake(struct rmio_cons *c, struct rmio_answer *a);
 
 /*
- * V1 to V5.  Between _arm and _sleep the caller looks again (V4); if it finds what it
- * waits for it calls _disarm instead of _sleep.
+ * PRODUCER.  V1 to V5; V3 pairs with R2 in rmio_lane_wake.  Between _arm and _sleep the caller
+ * looks again (V4); if it finds what it waits for it calls _disarm instead of _sleep.
  */
 struct rmio_sleeper {
 	uint32_t number;
@@ -128,7 +138,10 @@ void rmio_sleeper_disarm(struct rmio_sleeper *s, struct rmio_prod *p);
 int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *event,
 		       uint32_t seen_event, uint64_t until_ns);
 
-/* Change *event and wake whoever sleeps on it; async-signal-safe. */
+/*
+ * Any thread, and a signal handler.  Change *event, by a release, and wake the vCPU that sleeps on
+ * it (rmio_sleeper_sleep); who looks at it first does so by rmio_word_read, an acquire.
+ */
 void rmio_event_raise(uint32_t *event);
 
 /*
@@ -141,7 +154,10 @@ int rmio_kick_to(const int *at);
 /* How many use what they have found there. */
 void rmio_kicking(uint32_t *n, int by);
 
-/* A word that one thread at a time writes and others look at. */
+/*
+ * A word that one thread at a time writes, by a release, and others look at, by an acquire: who
+ * sees the word sees what was written before it.
+ */
 uint32_t rmio_word_read(const uint32_t *word);
 void rmio_word_write(uint32_t *word, uint32_t value);
 
