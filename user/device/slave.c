@@ -6,13 +6,11 @@
  */
 #include "kslave.h"
 #include "slave_priv.h"
+#include "wire/limits.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-
-/* Messages of the master taken in a row. */
-#define MESSAGES_MAX	64
 
 static uint32_t lanes_used(const struct rmio_slave *s)
 {
@@ -237,7 +235,7 @@ int rmio_slave_arm(struct rmio_slave *s)
 
 	/* More than an honest master sends: look at the lanes before going on with it. */
 	for (i = 0, err = 0; !err; i++) {
-		if (i == MESSAGES_MAX)
+		if (i == RMIO_CHAN_OF_MASTER)
 			return 1;
 		err = rmio_slave_work(s, &event, &result);
 	}

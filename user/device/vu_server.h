@@ -9,6 +9,8 @@
 #ifndef RMIO_USER_VU_SERVER_H
 #define RMIO_USER_VU_SERVER_H
 
+#include "wire/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -77,8 +79,6 @@ struct vu_server_ops {
 	void (*log)(void *arg, const char *line);
 };
 
-#define VU_LOG_MAX	32u
-
 /*
  * Serve @fd, a connected SOCK_STREAM UNIX socket, taking it over (also on
  * failure) and making it close-on-exec.  @ops is kept, not copied.  0, -EBADF,
@@ -97,8 +97,6 @@ int vu_server_fd(const struct vu_server *srv);
  *            -ENOBUFS it does not read its replies, -ENOMEM
  */
 int vu_server_readable(struct vu_server *srv);
-
-#define VU_TURN		64u
 
 bool vu_server_wants_write(const struct vu_server *srv);
 

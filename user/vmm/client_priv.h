@@ -12,9 +12,6 @@
 #include <pthread.h>
 #include <rmio/vmm.h>
 
-/* Replies that were waited for in vain and may still come. */
-#define CLIENT_LATE_MAX	16u
-
 /* The public calls of the same names. */
 struct client_ops {
 	int (*device_info)(struct rmio_client *c, uint32_t *flags, uint32_t *regions,

@@ -13,10 +13,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define REGIONS_MAX	256u	/* what a device may claim to have */
-#define IRQS_MAX	256u
-#define VECTORS_MAX	2048u
-
 struct request {
 	uint16_t cmd;
 	const void *head, *data;
@@ -238,7 +234,7 @@ static int device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions
 
 	if (err)
 		return err;
-	if (d.argsz < sizeof(d) || d.regions > REGIONS_MAX || d.irqs > IRQS_MAX)
+	if (d.argsz < sizeof(d) || d.regions > VU_REGIONS_MAX || d.irqs > VU_IRQS_MAX)
 		return nonsense(c);
 	*flags = d.flags;
 	*regions = d.regions;
@@ -268,7 +264,7 @@ static int irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint
 
 	if (err)
 		return err;
-	if (d.argsz < sizeof(d) || d.index != index || d.count > VECTORS_MAX)
+	if (d.argsz < sizeof(d) || d.index != index || d.count > VU_VECTORS_MAX)
 		return nonsense(c);
 	*flags = d.flags;
 	*count = d.count;

@@ -24,8 +24,6 @@
 #define STOP_ID		UINT64_MAX
 #define SOURCE_ID	(UINT64_MAX - RMIO_SOURCES)	/* the first of them */
 #define EVENTS		16
-/* Messages of one slave served in a row before the others get their turn. */
-#define BATCH		16
 
 static void change_begin(struct rmio_master *m)
 {
@@ -220,7 +218,7 @@ static void serve_some(struct rmio_master *m, struct rmio_area *areas, int *serv
 		*served += m->ops->event(m);
 		return;
 	}
-	for (i = 0; i < BATCH && !err; i++) {
+	for (i = 0; i < RMIO_CHAN_OF_SLAVE && !err; i++) {
 		err = serve(m, areas);
 		if (!err)
 			(*served)++;

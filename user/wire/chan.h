@@ -16,6 +16,8 @@
 #ifndef RMIO_USER_CHAN_H
 #define RMIO_USER_CHAN_H
 
+#include "limits.h"
+
 #include <rmio/abi.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,9 +40,6 @@ struct rmio_chan_hdr {
 	uint64_t value;		/* SHADOW_SIZE: bytes; SHADOW_CTRL: number of areas */
 };
 _Static_assert(sizeof(struct rmio_chan_hdr) == 24, "rmio_chan_hdr size");
-
-#define RMIO_CHAN_FDS	5u
-#define RMIO_CHAN_MAX	(sizeof(struct rmio_chan_hdr) + RMIO_AREAS_MAX * sizeof(struct rmio_area))
 
 /* BELL: look at the rings. */
 void rmio_chan_knock(int fd);

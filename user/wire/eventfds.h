@@ -13,10 +13,10 @@
 #ifndef RMIO_WIRE_EVENTFDS_H
 #define RMIO_WIRE_EVENTFDS_H
 
+#include "limits.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#define RMIO_EVENTFDS_MAX	32u	/* signalled at once */
 
 struct rmio_eventfds {
 	unsigned long ctx;		/* aio_context_t */

@@ -9,6 +9,8 @@
 #ifndef RMIO_USER_MP_WIRE_H
 #define RMIO_USER_MP_WIRE_H
 
+#include "limits.h"
+
 #include <linux/pci_regs.h>
 #include <stdint.h>
 
@@ -23,9 +25,6 @@ enum mp_cmd {
 	MP_RESET	= 7,
 };
 
-#define MP_MEM_MAX	8u		/* entries in the message; */
-#define MP_FDS_MAX	7u		/* one fewer is ever used */
-
 struct mp_hdr {
 	int32_t cmd;
 	uint32_t padding;	/* what a compiler puts there; QEMU leaves it 0 */
@@ -39,8 +38,6 @@ struct mp_sysmem {
 	uint64_t offset[MP_MEM_MAX];
 };
 _Static_assert(sizeof(struct mp_sysmem) == 192, "mp_sysmem size");
-
-#define MP_PAYLOAD_MAX	sizeof(struct mp_sysmem)
 
 struct mp_config {
 	uint32_t addr;

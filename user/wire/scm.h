@@ -6,14 +6,10 @@
 #ifndef RMIO_USER_SCM_H
 #define RMIO_USER_SCM_H
 
+#include "limits.h"
+
 #include <stdint.h>
 #include <sys/socket.h>
-
-/*
- * The most descriptors in one message, the kernel's limit.  Each receive has room
- * for them: the kernel would close the rest itself, and wait for it (foreign.h).
- */
-#define RMIO_SCM_MAX	253
 
 /* Room for @n descriptors, aligned as the kernel wants it. */
 #define RMIO_SCM_ROOM(n)						\

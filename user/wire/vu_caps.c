@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEPTH	8	/* nesting that is looked into; the specification uses 3 */
-
 /* A number, if it is there, that fits; more than @max is @max. */
 static int number(struct json_object *o, const char *key, int64_t min, uint32_t max,
 		  uint32_t *value)
@@ -102,7 +100,7 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
 	*why = "JSON does not end with its NUL";
 	if (strnlen(json, len) != len - 1)
 		return -EINVAL;
-	tok = json_tokener_new_ex(DEPTH);
+	tok = json_tokener_new_ex(VU_JSON_DEPTH);
 	if (!tok)
 		return -ENOMEM;
 	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);

@@ -15,9 +15,6 @@
 
 #include <stdbool.h>
 
-#define VU_SMALL	256u		/* payloads up to here need no allocation */
-#define VU_QUEUE_MAX	(4u << 20)	/* bytes queued for a peer that does not read */
-
 enum vu_protocol {
 	VU_VFIO_USER,		/* struct vu_hdr */
 	VU_MULTI_PROCESS,	/* struct mp_hdr */

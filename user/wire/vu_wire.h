@@ -11,6 +11,8 @@
 #ifndef RMIO_USER_VU_WIRE_H
 #define RMIO_USER_VU_WIRE_H
 
+#include "limits.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -135,15 +137,6 @@ struct vu_rmio_attach {
 	uint32_t version;	/* RMIO_ABI_VERSION */
 	uint64_t reserved;	/* 0 */
 };
-
-/* What we say of ourselves in VERSION, and what we hold a peer to. */
-#define VU_MAX_FDS	16u /* descriptors in a message; QEMU takes no more for an answer */
-#define VU_MAX_XFER	(1u << 20)	/* bytes of data in a message; also the default */
-#define VU_JSON_MAX	4096u		/* bytes of JSON, with NUL */
-/* A transfer that is a little too long is refused; what is longer ends the connection. */
-#define VU_MSG_MAX	(VU_MAX_XFER + 4096u)
-#define VU_PAGE		4096u		/* granule of DMA_MAP; the default */
-#define VU_ERRNO_MAX	4095u
 
 #define VU_ASSERT(t, n) _Static_assert(sizeof(struct t) == (n), #t " size")
 #define VU_ASSERT_AT(t, f, n) _Static_assert(offsetof(struct t, f) == (n), #t "." #f " offset")
