@@ -3,8 +3,8 @@
  * Inside a device: what its files share.  Each calls those after it: description.c (what the
  * author said of it), attach.c (who is attached), ringed.c (its rings), device.c (its callbacks).
  */
-#ifndef RMIO_USER_DEV_H
-#define RMIO_USER_DEV_H
+#ifndef RMIO_DEVICE_DEV_H
+#define RMIO_DEVICE_DEV_H
 
 #include "dma.h"
 #include "irq.h"

@@ -11,8 +11,8 @@
  *   mapping, for huge pages, which have no write, and where the process may not
  *   write files of that size.
  */
-#ifndef RMIO_USER_DMA_H
-#define RMIO_USER_DMA_H
+#ifndef RMIO_DEVICE_DMA_H
+#define RMIO_DEVICE_DMA_H
 
 #include <stdbool.h>
 #include <stddef.h>

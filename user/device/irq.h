@@ -4,8 +4,8 @@
  * to the VMM's eventfds.  After the data path: device to guest.  The loop's
  * thread only.
  */
-#ifndef RMIO_USER_IRQ_H
-#define RMIO_USER_IRQ_H
+#ifndef RMIO_DEVICE_IRQ_H
+#define RMIO_DEVICE_IRQ_H
 
 #include "loop.h"
 #include "pci_config.h"

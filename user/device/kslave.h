@@ -4,8 +4,8 @@
  * on a socket, here are ioctls and mappings.  Beside the data path, but for the wake-up of
  * a vCPU.
  */
-#ifndef RMIO_USER_KSLAVE_H
-#define RMIO_USER_KSLAVE_H
+#ifndef RMIO_DEVICE_KSLAVE_H
+#define RMIO_DEVICE_KSLAVE_H
 
 #include <rmio/abi.h>
 #include <stdbool.h>

@@ -4,8 +4,8 @@
  * those after it, none of them a device but by its functions.  All of it belongs to the loop's
  * thread.
  */
-#ifndef RMIO_USER_LOOP_H
-#define RMIO_USER_LOOP_H
+#ifndef RMIO_DEVICE_LOOP_H
+#define RMIO_DEVICE_LOOP_H
 
 #include "wire/eventfds.h"
 #include "slave.h"
@@ -140,7 +140,7 @@ void rmio_watch_free(struct rmio_watch *w);
 
 /*
  * Signal an eventfd of a peer, at the next flush; signals until then become one.
- * Not by write(2), which could block: see eventfds.h.  Where there is no aio, and for
+ * Not by write(2), which could block: see wire/eventfds.h.  Where there is no aio, and for
  * what it does not take, by a write through the ring: at most one is under way, signals
  * in the meantime become one more.  Takes the descriptor over unless it returns NULL,
  * and makes it non-blocking; a peer that undoes that gets its interrupts later.

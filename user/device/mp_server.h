@@ -5,8 +5,8 @@
  * written to configuration space, interrupts are the pin's.  Beside the data path of rmio; the
  * data path of a stock QEMU.
  */
-#ifndef RMIO_USER_MP_SERVER_H
-#define RMIO_USER_MP_SERVER_H
+#ifndef RMIO_DEVICE_MP_SERVER_H
+#define RMIO_DEVICE_MP_SERVER_H
 
 #include "wire/mp_wire.h"
 #include "wire/vu_msg.h"

@@ -3,8 +3,8 @@
  * PCI configuration space of a device: 256 bytes and which of their bits the
  * guest may write.  Beside the data path: vfio-user region 7.
  */
-#ifndef RMIO_USER_PCI_CONFIG_H
-#define RMIO_USER_PCI_CONFIG_H
+#ifndef RMIO_DEVICE_PCI_CONFIG_H
+#define RMIO_DEVICE_PCI_CONFIG_H
 
 #include <rmio/device.h>
 #include <stdbool.h>

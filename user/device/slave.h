@@ -3,8 +3,8 @@
  * What the device loop needs of a slave beyond the public calls: nothing here
  * blocks.
  */
-#ifndef RMIO_USER_SLAVE_H
-#define RMIO_USER_SLAVE_H
+#ifndef RMIO_DEVICE_SLAVE_H
+#define RMIO_DEVICE_SLAVE_H
 
 #include <rmio/slave.h>
 #include <stdbool.h>

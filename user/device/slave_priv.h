@@ -3,8 +3,8 @@
  * What the files of a slave share: the object, which belongs to one thread at a time.  slave_open.c
  * calls slave.c, and that slave_ctrl.c.
  */
-#ifndef RMIO_USER_SLAVE_PRIV_H
-#define RMIO_USER_SLAVE_PRIV_H
+#ifndef RMIO_DEVICE_SLAVE_PRIV_H
+#define RMIO_DEVICE_SLAVE_PRIV_H
 
 #include "ring.h"
 #include "slave.h"

@@ -6,8 +6,8 @@
  *
  * Nothing here blocks.  One thread at a time, the loop's.
  */
-#ifndef RMIO_USER_VU_SERVER_H
-#define RMIO_USER_VU_SERVER_H
+#ifndef RMIO_DEVICE_VU_SERVER_H
+#define RMIO_DEVICE_VU_SERVER_H
 
 #include "wire/limits.h"
 

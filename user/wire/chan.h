@@ -13,8 +13,8 @@
  *   SHADOW_CTRL  slave to master {areas}; answer: error
  *   BELL         master to slave, no payload: look at the rings
  */
-#ifndef RMIO_USER_CHAN_H
-#define RMIO_USER_CHAN_H
+#ifndef RMIO_WIRE_CHAN_H
+#define RMIO_WIRE_CHAN_H
 
 #include "limits.h"
 

@@ -9,8 +9,8 @@
  * loop that serves others nor a vCPU may be held up like that.  The same goes
  * for fstat(2) and fstatfs(2).
  */
-#ifndef RMIO_USER_FOREIGN_H
-#define RMIO_USER_FOREIGN_H
+#ifndef RMIO_WIRE_FOREIGN_H
+#define RMIO_WIRE_FOREIGN_H
 
 #include <stdbool.h>
 

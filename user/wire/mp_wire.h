@@ -6,8 +6,8 @@
  * Commands that are answered are answered by MP_RET.  Nobody waits with a time limit, and a
  * connection that is lost is not made again.
  */
-#ifndef RMIO_USER_MP_WIRE_H
-#define RMIO_USER_MP_WIRE_H
+#ifndef RMIO_WIRE_MP_WIRE_H
+#define RMIO_WIRE_MP_WIRE_H
 
 #include "limits.h"
 

@@ -3,8 +3,8 @@
  * Which process a number stands for.  Beside the data path: once a connection of the
  * broker.
  */
-#ifndef RMIO_USER_PROCESS_H
-#define RMIO_USER_PROCESS_H
+#ifndef RMIO_WIRE_PROCFS_H
+#define RMIO_WIRE_PROCFS_H
 
 #include <stdint.h>
 #include <sys/types.h>

@@ -3,8 +3,8 @@
  * Descriptors that travel with a message of a UNIX socket (SCM_RIGHTS).  Beside
  * the data path: memory, sockets and eventfds are handed over once.
  */
-#ifndef RMIO_USER_SCM_H
-#define RMIO_USER_SCM_H
+#ifndef RMIO_WIRE_SCM_H
+#define RMIO_WIRE_SCM_H
 
 #include "limits.h"
 

@@ -2,8 +2,8 @@
 /*
  * The capabilities in a VERSION message: JSON of a peer, and ours.
  */
-#ifndef RMIO_USER_VU_CAPS_H
-#define RMIO_USER_VU_CAPS_H
+#ifndef RMIO_WIRE_VU_CAPS_H
+#define RMIO_WIRE_VU_CAPS_H
 
 #include "vu_wire.h"
 

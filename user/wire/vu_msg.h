@@ -7,8 +7,8 @@
  *
  * One thread at a time.
  */
-#ifndef RMIO_USER_VU_MSG_H
-#define RMIO_USER_VU_MSG_H
+#ifndef RMIO_WIRE_VU_MSG_H
+#define RMIO_WIRE_VU_MSG_H
 
 #include "mp_wire.h"
 #include "vu_wire.h"

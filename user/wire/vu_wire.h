@@ -8,8 +8,8 @@
  * A message is a header and a payload.  Whoever receives one copies it before
  * looking at it and believes nothing.
  */
-#ifndef RMIO_USER_VU_WIRE_H
-#define RMIO_USER_VU_WIRE_H
+#ifndef RMIO_WIRE_VU_WIRE_H
+#define RMIO_WIRE_VU_WIRE_H
 
 #include "limits.h"
 
