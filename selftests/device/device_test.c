@@ -4,7 +4,7 @@
  * with what, by rings and by the socket, and the calls a device can make.
  */
 #include "client_rig.h"
-#include "device/dev.h"
+#include "device/device.h"
 
 #include <fcntl.h>
 #include <semaphore.h>

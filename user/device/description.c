@@ -3,7 +3,7 @@
  * What the author says of a device, checked and compiled: ranges, shadow image, access map; the
  * device made of it, and its end.  Beside the data path.
  */
-#include "dev.h"
+#include "device.h"
 #include "memfd.h"
 #include "opts.h"
 

@@ -2,9 +2,9 @@
 /*
  * A device as a struct of callbacks: accesses handed to load and store or answered
  * from the shadow, and what the author's code may call.  The end of the data path, under the
- * rings (ringed.c) and the socket (attach.c).
+ * rings (ringed.c) and the socket (peer.c).
  */
-#include "dev.h"
+#include "device.h"
 
 #include <errno.h>
 #include <stdarg.h>

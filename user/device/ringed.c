@@ -9,7 +9,7 @@
  * looked up here; what is there at the answer is handled before the device
  * goes over.
  */
-#include "dev.h"
+#include "device.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -3,7 +3,7 @@
  * Who a device is attached to: a vfio-user client on a socket, one at a time,
  * with rings or without, or a bare slave descriptor.  Beside the data path.
  */
-#include "dev.h"
+#include "device.h"
 
 #include <errno.h>
 #include <linux/vfio.h>

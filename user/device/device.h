@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * Inside a device: what its files share.  Each calls those after it: description.c (what the
- * author said of it), attach.c (who is attached), ringed.c (its rings), device.c (its callbacks).
+ * author said of it), peer.c (who is attached), ringed.c (its rings), device.c (its callbacks).
  */
-#ifndef RMIO_DEVICE_DEV_H
-#define RMIO_DEVICE_DEV_H
+#ifndef RMIO_DEVICE_DEVICE_H
+#define RMIO_DEVICE_DEVICE_H
 
 #include "dma.h"
 #include "irq.h"
@@ -106,7 +106,7 @@ void rmio_dev_drain(struct rmio_dev *dev);
 /* Tell the master about a new access map. */
 void rmio_dev_push_map(struct rmio_dev *dev);
 
-/* -- attach.c ---------------------------------------------------------------------- */
+/* -- peer.c ---------------------------------------------------------------------- */
 
 void rmio_dev_peer_free(struct rmio_dev *dev);
 
