@@ -51,17 +51,6 @@ static void killed(void)
 	T_SAYS(r.err, "was killed by signal 9");
 }
 
-/* QEMU ends at a load of nothing; the guest reads all ones, and the next device goes on. */
-static void ends_itself(void)
-{
-	NEED_QEMU();
-	T_EQ(RUN(r, "--device", "qemu=pci-testdev,membar=1M", "--device", "qemu=lsi53c895a",
-		 "--guest-arg", "19"), 0);
-	T_SAYS(r.out, "a load of nothing read all ones");
-	T_SAYS(r.out, "qemu: passed");
-	T_SAYS(r.err, "slot 1 (pci-testdev): the device does not answer");
-}
-
 static void not_there(void)
 {
 	NEED_QEMU();
@@ -81,7 +70,6 @@ static const struct ktap_test tests[] = {
 	{ "three devices", drives, 120 },
 	{ "beside a device of rmio's", beside, 120 },
 	{ "a QEMU that is killed", killed, 120 },
-	{ "a QEMU that ends by itself", ends_itself, 120 },
 	{ "what is not there", not_there, 120 },
 };
 
