@@ -428,7 +428,8 @@ static void check(struct order *o)
 		holes += c->holes;
 	}
 	ktap_diag("ring %u: %llu accesses, %llu stores: in the kernel %llu (zones %llu, through %llu), to nowhere %llu; exits %llu, kicks %llu, full %llu",
-		  rmio_bpf_of(o->m)->dev.slots, (unsigned long long)accesses, (unsigned long long)stores,
+		  rmio_bpf_of(o->m)->dev.slots, (unsigned long long)accesses,
+		  (unsigned long long)stores,
 		  (unsigned long long)k.posted, (unsigned long long)k.zone,
 		  (unsigned long long)k.through, (unsigned long long)holes,
 		  (unsigned long long)exits, (unsigned long long)kicks,
