@@ -19,6 +19,7 @@
 
 #include "bench.h"
 #include "options.h"
+#include "start.h"
 
 #define MAX_RUNS 256
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
@@ -294,6 +295,7 @@ int main(int argc, char **argv)
 	int err, status = 0;
 	size_t i;
 
+	cmd_start();
 	if (bench_options_parse(&o, argc, argv)) {
 		fprintf(stderr, "rmio-bench --help tells more.\n");
 		return 2;

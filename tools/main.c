@@ -3,11 +3,10 @@
  * `rmio`: finds the command that was asked for and runs it.
  */
 #include "cmd.h"
+#include "start.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 struct command {
 	const char *name;
@@ -47,23 +46,13 @@ static void help(FILE *f)
 		"rmio COMMAND --help tells more.  rmio --version prints the version.\n");
 }
 
-/* What is opened where one of these is closed would be taken for it, and be written to. */
-static void standard_descriptors(void)
-{
-	int fd;
-
-	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			_exit(125);
-}
-
 int main(int argc, char **argv)
 {
 	const struct command *c;
 	char *help_argv[] = { NULL, "--help", NULL };
 	static char name[32];	/* as getopt's messages have it */
 
-	standard_descriptors();
+	cmd_start();
 	if (argc < 2) {
 		help(stderr);
 		return 2;

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
+/*
+ * The beginning of the programs, `rmio` and `rmio-bench`.
+ */
+#ifndef RMIO_TOOLS_START_H
+#define RMIO_TOOLS_START_H
+
+/*
+ * First in main().  Standard descriptors are there, even if nothing behind them is; a reader that
+ * is gone is EPIPE.  Signals of their own the programs set up later.
+ */
+void cmd_start(void);
+
+#endif
