@@ -72,7 +72,8 @@ static bool selected(const char *globs, const char *name)
 	return hit;
 }
 
-static void case_name(const struct bench_case *c, const struct bench_options *o, char *name, size_t len)
+static void case_name(const struct bench_case *c, const struct bench_options *o, char *name,
+		      size_t len)
 {
 	if (c->flags & BENCH_MANY)
 		snprintf(name, len, "%s.%u", c->name, o->devices);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * Make and map the sealed memfds that two sides share; what a peer sends is checked in wire/memory.c.
+ * Make and map the sealed memfds that two sides share; what a peer sends is checked in
+ * wire/memory.c.
  * Beside the data path: once per device.
  */
 #include "memfd.h"

@@ -109,13 +109,44 @@ static void overlap(void)
 		last = iova + size;
 	}
 	T_EQ(i, 6);
-	/* exactly what was mapped */
-	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x1000), -ENOENT);
-	T_EQ(rmio_dma_unmap(&d, 0x4000, 0x1000), -ENOENT);
-	T_EQ(rmio_dma_unmap(&d, 0x9000, 0x1000), -ENOENT);
+	/* no map is cut in two; what there is not may go */
+	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x1000), -EINVAL);
+	T_EQ(rmio_dma_unmap(&d, 0x4000, 0x1000), -EINVAL);
+	T_EQ(rmio_dma_unmap(&d, 0x3fff, 1), -EINVAL);
+	T_EQ(rmio_dma_unmap(&d, 0x9000, 0x1000), 0);
 	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x2000), 0);
-	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x2000), -ENOENT);
+	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x2000), 0);
 	T_EQ(map(&d, 0x4000, 0x1000, 0, RW, -1), 0);
+	rmio_dma_drop(&d);
+}
+
+/* As a VMM's IOMMU code does: whole ranges, pieces that match no map, up to the very end. */
+static void unmap_ranges(void)
+{
+	struct rmio_dma d;
+	uint64_t iova, size;
+	uint32_t i, n, first;
+
+	rmio_dma_init(&d);
+	for (i = 0; i < 64; i++)
+		T_EQ(map(&d, 0x10000 + i * 0x2000, 0x1000, 0, RW, -1), 0);
+	T_EQ(map(&d, -0x1000ull, 0x1000, 0, RW, -1), 0);
+	T_EQ(rmio_dma_within(&d, 0x10000, 0x8000, &first, &n), 0);
+	T_EQ(n, 4);
+	T_OK(rmio_dma_at(&d, first, &iova, &size) && iova == 0x10000 && size == 0x1000);
+	T_EQ(rmio_dma_unmap(&d, 0x10000, 0x8000), 0);
+	T_OK(rmio_dma_at(&d, 0, &iova, &size) && iova == 0x18000);
+	/* between two maps, and over one and half of the next */
+	T_EQ(rmio_dma_unmap(&d, 0x19000, 0x1000), 0);
+	T_EQ(rmio_dma_unmap(&d, 0x18000, 0x2800), -EINVAL);
+	T_EQ(rmio_dma_within(&d, 0, 0x1000000, &first, &n), 0);
+	T_EQ(n, 60);
+	/* all that there is from here on, which is to the end of the address space */
+	T_EQ(rmio_dma_unmap(&d, 0x20000, -0x20000ull), 0);
+	T_EQ(rmio_dma_within(&d, 0, UINT64_MAX, &first, &n), 0);
+	T_EQ(n, 4);
+	T_EQ(rmio_dma_unmap(&d, 0, UINT64_MAX), 0);
+	T_OK(!rmio_dma_at(&d, 0, &iova, &size));
 	rmio_dma_drop(&d);
 }
 
@@ -373,6 +404,7 @@ static void leaks(void)
 }
 
 static const struct ktap_test tests[] = {
+	{ "unmap of ranges", unmap_ranges },
 	{ "refused", refused },
 	{ "overlap", overlap },
 	{ "limits", limits },

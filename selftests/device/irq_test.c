@@ -109,8 +109,8 @@ static void info(void)
 			VFIO_IRQ_INFO_AUTOMASKED, 1 },
 		{ MSI, VFIO_IRQ_INFO_EVENTFD, 4 },
 		{ VFIO_PCI_MSIX_IRQ_INDEX, 0, 0 },
-		{ VFIO_PCI_ERR_IRQ_INDEX, 0, 0 },
-		{ VFIO_PCI_REQ_IRQ_INDEX, 0, 0 },
+		{ VFIO_PCI_ERR_IRQ_INDEX, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE, 1 },
+		{ VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE, 1 },
 	};
 	uint32_t flags, count, i;
 	struct bench b;
@@ -162,7 +162,9 @@ static void refused(void)
 	T_EQ(set(&b, MSI, UNMASK, NONE, 0, 1, NULL, NULL), -EINVAL);
 	T_EQ(set(&b, MSI, TRIGGER, NONE, 1, 0, NULL, NULL), -EINVAL);
 	T_EQ(set(&b, VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, NONE, 0, 0, NULL, NULL), -EINVAL);
-	T_EQ(set(&b, VFIO_PCI_ERR_IRQ_INDEX, TRIGGER, EVENTFD, 0, 1, fds, NULL), -EINVAL);
+	T_EQ(set(&b, VFIO_PCI_ERR_IRQ_INDEX, TRIGGER, EVENTFD, 1, 1, fds, NULL), -EINVAL);
+	T_EQ(set(&b, VFIO_PCI_ERR_IRQ_INDEX, TRIGGER, EVENTFD, 0, 2, fds, NULL), -EINVAL);
+	T_EQ(set(&b, VFIO_PCI_REQ_IRQ_INDEX, MASK, NONE, 0, 1, NULL, NULL), -EINVAL);
 	T_EQ(rmio_irqs_msi(&b.q, 0), -ENOTCONN);
 	T_EQ(rmio_irqs_msi(&b.q, 4), -ENOTCONN);
 	bench_free(&b);
@@ -609,7 +611,33 @@ static void stands_in(void)
 	close(unmask);
 }
 
+/* The error and the request interrupt: set up, raised by the client, taken back. */
+static void error_and_request(void)
+{
+	static const uint32_t index[] = { VFIO_PCI_ERR_IRQ_INDEX, VFIO_PCI_REQ_IRQ_INDEX };
+	struct bench b;
+	uint64_t n;
+	int fd;
+
+	T_REQUIRE(bench_new(&b, 4, true));
+	for (size_t i = 0; i < 2; i++) {
+		fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		T_EQ(set_fd(&b, index[i], TRIGGER, 0, fd), 0);
+		T_EQ(set(&b, index[i], TRIGGER, NONE, 0, 1, NULL, NULL), 0);
+		rmio_loop_flush(b.loop);
+		T_EQ(read(fd, &n, sizeof(n)), sizeof(n));
+		T_EQ(n, 1);
+		T_EQ(set(&b, index[i], TRIGGER, NONE, 0, 0, NULL, NULL), 0);
+		T_EQ(set(&b, index[i], TRIGGER, NONE, 0, 1, NULL, NULL), 0);
+		rmio_loop_flush(b.loop);
+		T_EQ(read(fd, &n, sizeof(n)), -1);
+		close(fd);
+	}
+	bench_free(&b);
+}
+
 static const struct ktap_test tests[] = {
+	{ "error and request", error_and_request },
 	{ "information", info },
 	{ "refused", refused },
 	{ "wrong kinds of descriptor", wrong_kinds },

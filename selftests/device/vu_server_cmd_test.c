@@ -96,6 +96,69 @@ static void good(void)
 	T_EQ(rig_count_fds(), before);
 }
 
+/* A client may leave room for a longer reply, or send a struct that has grown. */
+static bool may_be_longer(const struct rig_sample *s)
+{
+	return s->cmd == VU_DMA_MAP || s->cmd == VU_DMA_UNMAP || s->cmd == VU_DEVICE_INFO ||
+	       s->cmd == VU_REGION_INFO || s->cmd == VU_IRQ_INFO;
+}
+
+/* What follows the fixed part is ignored, and argsz bounds the reply. */
+static void longer(void)
+{
+	static const size_t lens[] = { 1, 8, 100, 4064 - 32, 4064 };
+	uint8_t buf[8192], want[256], reply[256];
+	int before = rig_count_fds();
+	struct rig r;
+
+	T_REQUIRE(rig_ready(&r));
+	for (size_t i = 0; i < sizeof(rig_samples) / sizeof(rig_samples[0]); i++) {
+		const struct rig_sample *s = &rig_samples[i];
+		int fds[4];
+
+		if (!may_be_longer(s))
+			continue;
+		memset(want, 0, sizeof(want));
+		rig_fds(s, fds);
+		rig_call(&r, s->cmd, &s->map, s->len, fds, s->nfds, 0, want, sizeof(want));
+		rig_close_fds(fds, s->nfds);
+		for (size_t k = 0; k < sizeof(lens) / sizeof(lens[0]); k++) {
+			uint32_t len = (uint32_t)(s->len + lens[k]);
+
+			memset(buf, 0xff, sizeof(buf));
+			memcpy(buf, &s->map, s->len);
+			memcpy(buf, &len, sizeof(len));
+			memset(reply, 0, sizeof(reply));
+			rig_fds(s, fds);
+			rig_call(&r, s->cmd, buf, len, fds, s->nfds, 0, reply, sizeof(reply));
+			rig_close_fds(fds, s->nfds);
+			T_MEMEQ(reply, want, sizeof(want));
+			if (ktap_failed()) {
+				ktap_diag("at %s, %u bytes", s->name, len);
+				return;
+			}
+		}
+	}
+	rig_close(&r);
+	T_EQ(rig_count_fds(), before);
+}
+
+/* A client of the reference sends the descriptor of the map again. */
+static void unmap_with_descriptor(void)
+{
+	struct vu_dma_unmap unmap = { .argsz = sizeof(unmap), .iova = 4096, .size = 4096 };
+	int fd = memfd_create("unmap", MFD_CLOEXEC), before = rig_count_fds();
+	uint8_t reply[sizeof(unmap)];
+	struct rig r;
+
+	T_REQUIRE(rig_ready(&r));
+	rig_call(&r, VU_DMA_UNMAP, &unmap, sizeof(unmap), &fd, 1, 0, reply, sizeof(reply));
+	T_EQ(r.calls, 1);
+	rig_close(&r);
+	T_EQ(rig_count_fds(), before);
+	close(fd);
+}
+
 /* Each message with a payload of every other length, which its header states. */
 static void wrong_size(void)
 {
@@ -110,7 +173,7 @@ static void wrong_size(void)
 		for (size_t len = 0; len < 280; len++) {
 			int fds[4];
 
-			if (len == s->len)
+			if (len == s->len || (len > s->len && may_be_longer(s)))
 				continue;
 			memcpy(buf, &s->map, len < s->len ? len : s->len);
 			memset(buf + s->len, 0, sizeof(buf) - s->len);
@@ -191,7 +254,6 @@ static void argsz(void)
 	T_REQUIRE(rig_ready(&r));
 	for (size_t i = 0; i < sizeof(rig_samples) / sizeof(rig_samples[0]); i++) {
 		struct rig_sample s = rig_samples[i];
-		bool info = s.op == RIG_NONE || s.cmd == VU_DMA_UNMAP;
 		uint8_t reply[256];
 		int fds[4];
 
@@ -199,7 +261,7 @@ static void argsz(void)
 			continue;
 		for (uint32_t sz = 0; sz < 80; sz++) {
 			uint32_t argsz = sz < 72 ? sz : UINT32_MAX - (79 - sz);
-			bool fits = info ? argsz >= s.len : argsz == s.len;
+			bool fits = may_be_longer(&s) ? argsz >= s.len : argsz == s.len;
 
 			if (fits && s.cmd == VU_RMIO_ATTACH)
 				continue;
@@ -225,7 +287,7 @@ static void info_fields(void)
 	struct rig r;
 
 	T_REQUIRE(rig_ready(&r));
-	/* all but argsz and index must be zero */
+	/* all but argsz and index are for the reply */
 	for (size_t at = 4; at < 32; at++) {
 		memset(&d, 0, sizeof(d));
 		memset(&g, 0, sizeof(g));
@@ -233,14 +295,14 @@ static void info_fields(void)
 		d.argsz = g.argsz = q.argsz = 32;
 		if (at < sizeof(d)) {
 			((uint8_t *)&d)[at] = 1;
-			rig_try(&r, VU_DEVICE_INFO, &d, sizeof(d), -EINVAL);
+			rig_try(&r, VU_DEVICE_INFO, &d, sizeof(d), 0);
 		}
 		if (at / 4 != 2) {
 			((uint8_t *)&g)[at] = 1;
-			rig_try(&r, VU_REGION_INFO, &g, sizeof(g), -EINVAL);
+			rig_try(&r, VU_REGION_INFO, &g, sizeof(g), 0);
 			if (at < sizeof(q)) {
 				((uint8_t *)&q)[at] = 1;
-				rig_try(&r, VU_IRQ_INFO, &q, sizeof(q), -EINVAL);
+				rig_try(&r, VU_IRQ_INFO, &q, sizeof(q), 0);
 			}
 		}
 	}
@@ -598,6 +660,8 @@ static void attach(void)
 static const struct ktap_test tests[] = {
 	{ "every command", good },
 	{ "payload of the wrong size", wrong_size },
+	{ "requests longer than need be", longer },
+	{ "unmap with a descriptor", unmap_with_descriptor },
 	{ "unknown commands", unknown_commands },
 	{ "errors of the device", ops_errors },
 	{ "argsz", argsz },

@@ -371,7 +371,9 @@ static void doctor(void)
 	RUN(r, "doctor");
 	T_SAYS(r.out, "back ends");
 	T_SAYS(r.out, "plans of running VMs");
-	if (!kdev_there())
+	if (access("/dev/kvm", R_OK | W_OK))
+		T_SAYS(r.out, "no KVM to ask");
+	else if (!kdev_there())
 		T_SAYS(r.out, "no device KVM_DEV_TYPE_USER");
 	if (!bpf_lacks())
 		T_SAYS(r.out, "loaded and attached as program ");

@@ -60,6 +60,7 @@ struct rmio_dev {
 	struct rmio_timer listen_again;	/* after accept(2) failed */
 	bool connected;
 	bool bad_logged;		/* a request out of its range: once a peer */
+	bool no_fd_logged;		/* memory without a descriptor: once a peer */
 	struct vu_server *vu;
 	bool vu_busy;			/* inside of it: it may not be freed */
 	int vu_doomed;			/* why it has to be, afterwards; 0 */

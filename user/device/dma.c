@@ -217,22 +217,32 @@ static void detach_file(struct rmio_dma *d, struct rmio_dma_map *m)
 	}
 }
 
-bool rmio_dma_has(const struct rmio_dma *d, uint64_t iova, uint64_t size)
+int rmio_dma_within(const struct rmio_dma *d, uint64_t iova, uint64_t size, uint32_t *first,
+		    uint32_t *n)
 {
-	uint32_t at = first_above(d, iova);
+	uint64_t last = iova + (size - 1);
+	uint32_t at = first_above(d, iova), end;
 
-	return at < d->n && d->maps[at].iova == iova && d->maps[at].size == size;
+	for (end = at; end < d->n && d->maps[end].iova <= last; end++)
+		if (d->maps[end].iova < iova ||
+		    d->maps[end].iova + (d->maps[end].size - 1) > last)
+			return -EINVAL;
+	*first = at;
+	*n = end - at;
+	return 0;
 }
 
 int rmio_dma_unmap(struct rmio_dma *d, uint64_t iova, uint64_t size)
 {
-	uint32_t at = first_above(d, iova);
+	uint32_t at, n, i;
+	int err = rmio_dma_within(d, iova, size, &at, &n);
 
-	if (!rmio_dma_has(d, iova, size))
-		return -ENOENT;
-	detach_file(d, &d->maps[at]);
-	d->n--;
-	memmove(&d->maps[at], &d->maps[at + 1], (d->n - at) * sizeof(d->maps[0]));
+	if (err)
+		return err;
+	for (i = at; i < at + n; i++)
+		detach_file(d, &d->maps[i]);
+	d->n -= n;
+	memmove(&d->maps[at], &d->maps[at + n], (d->n - at) * sizeof(d->maps[0]));
 	return 0;
 }
 

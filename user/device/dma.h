@@ -53,8 +53,13 @@ void rmio_dma_drop(struct rmio_dma *d);
  */
 int rmio_dma_map(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offset, int prot,
 		 int *fd);
-/* Exactly what was mapped.  -ENOENT. */
-bool rmio_dma_has(const struct rmio_dma *d, uint64_t iova, uint64_t size);
+/*
+ * Which maps lie within @size bytes, not 0, from @iova on: *n of them, of which rmio_dma_at() has
+ * the first by *first.  -EINVAL: one is there in part only.
+ */
+int rmio_dma_within(const struct rmio_dma *d, uint64_t iova, uint64_t size, uint32_t *first,
+		    uint32_t *n);
+/* All of these go; there may be none.  -EINVAL as above, then all stay. */
 int rmio_dma_unmap(struct rmio_dma *d, uint64_t iova, uint64_t size);
 
 /*

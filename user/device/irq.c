@@ -237,7 +237,46 @@ bool rmio_irqs_messages(const struct rmio_irqs *q)
 	return q->enabled || (q->msi && !q->pin && q->trigger);
 }
 
-/* -- both ------------------------------------------------------------------------------- */
+/* -- error and request ----------------------------------------------------------------- */
+
+static int set_special(struct rmio_irqs *q, uint32_t which, uint32_t action, uint32_t data,
+		       uint32_t start, uint32_t count, int *fds, const uint8_t *bools)
+{
+	struct rmio_signal *s = NULL;
+
+	if (action != VFIO_IRQ_SET_ACTION_TRIGGER || start || count > 1)
+		return -EINVAL;
+	if (count && data != VFIO_IRQ_SET_DATA_EVENTFD) {
+		if (q->special[which] && (!bools || bools[0]))
+			rmio_signal_raise(q->special[which]);
+		return 0;
+	}
+	if (count && fds && fds[0] >= 0) {
+		if (!rmio_foreign_is_eventfd(fds[0]))
+			return -EINVAL;
+		s = rmio_signal_new(q->loop, fds[0]);
+		if (!s)
+			return -ENOMEM;
+		fds[0] = -1;
+	}
+	if (q->special[which])
+		rmio_signal_free(q->special[which]);
+	q->special[which] = s;
+	return 0;
+}
+
+static void drop_special(struct rmio_irqs *q)
+{
+	uint32_t i;
+
+	for (i = 0; i < 2; i++) {
+		if (q->special[i])
+			rmio_signal_free(q->special[i]);
+		q->special[i] = NULL;
+	}
+}
+
+/* -- all ------------------------------------------------------------------------------- */
 
 int rmio_irqs_info(const struct rmio_irqs *q, uint32_t index, uint32_t *flags, uint32_t *count)
 {
@@ -256,9 +295,12 @@ int rmio_irqs_info(const struct rmio_irqs *q, uint32_t index, uint32_t *flags, u
 		*flags = VFIO_IRQ_INFO_EVENTFD;
 		*count = q->msi;
 		return 0;
-	case VFIO_PCI_MSIX_IRQ_INDEX:
 	case VFIO_PCI_ERR_IRQ_INDEX:
 	case VFIO_PCI_REQ_IRQ_INDEX:
+		*flags = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE;
+		*count = 1;
+		return 0;
+	case VFIO_PCI_MSIX_IRQ_INDEX:
 		return 0;
 	}
 	return -EINVAL;
@@ -277,6 +319,10 @@ int rmio_irqs_set(struct rmio_irqs *q, uint32_t index, uint32_t action, uint32_t
 		return start ? -EINVAL : set_pin(q, action, data, count, fds, bools);
 	case VFIO_PCI_MSI_IRQ_INDEX:
 		return set_msi(q, action, data, start, count, fds, bools);
+	case VFIO_PCI_ERR_IRQ_INDEX:
+	case VFIO_PCI_REQ_IRQ_INDEX:
+		return set_special(q, index - VFIO_PCI_ERR_IRQ_INDEX, action, data, start, count,
+				   fds, bools);
 	}
 	return -EINVAL;
 }
@@ -286,6 +332,7 @@ void rmio_irqs_drop(struct rmio_irqs *q)
 	q->rises = false;
 	drop_pin(q);
 	drop_msi(q);
+	drop_special(q);
 }
 
 void rmio_irqs_reset(struct rmio_irqs *q)

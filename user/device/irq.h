@@ -27,6 +27,8 @@ struct rmio_irqs {
 	/* MSI: */
 	struct rmio_signal *vectors[RMIO_MSI_MAX];
 	uint32_t enabled;			/* of them, set up */
+	/* An error of the device, and the request to give it back: set up, and raised by the client. */
+	struct rmio_signal *special[2];
 };
 
 void rmio_irqs_init(struct rmio_irqs *q, struct rmio_loop *loop, struct rmio_pci_config *config,

@@ -6,6 +6,7 @@
 #include "device.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/vfio.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static void peer_came(struct rmio_dev *dev)
 {
 	dev->connected = true;
 	dev->bad_logged = false;
+	dev->no_fd_logged = false;
 	if (dev->listen_fd < 0)
 		rmio_loop_use(dev->loop);
 	if (dev->ops->attach)
@@ -172,8 +174,15 @@ static int op_region_write(void *arg, uint32_t index, uint64_t off, const void *
 static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
 {
 	struct rmio_dev *dev = arg;
+	bool none = *fd < 0;
 	int err = rmio_dma_map(&dev->dma, iova, size, offset, prot, fd);
 
+	if (!err && none && !dev->no_fd_logged) {
+		dev->no_fd_logged = true;
+		rmio_dev_log(dev, "memory at 0x%" PRIx64 " came without a descriptor, so that no DMA reaches "
+			     "it: the VMM has to share its memory (QEMU: -object memory-backend-memfd,"
+			     "share=on, and the machine's memory-backend)", iova);
+	}
 	if (!err && dev->ops->dma)
 		dev->ops->dma(dev, iova, size, true);
 	return err;
@@ -182,15 +191,20 @@ static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, 
 static int op_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
 {
 	struct rmio_dev *dev = arg;
+	uint64_t at, len;
+	uint32_t i, n;
+	int err;
 
 	rmio_dev_drain(dev);
 	if (all) {
 		dma_all_gone(dev);
 		return 0;
 	}
-	if (!rmio_dma_has(&dev->dma, iova, size))
-		return -ENOENT;
-	dma_gone(dev, iova, size);
+	err = rmio_dma_within(&dev->dma, iova, size, &i, &n);
+	if (err)
+		return err;
+	for (; n && rmio_dma_at(&dev->dma, i, &at, &len); i++, n--)
+		dma_gone(dev, at, len);
 	return rmio_dma_unmap(&dev->dma, iova, size);
 }
 

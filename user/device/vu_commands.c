@@ -80,8 +80,8 @@ static int cmd_dma_map(struct vu_server *s, struct vu_msg *m)
 	int prot = 0, none = -1, err;
 
 	memcpy(&d, m->data, sizeof(d));
-	if (d.argsz != sizeof(d))
-		return refuse(s, -EINVAL, "argsz is not the size of the request");
+	if (d.argsz < sizeof(d))
+		return refuse(s, -EINVAL, "argsz is smaller than the request");
 	if (d.flags & ~(VU_DMA_READABLE | VU_DMA_WRITABLE | VU_DMA_MMAP | VU_DMA_FILE_IO))
 		return refuse(s, -EINVAL, "unknown flags");
 	if (d.flags & VU_DMA_READABLE)
@@ -135,8 +135,6 @@ static int cmd_device_info(struct vu_server *s, struct vu_msg *m)
 	memcpy(&d, m->data, sizeof(d));
 	if (d.argsz < sizeof(d))
 		return refuse(s, -EINVAL, "argsz is too small for the reply");
-	if (d.flags || d.regions || d.irqs)
-		return refuse(s, -EINVAL, "a field is not zero");
 	d.argsz = sizeof(d);
 	s->ops->device_info(s->arg, &d.flags, &d.regions, &d.irqs);
 	s->reply.device_info = d;
@@ -161,9 +159,7 @@ static int cmd_region_info(struct vu_server *s, struct vu_msg *m)
 	memcpy(&d, m->data, sizeof(d));
 	if (d.argsz < sizeof(d))
 		return refuse(s, -EINVAL, "argsz is too small for the reply");
-	if (d.flags || d.cap_offset || d.size || d.offset)
-		return refuse(s, -EINVAL, "a field is not zero");
-	d.argsz = sizeof(d);
+	d = (struct vu_region_info){ .argsz = sizeof(d), .index = d.index };
 	err = region(s, d.index, &d.size, &d.flags);
 	s->reply.region_info = d;
 	s->reply_len = sizeof(d);
@@ -187,8 +183,6 @@ static int cmd_irq_info(struct vu_server *s, struct vu_msg *m)
 	memcpy(&d, m->data, sizeof(d));
 	if (d.argsz < sizeof(d))
 		return refuse(s, -EINVAL, "argsz is too small for the reply");
-	if (d.flags || d.count)
-		return refuse(s, -EINVAL, "a field is not zero");
 	d.argsz = sizeof(d);
 	err = irq(s, d.index, &d.flags, &d.count);
 	s->reply.irq_info = d;
@@ -341,25 +335,28 @@ const char *vu_cmd_name(uint16_t cmd)
 
 struct vu_cmd_desc {
 	int (*fn)(struct vu_server *s, struct vu_msg *m);
-	uint32_t len;		/* of the payload; VARIES: fn checks */
+	uint32_t len;		/* of the payload, at least; VARIES: fn checks */
+	bool exact;		/* nothing may follow */
 	uint32_t max_fds;
 };
 #define VARIES	UINT32_MAX
 
 static const struct vu_cmd_desc *find_cmd(uint16_t cmd)
 {
-	static const struct vu_cmd_desc attach = { cmd_attach, sizeof(struct vu_rmio_attach), 1 };
+	static const struct vu_cmd_desc attach = {
+		cmd_attach, sizeof(struct vu_rmio_attach), true, 1
+	};
 	static const struct vu_cmd_desc cmds[] = {
-		[VU_VERSION] = { cmd_version, VARIES, 0 },
-		[VU_DMA_MAP] = { cmd_dma_map, sizeof(struct vu_dma_map), 1 },
-		[VU_DMA_UNMAP] = { cmd_dma_unmap, sizeof(struct vu_dma_unmap), 0 },
-		[VU_DEVICE_INFO] = { cmd_device_info, sizeof(struct vu_device_info), 0 },
-		[VU_REGION_INFO] = { cmd_region_info, sizeof(struct vu_region_info), 0 },
-		[VU_IRQ_INFO] = { cmd_irq_info, sizeof(struct vu_irq_info), 0 },
-		[VU_SET_IRQS] = { cmd_set_irqs, VARIES, VU_MAX_FDS },
-		[VU_REGION_READ] = { cmd_region_access, VARIES, 0 },
-		[VU_REGION_WRITE] = { cmd_region_access, VARIES, 0 },
-		[VU_RESET] = { cmd_reset, 0, 0 },
+		[VU_VERSION] = { cmd_version, VARIES, true, 0 },
+		[VU_DMA_MAP] = { cmd_dma_map, sizeof(struct vu_dma_map), false, 1 },
+		[VU_DMA_UNMAP] = { cmd_dma_unmap, sizeof(struct vu_dma_unmap), false, 1 },
+		[VU_DEVICE_INFO] = { cmd_device_info, sizeof(struct vu_device_info), false, 0 },
+		[VU_REGION_INFO] = { cmd_region_info, sizeof(struct vu_region_info), false, 0 },
+		[VU_IRQ_INFO] = { cmd_irq_info, sizeof(struct vu_irq_info), false, 0 },
+		[VU_SET_IRQS] = { cmd_set_irqs, VARIES, true, VU_MAX_FDS },
+		[VU_REGION_READ] = { cmd_region_access, VARIES, true, 0 },
+		[VU_REGION_WRITE] = { cmd_region_access, VARIES, true, 0 },
+		[VU_RESET] = { cmd_reset, 0, true, 0 },
 	};
 
 	if (cmd == VU_RMIO_ATTACH)
@@ -385,7 +382,7 @@ int vu_command(struct vu_server *s, struct vu_msg *m)
 		return refuse(s, m->fds_error, "descriptors lost, or too many");
 	if (m->nfds > d->max_fds)
 		return refuse(s, -EINVAL, "unexpected descriptors");
-	if (d->len != VARIES && m->len != d->len)
+	if (d->len != VARIES && (m->len < d->len || (d->exact && m->len != d->len)))
 		return refuse(s, -EINVAL, "message has the wrong size");
 	return d->fn(s, m);
 }

@@ -37,7 +37,8 @@ static int check_whole(struct rmio_vcpu *v, const struct access *a)
 	enum range_match match;
 
 	pthread_mutex_lock(&v->lock);
-	match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len, &own_vcpu(v)->hit[a->bus], &r);
+	match = rmio_range_find(&v->vm->tables[a->bus], a->addr, a->len,
+				&own_vcpu(v)->hit[a->bus], &r);
 	pthread_mutex_unlock(&v->lock);
 	return match == RANGE_HIT ? 0 : match == RANGE_NONE ? -EOPNOTSUPP : -EXDEV;
 }

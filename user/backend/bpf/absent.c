@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * In the place of program.c and loader.c where the library is built without it: there is no program, so
- * nothing but the first call is ever made.
+ * In the place of program.c and loader.c where the library is built without them: there is no
+ * program, so nothing but the first call is ever made.
  */
 #include "broker.h"
 
