@@ -405,7 +405,8 @@ static void unexpected_fds(void)
 		const struct rig_sample *s = &rig_samples[k];
 
 		/* A client of the reference sends that of the map with the unmap. */
-		for (n = s->nfds + (s->cmd == VU_DMA_UNMAP ? 2 : 1); n <= 253; n += n < 20 ? 1 : 233) {
+		n = s->nfds + (s->cmd == VU_DMA_UNMAP ? 2 : 1);
+		for (; n <= 253; n += n < 20 ? 1 : 233) {
 			rig_call(&r, s->cmd, &s->map, s->len, fds, n,
 				 n > (int)VU_MAX_FDS ? -E2BIG : -EINVAL, NULL, 0);
 			if (ktap_failed()) {

@@ -27,7 +27,7 @@ struct rmio_irqs {
 	/* MSI: */
 	struct rmio_signal *vectors[RMIO_MSI_MAX];
 	uint32_t enabled;			/* of them, set up */
-	/* An error of the device, and the request to give it back: set up, and raised by the client. */
+	/* An error of the device, and the request to give it back; the client raises them. */
 	struct rmio_signal *special[2];
 };
 
