@@ -12,6 +12,7 @@
 #include <linux/btf.h>
 #include <linux/file.h>
 
+#include "user_bpf.h"
 #include "user_dev.h"
 
 DEFINE_STATIC_KEY_FALSE(kvm_user_asked);

@@ -10,6 +10,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 
+#include "user_bpf.h"
 #include "user_dev.h"
 
 /* How long a vCPU looks for an answer before it sleeps; learned per lane up to this. */
@@ -39,7 +40,7 @@ static int lane_idle(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct
 
 static int room_there(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct condition *c)
 {
-	int room = kvm_user_lane_refresh(ud, lane);
+	int room = kvm_user_lane_refresh(&ud->lanes, lane);
 
 	return room < 0 ? room : (s64)(lane->done - c->done) >= 0;
 }
@@ -106,7 +107,7 @@ static int wait_for(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 
 	if (w->timed) {
 		until = jiffies + w->left;
-		kvm_user_lane_until(ud, lane, until ?: 1);
+		kvm_user_lane_until(&ud->lanes, lane, until ?: 1);
 	}
 	kvm_user_count(&lane->down->counters.slept);
 	prepare_to_rcuwait(&lane->wait);
@@ -161,10 +162,15 @@ static int piece_len(const struct kvm_user_wait *w)
 	return n;
 }
 
+static u64 ones(int len)
+{
+	return len == 8 ? ~0ull : (1ull << (8 * len)) - 1;
+}
+
 /* The piece of a load. */
 static void answer(struct kvm_user_wait *w, u64 data)
 {
-	w->data |= (data & kvm_user_ones(piece_len(w))) << (8 * w->at);
+	w->data |= (data & ones(piece_len(w))) << (8 * w->at);
 }
 
 static void no_device(struct kvm_user_lane *lane, struct kvm_user_wait *w)
@@ -199,7 +205,7 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 	};
 
 	if (w->store)
-		req.data = (w->data >> (8 * w->at)) & kvm_user_ones(len);
+		req.data = (w->data >> (8 * w->at)) & ones(len);
 	if (!w->asked) {
 		w->said = !w->store ? kvm_user_ask_load(w->ud, vcpu, w->range_id, offset, len) :
 			  kvm_user_ask_store(w->ud, vcpu, w->range_id, offset, len, req.data);
@@ -213,7 +219,7 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 	if (w->store)
 		kvm_user_map_store(map, w->range_id, offset, len, &d);
 	else
-		kvm_user_map_load(map, lane, w->range_id, offset, len, &d);
+		kvm_user_map_load(map, &lane->hit, w->range_id, offset, len, &d);
 	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_SHADOW)
 		d.verdict = KVM_USER_DEVICE;
 	if (w->said != RMIO_KVM_AS_MAPPED && d.verdict == KVM_USER_THROUGH)
@@ -225,13 +231,13 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 		kvm_user_count(&n->shadow);
 		return STEP_DONE;
 	}
-	if (kvm_user_lane_room(w->ud, lane) <= 0)
+	if (kvm_user_lane_room(&w->ud->lanes, lane) <= 0)
 		return STEP_ROOM;
 	req.op = !w->store ? RMIO_OP_LOAD :
 		 d.verdict == KVM_USER_SYNC ? RMIO_OP_STORE_SYNC : RMIO_OP_STORE;
 	if (d.verdict == KVM_USER_THROUGH)
 		kvm_user_image_write(map->image, d.shadow, req.data, len);
-	w->seq = kvm_user_lane_push(w->ud, lane, &req);
+	w->seq = kvm_user_lane_push(&w->ud->lanes, lane, &req);
 	if (d.refused_size)
 		kvm_user_count(&n->refused_size);
 	if (req.op == RMIO_OP_LOAD)
@@ -246,7 +252,7 @@ static enum step try_access(struct kvm_vcpu *vcpu, struct kvm_user_wait *w,
 /* One piece: 0 or -EINTR. */
 static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 {
-	struct kvm_user_lane *lane = kvm_user_lane_of(w->ud, vcpu);
+	struct kvm_user_lane *lane = kvm_user_lane_of(&w->ud->lanes, vcpu);
 	struct condition c = { .look = look };
 	enum step step = STEP_REPLY;
 	int err, idx;
@@ -276,7 +282,7 @@ static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 		} else {
 			c.met = room_there;
 			/* Half of it: woken for each slot, it would sleep for each store. */
-			c.done = lane->tail - w->ud->slots / 2;
+			c.done = lane->tail - w->ud->lanes.slots / 2;
 			kvm_user_count(&lane->down->counters.full);
 		}
 		err = wait_for(w->ud, lane, w, &c);
@@ -287,7 +293,7 @@ static int do_piece(struct kvm_vcpu *vcpu, struct kvm_user_wait *w, bool look)
 		w->timed = false;
 		if (err == -ETIMEDOUT) {
 			/* Any room in time is slow, not dead. */
-			if (step == STEP_ROOM && kvm_user_lane_room(w->ud, lane) > 0)
+			if (step == STEP_ROOM && kvm_user_lane_room(&w->ud->lanes, lane) > 0)
 				continue;
 			kvm_user_count(&lane->down->counters.timeouts);
 			kvm_user_dev_kill(w->ud, RMIO_KVM_TIMEOUT);
@@ -328,7 +334,8 @@ static bool find_device(struct kvm_vcpu *vcpu, struct kvm_user_wait *w)
 
 	r = kvm_user_range_find(vcpu->kvm, w->io, w->addr);
 	/* What reaches over its end is for user space to split. */
-	if (r && w->len <= r->at.len - (w->addr - r->at.addr) && kvm_user_lane_of(r->ud, vcpu)) {
+	if (r && w->len <= r->at.len - (w->addr - r->at.addr) &&
+	    kvm_user_lane_of(&r->ud->lanes, vcpu)) {
 		kref_get(&r->ud->ref);
 		w->ud = r->ud;
 		w->range_id = r->at.id;
@@ -491,7 +498,7 @@ int kvm_user_access(struct kvm_user_dev *ud, struct rmio_kvm_access *a)
 	vcpu = kvm_get_vcpu_by_id(ud->kvm, a->vcpu);
 	if (!vcpu)
 		return -ENOENT;
-	if (!kvm_user_lane_of(ud, vcpu))
+	if (!kvm_user_lane_of(&ud->lanes, vcpu))
 		return -ENXIO;
 	if (mutex_lock_interruptible(&vcpu->mutex))
 		return -EINTR;

@@ -6,10 +6,11 @@
  * Whatever is in "up" was written by the device process: each value is read once and
  * bounded, and nothing else is believed of it.
  */
+#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-#include "user_dev.h"
+#include "user_lane.h"
 
 static u64 ring_bytes(u32 slots)
 {
@@ -22,18 +23,18 @@ static u64 ring_bytes(u32 slots)
  */
 static void watchdog(struct timer_list *timer)
 {
-	struct kvm_user_dev *ud = from_timer(ud, timer, watchdog);
+	struct kvm_user_lanes *l = from_timer(l, timer, watchdog);
 	unsigned long until, next = 0;
 	u32 i;
 
 	/* Pairs with that of kvm_user_lane_until(): the timer is seen not to be set any more. */
 	smp_mb();
-	for (i = 0; i < ud->nr_lanes; i++) {
-		until = READ_ONCE(ud->lanes[i].until);
+	for (i = 0; i < l->nr; i++) {
+		until = READ_ONCE(l->lane[i].until);
 		if (!until)
 			continue;
 		if (time_after_eq(jiffies, until))
-			rcuwait_wake_up(&ud->lanes[i].wait);
+			rcuwait_wake_up(&l->lane[i].wait);
 		else if (!next || time_before(until, next))
 			next = until;
 	}
@@ -41,85 +42,97 @@ static void watchdog(struct timer_list *timer)
 		timer_reduce(timer, next);
 }
 
-void kvm_user_lane_until(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+void kvm_user_lane_until(struct kvm_user_lanes *l, struct kvm_user_lane *lane,
 			 unsigned long until)
 {
 	WRITE_ONCE(lane->until, until);
 	/* Either the timer sees it, or this sees that the timer has run. */
 	smp_mb();
 	/* Does nothing when it runs before that anyway. */
-	timer_reduce(&ud->watchdog, until);
+	timer_reduce(&l->watchdog, until);
 }
 
-int kvm_user_lanes_init(struct kvm_user_dev *ud)
+void kvm_user_lanes_init(struct kvm_user_lanes *l)
+{
+	l->nr = RMIO_KVM_LANES;
+	l->slots = RMIO_KVM_SLOTS;
+	init_waitqueue_head(&l->poll);
+}
+
+static int lanes_make(struct kvm_user_lanes *l)
 {
 	struct kvm_user_lane *lanes;
 	u32 i;
 	int err;
 
 	BUILD_BUG_ON(PAGE_SIZE != RMIO_PAGE);
-	ud->stride = PAGE_SIZE + ring_bytes(ud->slots);
-	lanes = kvcalloc(ud->nr_lanes, sizeof(*lanes), GFP_KERNEL_ACCOUNT);
+	l->stride = PAGE_SIZE + ring_bytes(l->slots);
+	lanes = kvcalloc(l->nr, sizeof(*lanes), GFP_KERNEL_ACCOUNT);
 	if (!lanes)
 		return -ENOMEM;
-	err = kvm_user_mem_init(&ud->down, PAGE_SIZE + ud->nr_lanes * ud->stride);
+	err = kvm_user_mem_init(&l->down, PAGE_SIZE + l->nr * l->stride);
 	if (err)
 		goto free_lanes;
-	err = kvm_user_mem_init(&ud->up, PAGE_SIZE * (1ull + ud->nr_lanes));
+	err = kvm_user_mem_init(&l->up, PAGE_SIZE * (1ull + l->nr));
 	if (err)
 		goto free_down;
-	ud->down_hdr = ud->down.addr;
-	ud->up_hdr = ud->up.addr;
-	*ud->down_hdr = (struct rmio_down_hdr){
+	l->down_hdr = l->down.addr;
+	l->up_hdr = l->up.addr;
+	*l->down_hdr = (struct rmio_down_hdr){
 		.magic = RMIO_ABI_MAGIC,
 		.version = RMIO_ABI_VERSION,
 		.features = RMIO_FEATURES,
-		.nr_lanes = ud->nr_lanes,
-		.ring_slots = ud->slots,
-		.lane_stride = ud->stride,
-		.size = PAGE_SIZE + ud->nr_lanes * ud->stride,
-		.lanes_used = ud->nr_lanes,
+		.nr_lanes = l->nr,
+		.ring_slots = l->slots,
+		.lane_stride = l->stride,
+		.size = PAGE_SIZE + l->nr * l->stride,
+		.lanes_used = l->nr,
 	};
-	for (i = 0; i < ud->nr_lanes; i++) {
+	for (i = 0; i < l->nr; i++) {
 		struct kvm_user_lane *lane = &lanes[i];
 
-		lane->down = ud->down.addr + PAGE_SIZE + i * ud->stride;
+		lane->down = l->down.addr + PAGE_SIZE + i * l->stride;
 		lane->slots = (void *)lane->down + PAGE_SIZE;
-		lane->up = ud->up.addr + PAGE_SIZE * (1 + i);
+		lane->up = l->up.addr + PAGE_SIZE * (1 + i);
 		rcuwait_init(&lane->wait);
 	}
-	timer_setup(&ud->watchdog, watchdog, 0);
+	timer_setup(&l->watchdog, watchdog, 0);
 	/* The master's mmap() looks without a lock. */
-	smp_store_release(&ud->lanes, lanes);
+	smp_store_release(&l->lane, lanes);
 	return 0;
 
 free_down:
-	kvm_user_mem_free(&ud->down);
+	kvm_user_mem_free(&l->down);
 free_lanes:
 	kvfree(lanes);
 	return err;
 }
 
-void kvm_user_lanes_free(struct kvm_user_dev *ud)
+int kvm_user_lanes_need(struct kvm_user_lanes *l)
+{
+	return l->lane ? 0 : lanes_make(l);
+}
+
+void kvm_user_lanes_free(struct kvm_user_lanes *l)
 {
 	u32 i;
 
-	if (!ud->lanes)
+	if (!l->lane)
 		return;
-	timer_shutdown_sync(&ud->watchdog);
-	for (i = 0; i < ud->nr_lanes; i++)
-		kvfree(ud->lanes[i].sent);
-	kvfree(ud->lanes);
-	ud->lanes = NULL;
-	kvm_user_mem_free(&ud->down);
-	kvm_user_mem_free(&ud->up);
+	timer_shutdown_sync(&l->watchdog);
+	for (i = 0; i < l->nr; i++)
+		kvfree(l->lane[i].sent);
+	kvfree(l->lane);
+	l->lane = NULL;
+	kvm_user_mem_free(&l->down);
+	kvm_user_mem_free(&l->up);
 }
 
-struct kvm_user_lane *kvm_user_lane_of(struct kvm_user_dev *ud, const struct kvm_vcpu *vcpu)
+struct kvm_user_lane *kvm_user_lane_of(struct kvm_user_lanes *l, const struct kvm_vcpu *vcpu)
 {
-	if (!ud->lanes || vcpu->vcpu_id >= ud->nr_lanes)
+	if (!l->lane || vcpu->vcpu_id >= l->nr)
 		return NULL;
-	return &ud->lanes[array_index_nospec(vcpu->vcpu_id, ud->nr_lanes)];
+	return &l->lane[array_index_nospec(vcpu->vcpu_id, l->nr)];
 }
 
 /* How far the device has got. */
@@ -134,19 +147,19 @@ static int lane_update(struct kvm_user_lane *lane)
 	return 0;
 }
 
-int kvm_user_lane_refresh(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+int kvm_user_lane_refresh(struct kvm_user_lanes *l, struct kvm_user_lane *lane)
 {
 	int err = lane_update(lane);
 
-	return err ?: ud->slots - (lane->tail - lane->done);
+	return err ?: l->slots - (lane->tail - lane->done);
 }
 
-int kvm_user_lane_room(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+int kvm_user_lane_room(struct kvm_user_lanes *l, struct kvm_user_lane *lane)
 {
 	/* The line is the device's: it is looked at only when it may matter. */
-	if (lane->tail - lane->done < ud->slots)
-		return ud->slots - (lane->tail - lane->done);
-	return kvm_user_lane_refresh(ud, lane);
+	if (lane->tail - lane->done < l->slots)
+		return l->slots - (lane->tail - lane->done);
+	return kvm_user_lane_refresh(l, lane);
 }
 
 int kvm_user_lane_look(struct kvm_user_lane *lane)
@@ -160,10 +173,10 @@ int kvm_user_lane_look(struct kvm_user_lane *lane)
  * There is room.  Returns the request's number.  Called by the vCPU's thread, with or
  * without kvm->srcu.
  */
-u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
+u64 kvm_user_lane_push(struct kvm_user_lanes *l, struct kvm_user_lane *lane,
 		       const struct rmio_request *req)
 {
-	struct rmio_request *slot = &lane->slots[lane->tail & (ud->slots - 1)];
+	struct rmio_request *slot = &lane->slots[lane->tail & (l->slots - 1)];
 	u64 seq = lane->tail + 1;
 	u32 wanted;
 
@@ -187,17 +200,17 @@ u64 kvm_user_lane_push(struct kvm_user_dev *ud, struct kvm_user_lane *lane,
 	 * else has rung for looks again before it sleeps under the next one.
 	 */
 	smp_mb();
-	if (unlikely(kvm_user_dev_dead(ud)))
-		kvm_user_lane_bury(ud, lane);
-	if (kvm_user_dev_mapped(ud)) {
-		wanted = READ_ONCE(ud->up_hdr->need_wake);
-		if (!wanted || wanted == READ_ONCE(ud->rung))
+	if (unlikely(kvm_user_lanes_dead(l)))
+		kvm_user_lane_bury(l, lane);
+	if (kvm_user_lanes_mapped(l)) {
+		wanted = READ_ONCE(l->up_hdr->need_wake);
+		if (!wanted || wanted == READ_ONCE(l->rung))
 			return seq;
-		WRITE_ONCE(ud->rung, wanted);
+		WRITE_ONCE(l->rung, wanted);
 	}
 	/* After the barrier above. */
-	if (waitqueue_active(&ud->poll))
-		wake_up_interruptible_poll(&ud->poll, EPOLLIN | EPOLLRDNORM);
+	if (waitqueue_active(&l->poll))
+		wake_up_interruptible_poll(&l->poll, EPOLLIN | EPOLLRDNORM);
 	return seq;
 }
 
@@ -211,16 +224,16 @@ bool kvm_user_lane_reply(const struct kvm_user_lane *lane, u64 seq, u64 *data)
 }
 
 /* Is there a request that the device has not completed?  For poll(). */
-bool kvm_user_lane_pending(const struct kvm_user_dev *ud)
+bool kvm_user_lanes_pending(const struct kvm_user_lanes *l)
 {
 	u32 i;
 
-	for (i = 0; i < ud->nr_lanes; i++) {
-		const struct kvm_user_lane *lane = &ud->lanes[i];
-		u64 taken = kvm_user_dev_mapped(ud) ? READ_ONCE(lane->up->taken) :
+	for (i = 0; i < l->nr; i++) {
+		const struct kvm_user_lane *lane = &l->lane[i];
+		u64 taken = kvm_user_lanes_mapped(l) ? READ_ONCE(lane->up->taken) :
 						      READ_ONCE(lane->taken);
 
-		if (READ_ONCE(lane->slots[taken & (ud->slots - 1)].seq) == taken + 1)
+		if (READ_ONCE(lane->slots[taken & (l->slots - 1)].seq) == taken + 1)
 			return true;
 	}
 	return false;
@@ -240,7 +253,7 @@ void kvm_user_lane_discarded(struct kvm_user_lane *lane, u64 stores)
  * By the vCPU that has pushed to it as it died, and by who has declared it dead: whoever moves
  * the mark counts what lies between.
  */
-void kvm_user_lane_bury(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
+void kvm_user_lane_bury(struct kvm_user_lanes *l, struct kvm_user_lane *lane)
 {
 	u64 tail, from, at, stores = 0;
 
@@ -255,10 +268,10 @@ void kvm_user_lane_bury(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 	/* As in lane_update(). */
 	at = smp_load_acquire(&lane->up->done);
 	/* Whatever the device says, what is no more in the ring has been done. */
-	if (tail - at > ud->slots)
-		at = tail - min_t(u64, tail, ud->slots);
+	if (tail - at > l->slots)
+		at = tail - min_t(u64, tail, l->slots);
 	for (at = max(at, from); at != tail; at++)
-		stores += lane->slots[at & (ud->slots - 1)].op == RMIO_OP_STORE;
+		stores += lane->slots[at & (l->slots - 1)].op == RMIO_OP_STORE;
 	if (stores)
 		kvm_user_lane_discarded(lane, stores);
 }

@@ -3,11 +3,14 @@
  * The shadow image and the access map: what may be answered without the device, at
  * which sizes, and how stores behave.  A map is compiled once and then only read.
  */
+#include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/overflow.h>
 #include <linux/sort.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "user_dev.h"
+#include "user_map.h"
 
 struct kvm_user_image *kvm_user_image_new(u64 size)
 {
@@ -232,11 +235,11 @@ static bool inside(const struct rmio_area *a, u64 offset, int len)
 	return offset - a->offset < a->length && len <= a->length - (offset - a->offset);
 }
 
-void kvm_user_map_load(const struct kvm_user_map *map, struct kvm_user_lane *lane, u32 id,
-		       u64 offset, int len, struct kvm_user_decision *d)
+void kvm_user_map_load(const struct kvm_user_map *map, u32 *hit, u32 id, u64 offset, int len,
+		       struct kvm_user_decision *d)
 {
 	const struct rmio_area *a;
-	u32 n = lane->hit;
+	u32 n = *hit;
 
 	d->verdict = KVM_USER_DEVICE;
 	d->refused_size = false;
@@ -248,7 +251,7 @@ void kvm_user_map_load(const struct kvm_user_map *map, struct kvm_user_lane *lan
 		n = map_rank(map, id, offset);
 		if (!n)
 			return;
-		lane->hit = n - 1;
+		*hit = n - 1;
 		a = &map->areas[n - 1];
 	}
 	if (a->range_id != id || a->load != RMIO_LOAD_SHADOW || !inside(a, offset, len))

@@ -7,7 +7,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-#include "user_dev.h"
+#include "user_mem.h"
 
 int kvm_user_mem_init(struct kvm_user_mem *m, u64 size)
 {

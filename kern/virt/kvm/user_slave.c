@@ -6,6 +6,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -24,7 +25,7 @@ void kvm_user_slave_vendor(struct module *module)
 /* The first use of one kind refuses the other. */
 static bool claim(struct kvm_user_dev *ud, int io)
 {
-	int old = cmpxchg(&ud->io, KVM_USER_IO_NONE, io);
+	int old = cmpxchg(&ud->lanes.io, KVM_USER_IO_NONE, io);
 
 	if (old == KVM_USER_IO_NONE)
 		kvm_user_dev_used(ud);
@@ -36,7 +37,7 @@ static bool claim(struct kvm_user_dev *ud, int io)
 /* With io_lock.  False: none pending in this lane. */
 static bool take(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct rmio_request *req)
 {
-	u32 at = lane->taken & (ud->slots - 1);
+	u32 at = lane->taken & (ud->lanes.slots - 1);
 	u64 seq = lane->taken + 1;
 
 	/* Pairs with kvm_user_lane_push(): the slot is complete. */
@@ -50,10 +51,10 @@ static bool take(struct kvm_user_dev *ud, struct kvm_user_lane *lane, struct rmi
 static int took(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 {
 	if (!lane->sent)
-		lane->sent = kvzalloc(ud->slots, GFP_KERNEL_ACCOUNT);
+		lane->sent = kvzalloc(ud->lanes.slots, GFP_KERNEL_ACCOUNT);
 	if (!lane->sent)
 		return -ENOMEM;
-	lane->sent[lane->taken & (ud->slots - 1)] = SENT;
+	lane->sent[lane->taken & (ud->lanes.slots - 1)] = SENT;
 	WRITE_ONCE(lane->taken, lane->taken + 1);
 	return 0;
 }
@@ -66,10 +67,10 @@ static ssize_t read_some(struct kvm_user_dev *ud, char __user *buf, size_t n)
 	u32 idle = 0;
 	int err = 0;
 
-	while (done < n && idle < ud->nr_lanes) {
-		struct kvm_user_lane *lane = &ud->lanes[ud->next_lane];
+	while (done < n && idle < ud->lanes.nr) {
+		struct kvm_user_lane *lane = &ud->lanes.lane[ud->next_lane];
 
-		ud->next_lane = (ud->next_lane + 1) % ud->nr_lanes;
+		ud->next_lane = (ud->next_lane + 1) % ud->lanes.nr;
 		if (!take(ud, lane, &req)) {
 			idle++;
 			continue;
@@ -110,8 +111,9 @@ static ssize_t slave_read(struct file *file, char __user *buf, size_t count, lof
 			return 0;
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		if (wait_event_interruptible(ud->poll,
-					     kvm_user_lane_pending(ud) || kvm_user_dev_dead(ud)))
+		if (wait_event_interruptible(ud->lanes.poll,
+					     kvm_user_lanes_pending(&ud->lanes) ||
+					     kvm_user_dev_dead(ud)))
 			return -ERESTARTSYS;
 	}
 }
@@ -124,7 +126,7 @@ static void complete_lane(struct kvm_user_dev *ud, struct kvm_user_lane *lane)
 	u32 at;
 
 	while (done != lane->taken) {
-		at = done & (ud->slots - 1);
+		at = done & (ud->lanes.slots - 1);
 		if (lane->sent[at] != ANSWERED)
 			break;
 		lane->sent[at] = SENT_NOT;
@@ -147,13 +149,13 @@ static int reply_one(struct kvm_user_dev *ud, const struct rmio_reply *r)
 	u64 index = r->seq - 1;
 	u32 at;
 
-	if (r->reserved || r->vcpu >= ud->nr_lanes)
+	if (r->reserved || r->vcpu >= ud->lanes.nr)
 		return -EINVAL;
-	lane = &ud->lanes[array_index_nospec(r->vcpu, ud->nr_lanes)];
+	lane = &ud->lanes.lane[array_index_nospec(r->vcpu, ud->lanes.nr)];
 	/* Never asked for, or answered before. */
 	if (index - lane->up->done >= lane->taken - lane->up->done)
 		return -ENOENT;
-	at = index & (ud->slots - 1);
+	at = index & (ud->lanes.slots - 1);
 	if (lane->sent[at] != SENT)
 		return -ENOENT;
 	lane->sent[at] = ANSWERED;
@@ -196,10 +198,10 @@ static __poll_t slave_poll(struct file *file, poll_table *wait)
 	struct kvm_user_dev *ud = file->private_data;
 	__poll_t mask = EPOLLOUT | EPOLLWRNORM;
 
-	poll_wait(file, &ud->poll, wait);
+	poll_wait(file, &ud->lanes.poll, wait);
 	/* Pairs with the barrier of kvm_user_lane_push(). */
 	smp_mb();
-	if (kvm_user_lane_pending(ud))
+	if (kvm_user_lanes_pending(&ud->lanes))
 		mask |= EPOLLIN | EPOLLRDNORM;
 	if (kvm_user_dev_dead(ud))
 		mask |= EPOLLIN | EPOLLRDHUP | EPOLLHUP;
@@ -234,12 +236,12 @@ static int slave_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	switch ((u64)vma->vm_pgoff << PAGE_SHIFT) {
 	case RMIO_KVM_MAP_DOWN:
-		return kvm_user_mem_map(&ud->down, vma, false);
+		return kvm_user_mem_map(&ud->lanes.down, vma, false);
 	case RMIO_KVM_MAP_UP:
-		if (vma_pages(vma) > ud->up.nr)
+		if (vma_pages(vma) > ud->lanes.up.nr)
 			return -EINVAL;
 		return claim(ud, KVM_USER_IO_MAPPED) ?
-		       kvm_user_mem_map(&ud->up, vma, true) : -EBUSY;
+		       kvm_user_mem_map(&ud->lanes.up, vma, true) : -EBUSY;
 	case RMIO_KVM_MAP_SHADOW:
 		return map_shadow(ud, vma);
 	}
@@ -355,9 +357,9 @@ free:
 
 static int wake(struct kvm_user_dev *ud, u32 index)
 {
-	if (index >= ud->nr_lanes)
+	if (index >= ud->lanes.nr)
 		return -EINVAL;
-	rcuwait_wake_up(&ud->lanes[array_index_nospec(index, ud->nr_lanes)].wait);
+	rcuwait_wake_up(&ud->lanes.lane[array_index_nospec(index, ud->lanes.nr)].wait);
 	return 0;
 }
 
@@ -388,7 +390,7 @@ static long slave_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		kvm_user_dev_kill(ud, RMIO_KVM_CLOSED);
 		return 0;
 	case KVM_DEV_USER_STATE:
-		return put_user(READ_ONCE(ud->state), (u32 __user *)argp);
+		return put_user(READ_ONCE(ud->lanes.state), (u32 __user *)argp);
 	}
 	return -ENOTTY;
 }
