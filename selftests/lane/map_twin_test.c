@@ -13,7 +13,7 @@
  * - The kernel's images are whole pages.
  */
 #include "ktap.h"
-#include "map.h"
+#include "map_layout.h"
 #include "map_model.h"
 #include "map_twin/kernel_map.h"
 

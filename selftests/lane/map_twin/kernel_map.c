@@ -6,7 +6,7 @@
 #pragma GCC diagnostic push
 /* Linux is built without. */
 #pragma GCC diagnostic ignored "-Wsign-compare"
-#include "../../kern/virt/kvm/user_map.c"
+#include "../../../kern/virt/kvm/user_map.c"
 #pragma GCC diagnostic pop
 
 #include "kernel_map.h"

@@ -6,6 +6,7 @@
 #ifndef RMIO_KERNEL_MAP_H
 #define RMIO_KERNEL_MAP_H
 
+#include "map.h"
 #include "shadow.h"
 
 struct kernel_map {
