@@ -5,6 +5,7 @@
  */
 #include "cmd.h"
 #include "devices.h"
+#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,9 +43,14 @@ static void on_signal(int sig)
 	rmio_loop_stop(running);
 }
 
-static void log_line(void *arg, const char *line)
+static void say(void *arg, const char *line)
 {
-	fprintf(stderr, "rmio dev: %s\n", line);
+	char who[200];
+	const char *end = strstr(line, ": ");
+
+	/* The library begins with the device. */
+	snprintf(who, sizeof(who), "%.*s", end ? (int)(end - line) : 0, line);
+	log_line("rmio dev", who, "%s", line);
 }
 
 static void print_types(FILE *f)
@@ -314,13 +320,14 @@ static int run(struct dev_cmd *c)
 	for (i = 0; i < c->nr; i++)
 		device_free(c->groups[i].dev);
 	rmio_loop_free(running);
+	log_end();
 	return err ? 1 : 0;
 }
 
 int cmd_dev(int argc, char **argv)
 {
 	struct dev_cmd c = {
-		.opts = { .sz = sizeof(c.opts), .log = log_line },
+		.opts = { .sz = sizeof(c.opts), .log = say },
 	};
 	int err;
 

@@ -2,6 +2,7 @@
 /*
  * The log of the commands that serve: who reads it, or does not, is nothing to those who are served.
  */
+#include "need_bpf.h"
 #include "run_rmio.h"
 #include "vu_raw.h"
 
@@ -93,8 +94,147 @@ static void executed(void)
 	unlink(path);
 }
 
+/* Nobody reads standard error, and no more goes into it.  How much it is full of. */
+static size_t fill_log(void)
+{
+	char name[40], junk[512];
+	size_t n = 0;
+	int fd;
+
+	memset(junk, '.', sizeof(junk));
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", r.err_fd);
+	fd = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	while (write(fd, junk, sizeof(junk)) == sizeof(junk))
+		n += sizeof(junk);
+	T_GT(n, 0);
+	close(fd);
+	return n;
+}
+
+static void take_log(size_t n)
+{
+	char junk[512];
+	ssize_t got;
+
+	while (n) {
+		got = read(r.err_fd, junk, n < sizeof(junk) ? n : sizeof(junk));
+		if (!T_GT(got, 0))
+			return;
+		n -= (size_t)got;
+	}
+}
+
+static unsigned int lines_with(const char *text, const char *words)
+{
+	unsigned int n = 0;
+
+	for (; (text = strstr(text, words)); text += strlen(words))
+		n++;
+	return n;
+}
+
+/* A device whose log nobody reads, and the other one. */
+static void unread(bool read_then)
+{
+	char other[64];
+	size_t full;
+	int fd, fd2, i;
+
+	snprintf(other, sizeof(other), "%s", sock("other"));
+	T_REQUIRE(START("dev", "--socket", other, "null", "--socket", sock("unread"), "edu"));
+	T_REQUIRE(T_OK(rmio_read(&r, "ready")));
+	full = fill_log();
+	fd = vu_raw_connect(path);
+	fd2 = vu_raw_connect(other);
+	T_REQUIRE(T_OK(fd >= 0 && fd2 >= 0));
+	for (i = 0; i < 1000; i++)
+		if (!T_OK(vu_raw_refused(fd, (uint16_t)(90 + i % 10), 5000)))
+			return;
+	T_OK(vu_raw_refused(fd2, 99, 5000));
+	if (read_then)
+		take_log(full);
+	close(fd);
+	close(fd2);
+	kill(r.pid, SIGTERM);
+	if (read_then) {
+		T_EQ(rmio_finish(&r), 0);
+		T_SAYS(r.err, " lines dropped: ");
+		T_SAYS(r.err, "rmio dev: null on /tmp/log-");
+		T_GE(lines_with(r.err, "edu on "), 5);
+	} else {
+		T_EQ(waitpid(r.pid, &i, 0), r.pid);
+		T_EQ(i, 0);
+	}
+}
+
+static void unread_log(void)
+{
+	unread(true);
+}
+
+static void unread_to_the_end(void)
+{
+	unread(false);
+}
+
+/* One client says the same again and again: the log stays small, and says how often. */
+static void of_a_kind(void)
+{
+	char other[64];
+	int fd, i;
+
+	snprintf(other, sizeof(other), "%s", sock("also"));
+	T_REQUIRE(START("dev", "--socket", other, "edu", "--socket", sock("kind"), "edu"));
+	T_REQUIRE(T_OK(rmio_read(&r, "ready")));
+	fd = vu_raw_connect(path);
+	T_REQUIRE(T_GE(fd, 0));
+	for (i = 0; i < 1000; i++)
+		T_OK(vu_raw_refused(fd, (uint16_t)(90 + i % 10), 5000));
+	close(fd);
+	fd = vu_raw_connect(other);
+	T_OK(vu_raw_refused(fd, 99, 5000));
+	close(fd);
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 0);
+	T_OK(lines_with(r.err, "\n") < 40);
+	T_SAYS(r.err, " lines dropped: too many of a kind, such as: edu on ");
+	T_EQ(lines_with(r.err, other), 1);
+}
+
+/* Each connection that is turned away is a line. */
+static void broker_log(void)
+{
+	size_t full;
+	int fd, i;
+
+	NEED_BPF();
+	T_REQUIRE(START("bpfd", "--socket", sock("bpfd")));
+	for (i = 0; i < 500 && access(path, F_OK); i++)
+		usleep(20000);
+	full = fill_log();
+	for (i = 0; i < 1500; i++) {
+		fd = raw_connect(path, SOCK_SEQPACKET);
+		T_REQUIRE(T_GE(fd, 0));
+		close(fd);
+	}
+	/* refused, or served: it answers in any case */
+	fd = raw_connect(path, SOCK_SEQPACKET);
+	T_EQ(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+	T_OK(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 10000) == 1);
+	close(fd);
+	take_log(full);
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 0);
+	T_SAYS(r.err, " lines dropped: ");
+	T_OK(lines_with(r.err, "\n") < 60);
+}
+
 static const struct ktap_test tests[] = {
 	{ "the reader of a device's log has gone", reader_gone },
+	{ "a log that nobody reads", unread_log },
+	{ "a log that nobody ever reads", unread_to_the_end },
+	{ "too many of a kind", of_a_kind },
+	{ "a broker's log that nobody reads", broker_log },
 	{ "the readers of a VM have gone", vmm_reader_gone },
 	{ "what is executed has the default", executed },
 };

@@ -10,6 +10,7 @@
  */
 #include "../cmd.h"
 #include "bpfd.h"
+#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +57,22 @@ static void usage(FILE *f)
 }
 
 /* -- who it is -------------------------------------------------------------------- */
+
+/* Each user has a log of its own, so that nobody fills another's. */
+__attribute__((format(printf, 3, 4)))
+static void say(const struct bpfd *b, uid_t user, const char *fmt, ...)
+{
+	char line[400], who[32];
+	va_list ap;
+
+	if (b->quiet)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	snprintf(who, sizeof(who), "%u", user);
+	log_line("rmio bpfd", who, "%s", line);
+}
 
 static bool in_group(int fd, const struct ucred *who, gid_t group)
 {
@@ -128,7 +146,7 @@ static int accept_client(struct bpfd *b)
 static bool take_client(struct bpfd *b)
 {
 	struct rmio_process process;
-	struct ucred who;
+	struct ucred who = { .uid = (uid_t)-1 };
 	socklen_t len = sizeof(who);
 	const char *why;
 	int fd, i;
@@ -145,9 +163,7 @@ static bool take_client(struct bpfd *b)
 	if (!why && i == CLIENTS)
 		why = "is one too many";
 	if (why) {
-		if (!b->quiet)
-			fprintf(stderr, "rmio bpfd: refused: process %d of user %u %s\n",
-				(int)who.pid, who.uid, why);
+		say(b, who.uid, "refused: process %d of user %u %s", (int)who.pid, who.uid, why);
 		close(fd);
 		return true;
 	}
@@ -156,16 +172,13 @@ static bool take_client(struct bpfd *b)
 	b->clients[i] = (struct client){
 		.fd = fd, .who = who, .process = process, .number = b->connections,
 	};
-	if (!b->quiet)
-		fprintf(stderr, "rmio bpfd: process %d of user %u\n", (int)who.pid, who.uid);
+	say(b, who.uid, "process %d of user %u", (int)who.pid, who.uid);
 	return true;
 }
 
 static void drop_client(struct bpfd *b, struct client *c)
 {
-	if (!b->quiet)
-		fprintf(stderr, "rmio bpfd: process %d has gone, %u devices\n", (int)c->who.pid,
-			c->devices);
+	say(b, c->who.uid, "process %d has gone, %u devices", (int)c->who.pid, c->devices);
 	rmio_bpf_object_free(c->object);
 	account_end(&b->account, c->number);
 	close(c->fd);
@@ -367,14 +380,14 @@ int cmd_bpfd(int argc, char **argv)
 	}
 	more_descriptors();
 	b.spare = fcntl(b.listen, F_DUPFD_CLOEXEC, 0);
-	if (!b.quiet)
-		fprintf(stderr, "rmio bpfd: VMMs connect at %s%s\n", b.path, b.account.blind ?
-			"; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");
+	say(&b, geteuid(), "VMMs connect at %s%s", b.path, b.account.blind ?
+	    "; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");
 	run(&b);
 	unlink(b.path);
 	for (i = 0; i < CLIENTS; i++)
 		if (b.clients[i].fd >= 0)
 			drop_client(&b, &b.clients[i]);
 	account_exit(&b.account);
+	log_end();
 	return 0;
 }

@@ -7,6 +7,7 @@
  */
 #include "../cmd.h"
 #include "device.h"
+#include "log.h"
 #include "machine.h"
 #include "options.h"
 #include "pci.h"
@@ -57,7 +58,7 @@ static void say(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "rmio vmm: %s\n", line);
+	log_line("rmio vmm", "", "%s", line);
 }
 
 /* -- what exits call ------------------------------------------------------- */
@@ -468,6 +469,7 @@ int cmd_vmm(int argc, char **argv)
 		if (rc < 0)
 			say("%s", err.text);
 		free(v);
+		log_end();
 		return rc < 0 ? STATUS_FAILED : 0;
 	}
 	pthread_mutex_init(&v->lock, NULL);
@@ -479,5 +481,6 @@ int cmd_vmm(int argc, char **argv)
 	}
 	tear_down(v);
 	free(v);
+	log_end();
 	return status;
 }

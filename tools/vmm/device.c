@@ -5,6 +5,7 @@
  * through the master, or for a device without rmio over the socket.
  */
 #include "device.h"
+#include "log.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -168,8 +169,8 @@ static void complain(struct vmm_device *dev, int rc)
 	dev->complained = true;
 	pthread_rwlock_unlock(&dev->lock);
 	if (first)
-		fprintf(stderr, "rmio vmm: slot %u (%s): the device does not answer: %s\n",
-			dev->slot, dev->name, strerror(-rc));
+		log_line("rmio vmm", "", "slot %u (%s): the device does not answer: %s", dev->slot,
+			 dev->name, strerror(-rc));
 }
 
 int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,

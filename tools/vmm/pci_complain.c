@@ -3,6 +3,7 @@
  * What the bus tells the user about a device: a guest causes these lines, so
  * they are counted.  Beside the data path.
  */
+#include "log.h"
 #include "pci_priv.h"
 
 #include <stdarg.h>
@@ -12,19 +13,19 @@
 
 void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...)
 {
-	char line[256];
+	char line[256], who[80];
 	va_list ap;
 
 	/* What a guest can repeat for ever is not worth more lines than these. */
 	if (d->complaints >= COMPLAINTS_MAX)
 		return;
+	snprintf(who, sizeof(who), "slot %u (%s)", d->slot, d->name);
 	if (++d->complaints == COMPLAINTS_MAX) {
-		fprintf(stderr, "rmio vmm: slot %u (%s): further complaints are left out\n",
-			d->slot, d->name);
+		log_line("rmio vmm", who, "%s: further complaints are left out", who);
 		return;
 	}
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "rmio vmm: slot %u (%s): %s\n", d->slot, d->name, line);
+	log_line("rmio vmm", who, "%s: %s", who, line);
 }

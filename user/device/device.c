@@ -18,7 +18,9 @@ void rmio_dev_log(struct rmio_dev *dev, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	rmio_loop_log(dev->loop, "%s: %s", dev->name, line);
+	/* There may be several of that name. */
+	rmio_loop_log(dev->loop, "%s%s%s: %s", dev->name, dev->path ? " on " : "",
+		      dev->path ? dev->path : "", line);
 }
 
 /* -- accesses ------------------------------------------------------------------------ */

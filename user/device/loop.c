@@ -37,7 +37,7 @@
 
 void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...)
 {
-	char line[512];
+	char line[600];
 	va_list ap;
 
 	if (!l->opts.log)

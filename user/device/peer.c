@@ -476,6 +476,7 @@ void rmio_dev_peer_free(struct rmio_dev *dev)
 	if (!lstat(dev->path, &st) && st.st_dev == dev->path_dev && st.st_ino == dev->path_ino)
 		unlink(dev->path);
 	free(dev->path);
+	dev->path = NULL;
 	close(dev->listen_fd);
 	dev->listen_fd = -1;
 	rmio_loop_unuse(dev->loop);
