@@ -6,6 +6,7 @@
 #include "cmd.h"
 #include "devices.h"
 #include "log.h"
+#include "start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -247,6 +248,8 @@ static const char *remedy(int err)
 	switch (err) {
 	case -EADDRINUSE:
 		return "; another process serves it, or it is not a socket";
+	case -EMFILE:
+		return "; see ulimit -Hn";
 	case -ENOENT:
 		return "; its directory has to be there";
 	case -ENOTCONN:
@@ -295,6 +298,22 @@ static void say_ready(const struct dev_cmd *c)
 	fflush(stdout);
 }
 
+/* The connections are still to come: better no device now than one that cannot have its own. */
+static int room_for_peers(const struct dev_cmd *c)
+{
+	int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0), i, more = 0;
+	unsigned long may = cmd_descriptors();
+
+	close(next);
+	for (i = 0; i < c->nr; i++)
+		more += c->groups[i].path != NULL;
+	if (next >= 0 && (unsigned long)next + (unsigned int)more <= may)
+		return 0;
+	fprintf(stderr, "rmio dev: %d devices with their connections do not fit into %lu "
+		"descriptors; see ulimit -Hn\n", c->nr, may);
+	return -EMFILE;
+}
+
 static int run(struct dev_cmd *c)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
@@ -310,6 +329,8 @@ static int run(struct dev_cmd *c)
 	sigaction(SIGTERM, &sa, NULL);
 	for (i = 0; i < c->nr && !err; i++)
 		err = start_group(running, &c->groups[i]);
+	if (!err)
+		err = room_for_peers(c);
 	if (!err) {
 		if (!c->quiet)
 			say_ready(c);
@@ -341,6 +362,7 @@ int cmd_dev(int argc, char **argv)
 		return 1;
 	err = parse(&c, argc, argv);
 	if (!err) {
+		cmd_more_descriptors();
 		if (c.quiet)
 			c.opts.log = NULL;
 		err = run(&c);

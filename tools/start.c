@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* What is opened where one of these is closed would be taken for it, and be written to. */
@@ -40,4 +41,30 @@ void cmd_start(void)
 {
 	standard_descriptors();
 	make_an_error_of(SIGPIPE);
+}
+
+static struct rlimit began_with = { .rlim_cur = RLIM_INFINITY };
+
+void cmd_more_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return;
+	began_with = r;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
+void cmd_former_descriptors(void)
+{
+	if (began_with.rlim_cur != RLIM_INFINITY)
+		setrlimit(RLIMIT_NOFILE, &began_with);
+}
+
+unsigned long cmd_descriptors(void)
+{
+	struct rlimit r;
+
+	return getrlimit(RLIMIT_NOFILE, &r) ? 0 : (unsigned long)r.rlim_cur;
 }

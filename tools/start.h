@@ -11,4 +11,12 @@
  */
 void cmd_start(void);
 
+/*
+ * What serves takes as many descriptors as it may: what a shell gives is for programs that
+ * use select(2).  Such a program, started from here, is to have the former limit.
+ */
+void cmd_more_descriptors(void);
+void cmd_former_descriptors(void);
+unsigned long cmd_descriptors(void);	/* the limit now */
+
 #endif

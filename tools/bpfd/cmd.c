@@ -11,6 +11,7 @@
 #include "../cmd.h"
 #include "bpfd.h"
 #include "log.h"
+#include "start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -136,8 +136,11 @@ static int accept_client(struct bpfd *b)
 	if (b->spare >= 0)
 		close(b->spare);
 	fd = accept4(b->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0)
+	if (fd >= 0) {
 		close(fd);
+		say(b, (uid_t)-1, "refused: a connection, since all of the %lu descriptors are "
+		    "in use; see ulimit -Hn", cmd_descriptors());
+	}
 	b->spare = fcntl(b->listen, F_DUPFD_CLOEXEC, 0);
 	return -1;
 }
@@ -345,17 +348,6 @@ static const char *remedy(int err)
 	}
 }
 
-/* A VMM takes some twenty; what a shell gives is enough for a third of those that may come. */
-static void more_descriptors(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r))
-		return;
-	r.rlim_cur = r.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &r);
-}
-
 int cmd_bpfd(int argc, char **argv)
 {
 	static struct bpfd b = { .max_bytes = 256ull << 20 };
@@ -366,6 +358,7 @@ int cmd_bpfd(int argc, char **argv)
 		fprintf(stderr, "rmio bpfd --help tells more.\n");
 		return USAGE_ERROR;
 	}
+	cmd_more_descriptors();
 	if (try_load())
 		return 1;
 	account_init(&b.account);
@@ -378,7 +371,6 @@ int cmd_bpfd(int argc, char **argv)
 		fprintf(stderr, "rmio bpfd: %s: %s%s\n", b.path, strerror(-err), remedy(err));
 		return 1;
 	}
-	more_descriptors();
 	b.spare = fcntl(b.listen, F_DUPFD_CLOEXEC, 0);
 	say(&b, geteuid(), "VMMs connect at %s%s", b.path, b.account.blind ?
 	    "; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");

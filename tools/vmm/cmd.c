@@ -11,6 +11,7 @@
 #include "machine.h"
 #include "options.h"
 #include "pci.h"
+#include "start.h"
 #include "stats.h"
 #include "statsock.h"
 
@@ -472,6 +473,7 @@ int cmd_vmm(int argc, char **argv)
 		log_end();
 		return rc < 0 ? STATUS_FAILED : 0;
 	}
+	cmd_more_descriptors();
 	pthread_mutex_init(&v->lock, NULL);
 	rc = set_up(v, &err);
 	status = rc ? -1 : run(v, &err);

@@ -4,6 +4,7 @@
  * path: this very program as `rmio dev`, and QEMU as the machine x-remote.
  */
 #include "device.h"
+#include "start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,7 @@ static void run_qemu(const char *spec, const struct vmm_options *o)
 		dprintf(STDERR_FILENO, "rmio vmm: --device qemu=: too long\n");
 		return;
 	}
+	cmd_former_descriptors();
 	execvp(o->qemu, (char *const *)argv);
 	dprintf(STDERR_FILENO, "rmio vmm: %s: %s; install qemu-system-x86, or name another QEMU "
 		"by --qemu\n", o->qemu, strerror(errno));

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
+/*
+ * The limits that a shell sets: on descriptors, which what serves takes all of, and on the size of
+ * files, which is an error and not the end.
+ */
+#include "run_rmio.h"
+
+#include <sys/resource.h>
+
+#define DEVICES 31
+
+static struct rmio_run r;
+static char paths[DEVICES][64];
+
+/* rmio dev with all of its devices. */
+static bool start_devices(void)
+{
+	const char *args[2 + 3 * DEVICES + 1] = { "dev" };
+	int n = 1, i;
+
+	for (i = 0; i < 12; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "/tmp/limits-%d-%d", getpid(), i);
+		args[n++] = "--socket";
+		args[n++] = paths[i];
+		args[n++] = "null";
+	}
+	return rmio_start(&r, args);
+}
+
+static void set_limit(int which, rlim_t soft, rlim_t hard)
+{
+	struct rlimit l = { .rlim_cur = soft, .rlim_max = hard };
+
+	T_EQ(setrlimit(which, &l), 0);
+}
+
+/* The soft limit is one for programs that use select(). */
+static void more_descriptors(void)
+{
+	struct rlimit l = { 0 };
+
+	set_limit(RLIMIT_NOFILE, 20, 400);
+	T_REQUIRE(start_devices());
+	T_OK(rmio_read(&r, "ready"));
+	T_EQ(prlimit(r.pid, RLIMIT_NOFILE, NULL, &l), 0);
+	T_EQ(l.rlim_cur, 400);
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 0);
+}
+
+/* The sockets fit, but not the connections to them: said before anybody comes. */
+static void no_room(void)
+{
+	set_limit(RLIMIT_NOFILE, 24, 24);
+	T_REQUIRE(start_devices());
+	T_EQ(rmio_finish(&r), 1);
+	T_SAYS(r.err, "ulimit -Hn");
+	T_OK(!strstr(r.out, "ready"));
+}
+
+static const struct ktap_test tests[] = {
+	{ "more descriptors than the shell gives", more_descriptors },
+	{ "no room for connections", no_room },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_main(tests, KTAP_COUNT(tests), argc, argv);
+}
