@@ -41,6 +41,7 @@ void cmd_start(void)
 {
 	standard_descriptors();
 	make_an_error_of(SIGPIPE);
+	make_an_error_of(SIGXFSZ);
 }
 
 static struct rlimit began_with = { .rlim_cur = RLIM_INFINITY };

@@ -58,9 +58,49 @@ static void no_room(void)
 	T_OK(!strstr(r.out, "ready"));
 }
 
+/* Guest memory is a file to the limit. */
+static void memory_beyond(void)
+{
+	NEED_KVM();
+	set_limit(RLIMIT_FSIZE, 1 << 20, 1 << 20);
+	T_EQ(rmio_run(&r, (const char *const []){ "vmm", "--guest", guest_file("hello"), NULL }), 125);
+	T_SAYS(r.err, "memory");
+	T_SAYS(r.err, "File too large");
+	T_SAYS(r.err, "ulimit -f");
+}
+
+/* Statistics are one, too: the guest's status stays. */
+static void statistics_beyond(void)
+{
+	const char *rmio = getenv("RMIO") ? getenv("RMIO") : "./rmio";
+	char json[64], line[1024];
+	int status;
+
+	NEED_KVM();
+	snprintf(json, sizeof(json), "/tmp/limits-%d.json", getpid());
+	/* The file is beyond from the start, the guest's memory is not. */
+	snprintf(line, sizeof(line), "truncate -s 70M %s; ulimit -f 70000; exec 3>>%s; "
+		 "exec %s vmm --guest %s --json /dev/fd/3", json, json, rmio, guest_file("hello"));
+	T_REQUIRE(T_EQ(setenv("LINE", line, 1), 0));
+	status = system("sh -c \"$LINE\" 2>&1 | grep -q 'File too large'");
+	T_EQ(status, 0);
+	unlink(json);
+}
+
+/* What is looked at is made, and nothing dies of it. */
+static void doctor_without(void)
+{
+	set_limit(RLIMIT_FSIZE, 0, 0);
+	T_OK(rmio_run(&r, (const char *const []){ "doctor", NULL }) <= 1);
+	T_SAYS(r.out, "File too large");
+}
+
 static const struct ktap_test tests[] = {
 	{ "more descriptors than the shell gives", more_descriptors },
 	{ "no room for connections", no_room },
+	{ "memory beyond the limit on files", memory_beyond },
+	{ "statistics beyond the limit on files", statistics_beyond },
+	{ "doctor without files", doctor_without },
 };
 
 int main(int argc, char **argv)

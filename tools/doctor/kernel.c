@@ -107,7 +107,8 @@ void doctor_memory(struct doctor *d)
 		return;
 	}
 	if (ftruncate(fd, 4096) < 0 || fcntl(fd, F_ADD_SEALS, seals) < 0) {
-		doctor_not(f, "use Linux 5.1 or later", "sealing: %s", strerror(errno));
+		doctor_not(f, errno == EFBIG ? "raise the limit on the size of files, ulimit -f" :
+			   "use Linux 5.1 or later", "sealing: %s", strerror(errno));
 	} else {
 		p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (p != MAP_FAILED) {

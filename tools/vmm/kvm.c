@@ -64,8 +64,9 @@ static int make_memory(struct vmm_vm *vm, struct vmm_err *err)
 		return vmm_fail(err, -errno, "memfd_create: %s", strerror(errno));
 	if (ftruncate(vm->memfd, (off_t)vm->memory) < 0 ||
 	    fcntl(vm->memfd, F_ADD_SEALS, seals) < 0)
-		return vmm_fail(err, -errno, "%llu bytes of guest memory: %s",
-				(unsigned long long)vm->memory, strerror(errno));
+		return vmm_fail(err, -errno, "%llu bytes of guest memory: %s%s",
+				(unsigned long long)vm->memory, strerror(errno),
+				errno == EFBIG ? "; see ulimit -f" : "");
 	p = mmap(NULL, vm->memory, PROT_READ | PROT_WRITE, MAP_SHARED, vm->memfd, 0);
 	if (p == MAP_FAILED)
 		return vmm_fail(err, -errno, "mapping %llu bytes of guest memory: %s",
