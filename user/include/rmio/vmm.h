@@ -463,8 +463,8 @@ struct rmio_master *rmio_client_master(struct rmio_client *c);
  * The calls below are one message and its reply each, one at a time; another
  * thread waits its turn.  They return 0 or -errno: what the device answered,
  * -ETIMEDOUT, -ECONNRESET (gone; all later calls too), -EPROTO (nonsense; the
- * connection is given up).  A late reply is dropped; -EINVAL: count above what
- * the device takes in a message, 1 MiB at most.
+ * connection is given up).  A late reply is dropped.  What is more than the device takes in a
+ * message goes in several, one after the other.
  *
  * With RMIO_PROTOCOL_MULTI_PROCESS an access is as many messages as it takes, and
  * besides: -EIO, the device refused it; -ENXIO, no BAR is decoded there; -EINVAL,
