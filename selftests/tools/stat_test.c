@@ -381,6 +381,40 @@ static void silent(void)
 	reap_fake(pid);
 }
 
+/* One that is stuck, one that is not there and one whose path is long, beside one that answers. */
+static void beside(void)
+{
+	char dir[200], far[300], stuck[64];
+	pid_t first, second, third;
+
+	first = fake_vmm("", 0);
+	kill(first, SIGSTOP);
+	snprintf(stuck, sizeof(stuck), "stuck-%d.sock", getpid());
+	T_EQ(rename(path, stuck), 0);
+
+	second = fake_vmm("{\"schema\":1,\"pid\":77}\n", 1);
+	memset(dir, 'd', 150);
+	snprintf(dir + 150, sizeof(dir) - 150, "-%d", getpid());
+	T_EQ(mkdir(dir, 0700), 0);
+	snprintf(far, sizeof(far), "%s/%s", dir, path);
+	T_EQ(rename(path, far), 0);
+
+	third = fake_vmm("{\"schema\":1,\"pid\":78}\n", 1);
+	T_EQ(RUN(r, "stat", "--json", "/nonexistent/x.sock", "999999999", stuck, far, path), 1);
+	T_SAYS(r.out, "77");
+	T_SAYS(r.out, "78");
+	T_SAYS(r.err, "/nonexistent/x.sock: No such file");
+	T_SAYS(r.err, "999999999: no such");
+	T_SAYS(r.err, "stuck-");
+	T_OK(!strstr(r.err, "ddd"));
+	reap_fake(first);
+	reap_fake(second);
+	reap_fake(third);
+	unlink(far);
+	unlink(stuck);
+	rmdir(dir);
+}
+
 static void watched(void)
 {
 	NEED_KVM();
@@ -513,6 +547,7 @@ static const struct ktap_test tests[] = {
 	{ "no VM", nobody },
 	{ "the plan, in rmio doctor", plan },
 	{ "a VMM that does not answer", silent },
+	{ "one that answers beside others", beside },
 	{ "watching, until interrupted or the VM has ended", watched },
 	{ "bpftool", bpftool },
 };

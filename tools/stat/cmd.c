@@ -27,12 +27,14 @@
 #define SOURCES		32u
 #define REPLY_MAX	(16u << 20)
 #define PATIENCE_MS	5000
+#define LEAST_MS	500	/* for a reply that has begun when the patience with others is over */
 
 struct source {
 	char path[PATH_MAX];
 	int fd;			/* -1: gone */
 	char *line;		/* the last reply */
 	struct json_object *now, *before;
+	bool missed;		/* was not there when it was first asked */
 };
 
 struct view {
@@ -137,10 +139,12 @@ static int add_arg(struct view *v, const char *arg)
 
 	if (!s)
 		return -1;
-	if (!is_pid(arg))
+	if (!is_pid(arg)) {
 		snprintf(s->path, sizeof(s->path), "%s", arg);
-	else if (!socket_of(atol(arg), s->path))
+	} else if (!socket_of(atol(arg), s->path)) {
+		s->missed = true;
 		return complain(arg, "no such `rmio vmm`, or one without --stats-socket");
+	}
 	return 0;
 }
 
@@ -151,10 +155,15 @@ static unsigned int add_all(struct view *v)
 	char path[PATH_MAX];
 	struct dirent *e;
 
-	while (proc && (e = readdir(proc)) && v->n < SOURCES) {
+	while (proc && (e = readdir(proc))) {
+		struct source *s;
+
 		if (!is_pid(e->d_name) || !socket_of(atol(e->d_name), path) || access(path, W_OK))
 			continue;
-		snprintf(add(v)->path, PATH_MAX, "%s", path);
+		s = add(v);
+		if (!s)
+			break;
+		snprintf(s->path, PATH_MAX, "%s", path);
 	}
 	if (proc)
 		closedir(proc);
@@ -187,16 +196,48 @@ static int wait_for(const struct view *v, int fd, int64_t until)
 	return p[0].revents ? -EINTR : n > 0;
 }
 
+/* A path may be longer than an address: of a VM that was given it from its own directory. */
+static int address(const char *path, struct sockaddr_un *at)
+{
+	const char *name = strrchr(path, '/');
+	char dir[PATH_MAX];
+	int fd, n;
+
+	if (strlen(path) < sizeof(at->sun_path)) {
+		strcpy(at->sun_path, path);
+		return -1;
+	}
+	snprintf(dir, sizeof(dir), "%.*s", name ? (int)(name - path) + 1 : 1, name ? path : ".");
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	n = snprintf(at->sun_path, sizeof(at->sun_path), "/proc/self/fd/%d/%s", fd,
+		     name ? name + 1 : path);
+	if (n >= (int)sizeof(at->sun_path))
+		at->sun_path[0] = 0;
+	return fd;
+}
+
 static int connect_to(struct source *s)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int dir = address(s->path, &at), rc;
 
-	if (strlen(s->path) >= sizeof(at.sun_path))
-		return complain(s->path, "the path is too long for a socket");
-	strcpy(at.sun_path, s->path);
+	if (!at.sun_path[0]) {
+		if (dir >= 0)
+			close(dir);
+		return complain(s->path, "the name is too long for a socket");
+	}
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd >= 0 && !connect(s->fd, (struct sockaddr *)&at, sizeof(at)))
+	rc = s->fd < 0 ? -1 : connect(s->fd, (struct sockaddr *)&at, sizeof(at));
+	if (dir >= 0) {
+		int err = errno;
+
+		close(dir);
+		errno = err;
+	}
+	if (!rc)
 		return 0;
+	if (errno == EAGAIN)
+		return complain(s->path, "does not answer");
 	if (errno == ENOENT)
 		return complain(s->path, "No such file; `rmio vmm --stats-socket` makes it");
 	if (errno == ECONNREFUSED)
@@ -214,11 +255,13 @@ static void gone(struct source *s)
 }
 
 /* One line in s->line.  0, -EINTR, or a complaint. */
-static int receive(const struct view *v, struct source *s)
+static int receive(const struct view *v, struct source *s, int64_t until)
 {
-	int64_t until = now_ms() + PATIENCE_MS;
 	size_t len = 0, room = 0;
 	int rc;
+
+	if (until < now_ms() + LEAST_MS)
+		until = now_ms() + LEAST_MS;
 
 	free(s->line);
 	s->line = NULL;
@@ -268,15 +311,22 @@ static int understand(struct source *s)
 	return 0;
 }
 
-/* 0, -EINTR, or it is gone and has been complained about. */
-static int ask(const struct view *v, struct source *s)
+/* 0, or it is gone and has been complained about; so is what cannot be asked. */
+static void ask(struct source *s)
 {
 	int rc = s->fd < 0 ? connect_to(s) : 0;
 
 	if (!rc && send(s->fd, "\n", 1, MSG_NOSIGNAL) != 1)
 		rc = complain(s->path, "the VM has ended");
-	if (!rc)
-		rc = receive(v, s);
+	if (rc)
+		gone(s);
+}
+
+/* 0, -EINTR, or it is gone and has been complained about. */
+static int hear(const struct view *v, struct source *s, int64_t until)
+{
+	int rc = receive(v, s, until);
+
 	if (!rc)
 		rc = understand(s);
 	if (rc && rc != -EINTR)
@@ -335,33 +385,49 @@ static void show(const struct view *v)
 	free(page);
 }
 
-/* All that are there.  How many; -EINTR. */
-static int ask_all(const struct view *v, int *failed)
+/*
+ * All that are there, at once: one that does not answer costs the others nothing.  How many;
+ * -EINTR.
+ */
+static int ask_all(const struct view *v)
 {
+	int64_t until = now_ms() + PATIENCE_MS;
 	int there = 0;
 
 	for (unsigned int i = 0; i < v->n; i++) {
 		struct source *s = v->sources[i];
-		int rc;
 
-		if (s->fd < 0 && s->now)
-			continue;	/* has been there */
-		rc = ask(v, s);
+		if (s->fd >= 0 || (!s->now && !s->missed))
+			ask(s);
+	}
+	for (unsigned int i = 0; i < v->n; i++) {
+		struct source *s = v->sources[i];
+		int rc = s->fd < 0 ? -1 : hear(v, s, until);
+
 		if (rc == -EINTR)
 			return rc;
-		*failed |= rc && !s->now;
+		s->missed |= rc && !s->now;
 		there += !rc;
 	}
 	return there;
 }
 
+static bool any_missed(const struct view *v)
+{
+	for (unsigned int i = 0; i < v->n; i++) {
+		if (v->sources[i]->missed)
+			return true;
+	}
+	return false;
+}
+
 static int run(struct view *v)
 {
-	int failed = 0, there = ask_all(v, &failed);
+	int there = ask_all(v);
 	int64_t next = now_ms();
 	bool clear = v->watch && v->terminal && !v->json;
 
-	if (failed || there < 0)
+	if (there <= 0)
 		return there == -EINTR ? 0 : 1;
 	if (clear)
 		fputs("\033[2J\033[?25l", stdout);
@@ -372,13 +438,13 @@ static int run(struct view *v)
 		next += 1000;
 		if (wait_for(v, -1, next) == -EINTR)
 			break;
-		there = ask_all(v, &failed);
+		there = ask_all(v);
 		if (there <= 0)
 			break;
 	}
 	if (clear)
 		fputs("\033[?25h\n", stdout);
-	return fflush(stdout) || ferror(stdout);
+	return fflush(stdout) || ferror(stdout) || any_missed(v);
 }
 
 static int catch_signals(void)
@@ -407,10 +473,9 @@ struct json_object *stat_running(void)
 {
 	struct json_object *vms = json_object_new_array();
 	struct view v = { .signals = -1 };
-	int failed = 0;
 
 	add_all(&v);
-	ask_all(&v, &failed);
+	ask_all(&v);
 	for (unsigned int i = 0; i < v.n; i++) {
 		if (v.sources[i]->now)
 			json_object_array_add(vms, json_object_get(v.sources[i]->now));
@@ -446,12 +511,15 @@ int cmd_stat(int argc, char **argv)
 			return 2;
 		}
 	}
-	for (; optind < argc && !rc; optind++)
-		rc = add_arg(&v, argv[optind]);
-	if (!rc && !v.n && !add_all(&v))
+	/* One that is not there is named, and the others are shown. */
+	if (optind == argc && !add_all(&v))
 		rc = complain("no VM found", "give --stats-socket to `rmio vmm`");
+	for (; optind < argc; optind++)
+		rc |= add_arg(&v, argv[optind]);
 	v.signals = catch_signals();
-	rc = rc ? 1 : run(&v);
+	if (v.n && run(&v))
+		rc = 1;
+	rc = rc ? 1 : 0;
 	drop_all(&v);
 	if (v.signals >= 0)
 		close(v.signals);
