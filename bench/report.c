@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "text.h"
 
 static bool measured(const struct bench_run *r)
 {
@@ -231,26 +232,21 @@ static struct json_object *number(double v)
 	return json_object_new_double_s(v, text);
 }
 
-static struct json_object *string_or_null(const char *s)
-{
-	return s ? json_object_new_string(s) : NULL;
-}
-
 static struct json_object *machine_json(const struct bench_machine *m)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *pair = json_object_new_array();
 
-	json_object_object_add(o, "kernel", json_object_new_string(m->kernel));
-	json_object_object_add(o, "cpu", json_object_new_string(m->cpu));
+	json_object_object_add(o, "kernel", text_json(m->kernel));
+	json_object_object_add(o, "cpu", text_json(m->cpu));
 	json_object_object_add(o, "cpus", json_object_new_int(m->cpus));
 	json_object_array_add(pair, json_object_new_int(m->cpu_a));
 	json_object_array_add(pair, m->cpu_b >= 0 ? json_object_new_int(m->cpu_b) : NULL);
 	json_object_object_add(o, "cpu_pair", pair);
 	json_object_object_add(o, "hypervisor", json_object_new_boolean(m->hypervisor));
 	json_object_object_add(o, "kvm", json_object_new_boolean(!m->kvm[0]));
-	json_object_object_add(o, "kvm_reason", string_or_null(m->kvm[0] ? m->kvm : NULL));
-	json_object_object_add(o, "clock", json_object_new_string(bench_clock.source));
+	json_object_object_add(o, "kvm_reason", text_json(m->kvm[0] ? m->kvm : NULL));
+	json_object_object_add(o, "clock", text_json(bench_clock.source));
 	json_object_object_add(o, "clock_overhead_ns",
 			       number(bench_clock.overhead * bench_clock.ps_per_tick / 1000.0));
 	json_object_object_add(o, "seconds_per_case", number(m->seconds));
@@ -294,9 +290,9 @@ static struct json_object *run_json(const struct bench_run *r, unsigned int roun
 	/* One operation of an idle process is a second of having nothing to do. */
 	double ops = latency ? r->ops : r->elapsed_ns / 1e9;
 
-	json_object_object_add(o, "case", json_object_new_string(r->name));
-	json_object_object_add(o, "placement", string_or_null(bench_placement_name(r->placement)));
-	json_object_object_add(o, "wait", string_or_null(bench_wait_name(r->wait)));
+	json_object_object_add(o, "case", text_json(r->name));
+	json_object_object_add(o, "placement", text_json(bench_placement_name(r->placement)));
+	json_object_object_add(o, "wait", text_json(bench_wait_name(r->wait)));
 	json_object_object_add(o, "samples", latency ? json_object_new_int64(h->count) : NULL);
 	json_object_object_add(o, "mean_ns", latency ? number(hist_mean(h) / 1000.0) : NULL);
 	json_object_object_add(o, "p50_ns",

@@ -6,6 +6,7 @@
 #include "../cmd.h"
 #include "../stat/stat.h"
 #include "doctor.h"
+#include "text.h"
 
 #include <getopt.h>
 #include <json-c/json.h>
@@ -58,8 +59,8 @@ static void print_json(const struct doctor *d, const struct utsname *u, long cpu
 
 	json_object_object_add(o, "schema", json_object_new_int(1));
 	json_object_object_add(o, "version", json_object_new_string(RMIO_VERSION));
-	json_object_object_add(o, "kernel", json_object_new_string(u->release));
-	json_object_object_add(o, "arch", json_object_new_string(u->machine));
+	json_object_object_add(o, "kernel", text_json(u->release));
+	json_object_object_add(o, "arch", text_json(u->machine));
 	json_object_object_add(o, "cpus", json_object_new_int64(cpus));
 	for (size_t i = 0; i < d->n; i++) {
 		const struct finding *f = &d->f[i];
@@ -71,10 +72,8 @@ static void print_json(const struct doctor *d, const struct utsname *u, long cpu
 		json_object_object_add(e, "name", json_object_new_string(f->name));
 		json_object_object_add(e, "use", json_object_new_string(f->use));
 		json_object_object_add(e, "there", json_object_new_boolean(f->there));
-		json_object_object_add(e, "why",
-				       f->why[0] ? json_object_new_string(f->why) : NULL);
-		json_object_object_add(e, "do",
-				       f->todo[0] ? json_object_new_string(f->todo) : NULL);
+		json_object_object_add(e, "why", text_json(f->why[0] ? f->why : NULL));
+		json_object_object_add(e, "do", text_json(f->todo[0] ? f->todo : NULL));
 		json_object_array_add(backend ? backends : mechanisms, e);
 	}
 	json_object_object_add(o, "backends", backends);

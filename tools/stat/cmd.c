@@ -5,6 +5,7 @@
  */
 #include "stat.h"
 #include "../cmd.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -296,9 +297,15 @@ static int receive(const struct view *v, struct source *s, int64_t until)
 static int understand(struct source *s)
 {
 	struct json_object *schema, *o;
-	size_t len = strcspn(s->line, "\n");
+	char *clean;
 
-	s->line[len] = 0;
+	/* What is passed on is to be JSON, and what is shown is not to be cut within a character. */
+	s->line[strcspn(s->line, "\n")] = 0;
+	clean = text_clean(s->line);
+	if (!clean)
+		return complain(s->path, "the reply is too long");
+	free(s->line);
+	s->line = clean;
 	o = json_tokener_parse(s->line);
 	if (!json_object_is_type(o, json_type_object) ||
 	    !json_object_object_get_ex(o, "schema", &schema) || json_object_get_int(schema) != 1) {

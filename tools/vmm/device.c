@@ -6,6 +6,7 @@
  */
 #include "device.h"
 #include "log.h"
+#include "text.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -305,7 +306,7 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		}
 	} else {
 		base = strrchr(opts->socket, '/');
-		snprintf(dev->name, sizeof(dev->name), "%s", base ? base + 1 : opts->socket);
+		text_copy(dev->name, sizeof(dev->name), base ? base + 1 : opts->socket);
 		rc = connect_socket(opts, &co, &dev->client);
 		if (rc) {
 			dev->client = NULL;

@@ -4,6 +4,7 @@
  * here, which by the device, and what follows from a write.
  */
 #include "pci_priv.h"
+#include "text.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -149,7 +150,7 @@ static struct vmm_pci_dev *dev_new(struct vmm_pci *pci, const struct vmm_pci_bac
 	d->pci = pci;
 	d->ops = ops;
 	d->be = be;
-	snprintf(d->name, sizeof(d->name), "%s", name);
+	text_copy(d->name, sizeof(d->name), name);
 	d->pin_fd = d->pin_unmask = -1;
 	for (unsigned int i = 0; i < VMM_PCI_MSI_MAX; i++)
 		d->vectors[i].fd = d->vectors[i].gsi = -1;

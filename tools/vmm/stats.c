@@ -4,6 +4,7 @@
  * library's counters, lanes and plan, summed and for each vCPU.  `rmio stat` reads it.
  */
 #include "stats.h"
+#include "text.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -66,7 +67,7 @@ static void add_u64(struct json_object *o, const char *name, uint64_t v)
 
 static void add_text(struct json_object *o, const char *name, const char *v)
 {
-	json_object_object_add(o, name, json_object_new_string(v));
+	json_object_object_add(o, name, text_json(v));
 }
 
 static struct json_object *lane(const struct rmio_master *m, int vcpu)
