@@ -9,22 +9,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int one_option(const char *opt, size_t n, const char *const *keys, uint64_t *vals)
+/* @n bytes at @opt.  Zero, or what is wrong in @why. */
+static int one_option(const char *opt, size_t n, const char *const *keys, uint64_t *vals, char *why,
+		      size_t len)
 {
-	size_t k = strcspn(opt, "="), i;
-	char text[32], *end;
+	const char *eq = memchr(opt, '=', n);
+	size_t k = eq ? (size_t)(eq - opt) : n, i;
+	char text[32], *end = text;
 
-	if (k + 1 >= n || n - k - 1 >= sizeof(text))
+	for (i = 0; keys[i] && (strlen(keys[i]) != k || strncmp(keys[i], opt, k)); i++)
+		;
+	if (!keys[i]) {
+		snprintf(why, len, "no option called \"%.*s\"; see rmio dev list", (int)k, opt);
 		return -EINVAL;
-	memcpy(text, opt + k + 1, n - k - 1);
-	text[n - k - 1] = 0;
-	for (i = 0; keys[i]; i++) {
-		if (strlen(keys[i]) != k || strncmp(keys[i], opt, k))
-			continue;
+	}
+	if (!eq) {
+		snprintf(why, len, "%s without a value; %s=NUMBER", keys[i], keys[i]);
+		return -EINVAL;
+	}
+	errno = ERANGE;
+	if (n - k - 1 < sizeof(text)) {
+		memcpy(text, eq + 1, n - k - 1);
+		text[n - k - 1] = 0;
 		errno = 0;
 		vals[i] = strtoull(text, &end, 0);
-		return errno || *end || text[0] < '0' || text[0] > '9' ? -EINVAL : 0;
 	}
+	if (!errno && !*end && text[0] >= '0' && text[0] <= '9')
+		return 0;
+	snprintf(why, len, "%s is a number of 64 bits, not \"%.*s\"", keys[i], (int)(n - k - 1),
+		 eq + 1);
 	return -EINVAL;
 }
 
@@ -34,10 +47,8 @@ int device_options(const char *opts, const char *const *keys, uint64_t *vals, ch
 
 	while (opts && *opts) {
 		n = strcspn(opts, ",");
-		if (one_option(opts, n, keys, vals)) {
-			snprintf(why, len, "bad option \"%.*s\"; see rmio dev list", (int)n, opts);
+		if (one_option(opts, n, keys, vals, why, len))
 			return -EINVAL;
-		}
 		opts += n;
 		if (*opts)
 			opts++;

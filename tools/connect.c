@@ -4,6 +4,7 @@
  * inherited descriptor.  Beside the data path: it becomes that program.
  */
 #include "cmd.h"
+#include "sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,8 +134,12 @@ static int connect_to(const struct connect_cmd *c)
 	}
 }
 
-static const char *remedy(int err)
+static const char *remedy(const char *path, int err)
 {
+	const char *remark = socket_remark(path, err);
+
+	if (remark)
+		return remark;
 	switch (err) {
 	case -ENOENT:
 		return "; start `rmio dev --socket` there first, or give it time with --retry MS";
@@ -158,7 +163,7 @@ int cmd_connect(int argc, char **argv)
 		return err - 1;
 	fd = connect_to(&c);
 	if (fd < 0) {
-		fprintf(stderr, "rmio connect: %s: %s%s\n", c.path, strerror(-fd), remedy(fd));
+		fprintf(stderr, "rmio connect: %s: %s%s\n", c.path, strerror(-fd), remedy(c.path, fd));
 		return FAILED;
 	}
 	/* dup2() onto itself would leave close-on-exec set. */

@@ -6,6 +6,7 @@
 #include "cmd.h"
 #include "devices.h"
 #include "log.h"
+#include "sockets.h"
 #include "start.h"
 
 #include <errno.h>
@@ -243,11 +244,15 @@ static int serve_fd(struct group *g)
 }
 
 /* What to do about a path or a descriptor that cannot be served. */
-static const char *remedy(int err)
+static const char *remedy(const char *path, int err)
 {
+	const char *remark = path ? socket_remark(path, err) : NULL;
+
+	if (remark)
+		return remark;
 	switch (err) {
 	case -EADDRINUSE:
-		return "; another process serves it, or it is not a socket";
+		return "; another process serves it";
 	case -EMFILE:
 		return "; see ulimit -Hn";
 	case -ENOENT:
@@ -275,7 +280,7 @@ static int start_group(struct rmio_loop *loop, struct group *g)
 	if (err) {
 		snprintf(where, sizeof(where), "descriptor %d", g->fd);
 		fprintf(stderr, "rmio dev: %s: %s%s\n", g->path ? g->path : where, strerror(-err),
-			remedy(err));
+			remedy(g->path, err));
 	}
 	return err;
 }

@@ -11,6 +11,7 @@
 #include "../cmd.h"
 #include "bpfd.h"
 #include "log.h"
+#include "sockets.h"
 #include "start.h"
 
 #include <errno.h>
@@ -336,11 +337,15 @@ static int try_load(void)
 	return err;
 }
 
-static const char *remedy(int err)
+static const char *remedy(const char *path, int err)
 {
+	const char *remark = socket_remark(path, err);
+
+	if (remark)
+		return remark;
 	switch (err) {
 	case -EADDRINUSE:
-		return "; another broker serves it, or it is something else";
+		return "; another broker serves it";
 	case -ENOENT:
 		return "; its directory has to be there";
 	default:
@@ -368,7 +373,7 @@ int cmd_bpfd(int argc, char **argv)
 	sigaction(SIGTERM, &sa, NULL);
 	err = start(&b);
 	if (err) {
-		fprintf(stderr, "rmio bpfd: %s: %s%s\n", b.path, strerror(-err), remedy(err));
+		fprintf(stderr, "rmio bpfd: %s: %s%s\n", b.path, strerror(-err), remedy(b.path, err));
 		return 1;
 	}
 	b.spare = fcntl(b.listen, F_DUPFD_CLOEXEC, 0);

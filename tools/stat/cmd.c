@@ -5,6 +5,7 @@
  */
 #include "stat.h"
 #include "../cmd.h"
+#include "sockets.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -242,7 +243,8 @@ static int connect_to(struct source *s)
 	if (errno == ENOENT)
 		return complain(s->path, "No such file; `rmio vmm --stats-socket` makes it");
 	if (errno == ECONNREFUSED)
-		return complain(s->path, "the VM has ended");
+		return complain(s->path, socket_remark(s->path, -ECONNREFUSED) ?
+				"it is not a socket" : "the VM has ended");
 	if (errno == EACCES)
 		return complain(s->path, "only root and the user who runs the VM may look");
 	return complain(s->path, strerror(errno));

@@ -11,6 +11,7 @@
 #include "machine.h"
 #include "options.h"
 #include "pci.h"
+#include "sockets.h"
 #include "start.h"
 #include "stats.h"
 #include "statsock.h"
@@ -235,6 +236,8 @@ static const char *remedy(const struct vmm *v, int rc)
 	if (!v->o.broker)
 		return rc == -EPERM ? "; run as root, or with these capabilities, or give the "
 				      "--broker of an `rmio bpfd` that has them" : "";
+	if (socket_remark(v->o.broker, rc))
+		return socket_remark(v->o.broker, rc);
 	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		return "; start it as root: rmio bpfd --socket PATH --group NAME";
 	if (rc == -ECONNRESET || (rc == -EACCES && access(v->o.broker, W_OK)))
@@ -344,6 +347,7 @@ static char *stats_line(void *arg)
 
 static int set_up(struct vmm *v, struct vmm_err *err)
 {
+	const char *remark;
 	sigset_t set;
 	int rc;
 
@@ -375,9 +379,12 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 	if (rc || !v->o.stats_socket)
 		return rc;
 	rc = vmm_statsock_new(v->o.stats_socket, stats_line, v, &v->statsock);
-	return rc ? vmm_fail(err, rc, "--stats-socket %s: %s%s", v->o.stats_socket, strerror(-rc),
-			     rc == -EADDRINUSE ? "; another VM has it, or it is not a socket" :
-			     "") : 0;
+	if (!rc)
+		return 0;
+	remark = socket_remark(v->o.stats_socket, rc);
+	if (!remark)
+		remark = rc == -EADDRINUSE ? "; another VM has it" : "";
+	return vmm_fail(err, rc, "--stats-socket %s: %s%s", v->o.stats_socket, strerror(-rc), remark);
 }
 
 /* From here on nobody reads them: one ends the process, whatever that waits for. */

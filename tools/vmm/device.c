@@ -6,6 +6,7 @@
  */
 #include "device.h"
 #include "log.h"
+#include "sockets.h"
 #include "text.h"
 
 #include <errno.h>
@@ -244,8 +245,12 @@ static int connect_socket(const struct vmm_device_opts *opts, const struct rmio_
 }
 
 /* What to do about a socket that could not be connected to. */
-static const char *remedy(int rc)
+static const char *remedy(const char *path, int rc)
 {
+	const char *remark = socket_remark(path, rc);
+
+	if (remark)
+		return remark;
 	switch (rc) {
 	case -ENOENT:
 		return "; start `rmio dev --socket` there first, or give it time with retry=MS";
@@ -311,7 +316,7 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		if (rc) {
 			dev->client = NULL;
 			vmm_fail(err, rc, "--device socket=%s: %s%s", opts->socket, strerror(-rc),
-				 remedy(rc));
+				 remedy(opts->socket, rc));
 		}
 	}
 	if (!rc) {

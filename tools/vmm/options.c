@@ -25,7 +25,7 @@ static void help(void)
 	       "  --device qemu=DRIVER[,PROP=VAL...]\n"
 	       "                       a PCI device of QEMU's, as its -device has it, in an\n"
 	       "                       unmodified QEMU started for it\n"
-	       "                       (all: any number, in slots 1, 2, ... in that order)\n"
+	       "                       (all: in slots 1, 2, ... in that order, %u at most)\n"
 	       "  --qemu PROGRAM       that QEMU; default qemu-system-x86_64\n"
 	       "  --vcpus N            1 to %u, default 1\n"
 	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
@@ -50,7 +50,7 @@ static void help(void)
 	       "The guest's console (port 0xe9) is stdout.  The exit status is what the guest\n"
 	       "wrote to port 0xf4 (its low 8 bits, or 255 if these are 0 and others are not),\n"
 	       "124 at the deadline, 125 if the VM could not be started or go on, 128 plus the\n"
-	       "signal's number when interrupted.\n", VMM_VCPUS_MAX);
+	       "signal's number when interrupted.\n", VMM_DEVICES_MAX, VMM_VCPUS_MAX);
 }
 
 /* A number with nothing after it but, if allowed, a unit. */
