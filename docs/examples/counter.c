@@ -6,15 +6,25 @@
  * cc counter.c $(pkg-config --cflags --libs rmio) && ./a.out /tmp/counter.sock
  */
 #include <rmio/rmio.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+static struct rmio_loop *loop;
 static uint32_t count;
+
+static void stop(int sig)
+{
+	(void)sig;
+	rmio_loop_stop(loop);
+}
 
 static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
 		  uint32_t len)
 {
-	if (offset != 4)
+	(void)value;
+	(void)len;
+	if (range != 0 || offset != 4)
 		return;
 	rmio_dev_shadow_put(dev, 0, ++count, 4);
 	rmio_dev_msi(dev, 0);
@@ -40,7 +50,6 @@ int main(int argc, char **argv)
 		.areas = &reg0, .nr_areas = 1, .shadow_size = 4,
 		.vendor = 0x524d, .device = 0x0001, .class_code = 0xff0000, .msi = 1,
 	};
-	struct rmio_loop *loop = NULL;
 	struct rmio_dev *dev = NULL;
 	int err = argc == 2 ? rmio_loop_new(NULL, &loop) : -1;
 
@@ -48,10 +57,14 @@ int main(int argc, char **argv)
 		err = rmio_dev_new(loop, &desc, NULL, &dev);
 	if (!err)
 		err = rmio_dev_listen(dev, argv[1]);
-	if (!err)
+	if (!err) {
+		signal(SIGTERM, stop);
+		signal(SIGINT, stop);
 		err = rmio_loop_run(loop);
-	fprintf(stderr, "%s\n", argc == 2 ? strerror(-err) : "usage: counter SOCKET");
-	rmio_dev_free(dev);
+	}
+	if (err)
+		fprintf(stderr, "%s\n", argc == 2 ? strerror(-err) : "usage: counter SOCKET");
+	rmio_dev_free(dev);	/* and its socket */
 	rmio_loop_free(loop);
-	return 1;
+	return err ? 1 : 0;
 }

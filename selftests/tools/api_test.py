@@ -77,6 +77,10 @@ def headers_compile_as_c():
     return compiles('cc', '-x', 'c', '-std=gnu11')
 
 
+def headers_compile_as_c99():
+    return compiles('cc', '-x', 'c', '-std=c99', '-pedantic')
+
+
 def headers_compile_as_cxx():
     return compiles('c++', '-x', 'c++', '-std=c++11')
 
@@ -180,6 +184,7 @@ def examples_build_against_an_installed_copy():
 
 CASES = (
     headers_compile_as_c,
+    headers_compile_as_c99,
     headers_compile_as_cxx,
     abi_header_needs_no_libc_and_has_no_padding,
     exports_are_declared,

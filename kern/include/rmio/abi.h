@@ -382,6 +382,10 @@ struct rmio_kvm_access {
 #else
 #include <assert.h>
 #include <stddef.h>
+#if !defined(__cplusplus) && !defined(static_assert)	/* C before C11 */
+#define static_assert(assertion, text) \
+	extern char rmio_asserted[(assertion) && sizeof(text) ? 1 : -1]
+#endif
 #endif
 
 #define RMIO_ASSERT_SIZE(t, n) static_assert(sizeof(struct t) == (n), #t " size")
