@@ -298,7 +298,7 @@ static void paths(void)
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	close(fd);
 	T_EQ(rmio_run(&r, (const char *const []){ "bpfd", "--socket", path, NULL }), 1);
-	T_SAYS(r.err, "Address already in use; another broker serves it, or it is something else");
+	T_SAYS(r.err, "Address already in use; it is not a socket");
 	T_OK(!lstat(path, &st) && S_ISREG(st.st_mode));
 	unlink(path);
 }

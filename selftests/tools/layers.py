@@ -35,6 +35,7 @@ ALL = set(MAY)
 OUTSIDE = {
     'bench/cases/ring.c': {''},
     'tools/bpfd': {'wire', 'backend/bpf'},
+    'tools/vmm/statsock.c': {'wire'},
     'selftests/lane/': {'', 'wire'},
     'selftests/wire/': {'', 'wire'},
     'selftests/device/': {'', 'wire', 'device'},

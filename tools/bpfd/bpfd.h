@@ -7,6 +7,7 @@
 
 #include "account.h"
 #include "backend/bpf/broker.h"
+#include "wire/name.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ struct client {
 
 struct bpfd {
 	const char *path;
+	struct rmio_name own_name;
 	const char *group_name;
 	gid_t group;
 	bool has_group;

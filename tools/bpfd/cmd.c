@@ -25,8 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define USAGE_ERROR	2
@@ -192,44 +190,17 @@ static void drop_client(struct bpfd *b, struct client *c)
 
 /* -- the loop --------------------------------------------------------------------------- */
 
-/* A socket that nobody answers at: what a broker that was killed has left. */
-static bool left_over(const char *path)
-{
-	struct stat st;
-	int fd;
-
-	/* Connecting to a file of another kind is refused, too. */
-	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = rmio_broker_connect(path);
-	if (fd >= 0)
-		close(fd);
-	return fd == -ECONNREFUSED;
-}
-
 static int start(struct bpfd *b)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	mode_t mask;
-	int err;
+	struct rmio_name_opts opts = {
+		.type = SOCK_SEQPACKET,
+		.backlog = BACKLOG,
+		.mode = b->has_group ? 0660 : 0600,
+		.group = b->has_group ? b->group : (gid_t)-1,
+	};
 
-	if (strlen(b->path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(at.sun_path, b->path);
-	b->listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (b->listen < 0)
-		return -errno;
-	mask = umask(b->has_group ? 0117 : 0177);
-	err = bind(b->listen, (struct sockaddr *)&at, sizeof(at));
-	err = err ? -errno : 0;
-	if (err == -EADDRINUSE && left_over(b->path) && !unlink(b->path))
-		err = bind(b->listen, (struct sockaddr *)&at, sizeof(at)) ? -errno : 0;
-	umask(mask);
-	if (err)
-		return err;
-	if ((b->has_group && chown(b->path, (uid_t)-1, b->group)) || listen(b->listen, BACKLOG))
-		return -errno;
-	return 0;
+	b->listen = rmio_name_claim(b->path, &opts, &b->own_name);
+	return b->listen < 0 ? b->listen : 0;
 }
 
 static void run(struct bpfd *b)
@@ -380,7 +351,7 @@ int cmd_bpfd(int argc, char **argv)
 	say(&b, geteuid(), "VMMs connect at %s%s", b.path, b.account.blind ?
 	    "; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");
 	run(&b);
-	unlink(b.path);
+	rmio_name_release(b.path, &b.own_name);
 	for (i = 0; i < CLIENTS; i++)
 		if (b.clients[i].fd >= 0)
 			drop_client(&b, &b.clients[i]);

@@ -7,15 +7,16 @@
  * that sends something else at once.
  */
 #include "statsock.h"
+#include "wire/name.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -36,7 +37,7 @@ struct vmm_statsock {
 	bool ticking;
 	char *(*line)(void *arg);
 	void *arg;
-	struct stat id;		/* of the socket file, so that only that one is removed */
+	struct rmio_name own_name;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct client clients[VMM_STATSOCK_CLIENTS];
 };
@@ -48,54 +49,24 @@ static int watch_fd(struct vmm_statsock *s, int op, int fd, uint32_t events, uin
 	return epoll_ctl(s->epoll, op, fd, &e) ? -errno : 0;
 }
 
-static int bind_to(int fd, const struct sockaddr_un *at)
-{
-	mode_t mask = umask(0177);
-	int err = bind(fd, (const struct sockaddr *)at, sizeof(*at)) ? -errno : 0;
-
-	umask(mask);
-	return err;
-}
-
-/* Nobody listens at a path that is a socket: what a killed VMM has left. */
-static bool left_over(const struct sockaddr_un *at)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-	bool refused;
-
-	if (fd < 0)
-		return false;
-	if (lstat(at->sun_path, &st) || !S_ISSOCK(st.st_mode)) {
-		close(fd);
-		return false;
-	}
-	refused = connect(fd, (const struct sockaddr *)at, sizeof(*at)) && errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
 static int start(struct vmm_statsock *s, const char *path)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	static const struct rmio_name_opts opts = {
+		.type = SOCK_STREAM,
+		.backlog = VMM_STATSOCK_CLIENTS,
+		.mode = 0600,
+		.group = (gid_t)-1,
+	};
 	int err;
 
-	if (!*path || strlen(path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(at.sun_path, path);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	s->listen = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->epoll < 0 || s->clock < 0 || s->listen < 0)
+	if (s->epoll < 0 || s->clock < 0)
 		return -errno;
-	err = bind_to(s->listen, &at);
-	if (err == -EADDRINUSE && left_over(&at) && !unlink(path))
-		err = bind_to(s->listen, &at);
-	if (err)
-		return err;
-	strcpy(s->path, path);
-	if (stat(path, &s->id) || listen(s->listen, VMM_STATSOCK_CLIENTS))
-		return -errno;
+	s->listen = rmio_name_claim(path, &opts, &s->own_name);
+	if (s->listen < 0)
+		return s->listen;
+	snprintf(s->path, sizeof(s->path), "%s", path);
 	err = watch_fd(s, EPOLL_CTL_ADD, s->listen, EPOLLIN, LISTEN);
 	return err ? err : watch_fd(s, EPOLL_CTL_ADD, s->clock, EPOLLIN, CLOCK);
 }
@@ -131,17 +102,14 @@ static void drop(struct client *c)
 
 void vmm_statsock_free(struct vmm_statsock *s)
 {
-	struct stat st;
-
 	if (!s)
 		return;
 	for (unsigned int i = 0; i < VMM_STATSOCK_CLIENTS; i++) {
 		if (s->clients[i].fd >= 0)
 			drop(&s->clients[i]);
 	}
-	if (s->path[0] && !stat(s->path, &st) && st.st_dev == s->id.st_dev &&
-	    st.st_ino == s->id.st_ino)
-		unlink(s->path);
+	if (s->path[0])
+		rmio_name_release(s->path, &s->own_name);
 	if (s->listen >= 0)
 		close(s->listen);
 	if (s->clock >= 0)

@@ -13,6 +13,7 @@
 #include "pci_config.h"
 #include "shadow.h"
 #include "vu_server.h"
+#include "wire/name.h"
 
 #include <rmio/device.h>
 
@@ -54,8 +55,7 @@ struct rmio_dev {
 	/* The peer. */
 	int listen_fd;
 	char *path;
-	dev_t path_dev;			/* of the socket that we put there */
-	ino_t path_ino;
+	struct rmio_name own_name;	/* of the socket that we put there */
 	struct rmio_watch *listen_watch;
 	struct rmio_timer listen_again;	/* after accept(2) failed */
 	bool connected;

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* After accept(2) failed for want of something: look again then. */
@@ -396,85 +394,39 @@ static void listen_again(struct rmio_timer *t)
 	next_peer((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, listen_again)));
 }
 
-/* A socket file that nobody listens on is what a killed device process leaves. */
-static int remove_stale(const struct sockaddr_un *sun)
-{
-	struct stat st;
-	int fd, err = -EADDRINUSE;
-
-	if (lstat(sun->sun_path, &st))
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EADDRINUSE;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) && errno == ECONNREFUSED)
-		err = unlink(sun->sun_path) && errno != ENOENT ? -errno : 0;
-	close(fd);
-	return err;
-}
-
 int rmio_dev_listen(struct rmio_dev *dev, const char *path)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	struct stat st;
-	int fd, err;
+	static const struct rmio_name_opts opts = {
+		.type = SOCK_STREAM, .backlog = 8, .mode = RMIO_NAME_ANY, .group = (gid_t)-1,
+	};
+	int fd;
 
 	if (dev->listen_fd >= 0 || dev->connected)
 		return -EBUSY;
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(sun.sun_path, path);
-	err = remove_stale(&sun);
-	if (err)
-		return err;
 	dev->path = strdup(path);
 	if (!dev->path)
 		return -ENOMEM;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = rmio_name_claim(path, &opts, &dev->own_name);
 	if (fd < 0) {
-		err = -errno;
-		goto free_path;
+		free(dev->path);
+		dev->path = NULL;
+		return fd;
 	}
-	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun))) {
-		err = -errno;
-		goto close_fd;
-	}
-	if (lstat(path, &st) || listen(fd, 8)) {
-		err = -errno;
-		goto unlink_path;
-	}
-	dev->path_dev = st.st_dev;
-	dev->path_ino = st.st_ino;
 	dev->listen_fd = fd;
 	dev->listen_again.fire = listen_again;
 	rmio_loop_use(dev->loop);
 	next_peer(dev);
 	return 0;
-
-unlink_path:
-	unlink(path);
-close_fd:
-	close(fd);
-free_path:
-	free(dev->path);
-	dev->path = NULL;
-	return err;
 }
 
 void rmio_dev_peer_free(struct rmio_dev *dev)
 {
-	struct stat st;
-
 	peer_gone(dev);
 	rmio_timer_cancel(dev->loop, &dev->listen_again);
 	rmio_watch_free(dev->listen_watch);
 	if (dev->listen_fd < 0)
 		return;
-	/* What stands there may be a successor's by now. */
-	if (!lstat(dev->path, &st) && st.st_dev == dev->path_dev && st.st_ino == dev->path_ino)
-		unlink(dev->path);
+	rmio_name_release(dev->path, &dev->own_name);
 	free(dev->path);
 	dev->path = NULL;
 	close(dev->listen_fd);

@@ -154,8 +154,10 @@ bool rmio_dev_redelivered(const struct rmio_dev *dev);
  * rmio_dev_listen - serve vfio-user clients on a socket path, one at a time
  *
  * A client that comes while another is served waits.  A stale socket file is
- * replaced, anything else at the path is -EADDRINUSE.  Returns 0 or -errno of
- * socket(2), bind(2), listen(2); -ENAMETOOLONG, -ENOMEM, -EBUSY (it listens or
+ * replaced, anything else at the path is -EADDRINUSE; before that is said, half a
+ * second may pass, since a process that was killed is not gone at once.  Of several
+ * that listen at one path at once one does.  PATH.lock and PATH~ exist meanwhile.
+ * Returns 0 or -errno of open(2), socket(2), bind(2), listen(2); -ENAMETOOLONG, -ENOMEM, -EBUSY (it listens or
  * has a peer already).
  */
 int rmio_dev_listen(struct rmio_dev *dev, const char *path);
