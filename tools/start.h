@@ -6,8 +6,9 @@
 #define RMIO_TOOLS_START_H
 
 /*
- * First in main().  Standard descriptors are there, even if nothing behind them is; a reader that
- * is gone is EPIPE, a file beyond the limit on its size EFBIG.  Signals of their own the programs set up later.
+ * First in main().  Standard descriptors are there, even if nothing behind them is; a reader
+ * that is gone is EPIPE, a file beyond the limit on its size EFBIG.  Signals of their own the
+ * programs set up later.
  */
 void cmd_start(void);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The log of the commands that serve: who reads it, or does not, is nothing to those who are served.
+ * The log of the commands that serve: who reads it, or does not, is nothing to those who are
+ * served.
  */
 #include "need_bpf.h"
 #include "run_rmio.h"

@@ -29,7 +29,7 @@
 #define SOURCES		32u
 #define REPLY_MAX	(16u << 20)
 #define PATIENCE_MS	5000
-#define LEAST_MS	500	/* for a reply that has begun when the patience with others is over */
+#define LEAST_MS	500	/* for a reply, when the patience with others is over */
 
 struct source {
 	char path[PATH_MAX];
@@ -301,7 +301,7 @@ static int understand(struct source *s)
 	struct json_object *schema, *o;
 	char *clean;
 
-	/* What is passed on is to be JSON, and what is shown is not to be cut within a character. */
+	/* What is passed on is to be JSON. */
 	s->line[strcspn(s->line, "\n")] = 0;
 	clean = text_clean(s->line);
 	if (!clean)
