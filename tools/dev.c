@@ -306,13 +306,19 @@ static void say_ready(const struct dev_cmd *c)
 /* The connections are still to come: better no device now than one that cannot have its own. */
 static int room_for_peers(const struct dev_cmd *c)
 {
-	int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0), i, more = 0;
 	unsigned long may = cmd_descriptors();
+	int *fds = calloc((size_t)c->nr, sizeof(*fds)), i, n = 0, need = 0;
 
-	close(next);
+	if (!fds)
+		return -ENOMEM;
 	for (i = 0; i < c->nr; i++)
-		more += c->groups[i].path != NULL;
-	if (next >= 0 && (unsigned long)next + (unsigned int)more <= may)
+		need += c->groups[i].path != NULL;
+	while (n < need && (fds[n] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	for (i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+	if (n == need)
 		return 0;
 	fprintf(stderr, "rmio dev: %d devices with their connections do not fit into %lu "
 		"descriptors; see ulimit -Hn\n", c->nr, may);
