@@ -66,7 +66,10 @@ struct rmio_vmm_ops {
 	 * it.  With v->lock held, and let go of while waiting.  0, -EINTR, -ENODEV.
 	 */
 	int (*room)(struct rmio_vcpu *v, struct rmio_master *m);
-	/* Call @ready, with vm->control held, whenever @fd is readable.  0 or -errno. */
+	/*
+	 * Call @ready, with vm->control held, whenever @fd is readable.  The next @fd of the same
+	 * @ready, after this one was closed, takes its place.  0 or -errno.
+	 */
 	int (*watch)(struct rmio_vm *vm, int fd, void (*ready)(struct rmio_vm *vm));
 };
 

@@ -289,16 +289,21 @@ int rmio_vm_fd(const struct rmio_vm *vm)
 
 int rmio_control_watch(struct rmio_vm *vm, int fd, void (*ready)(struct rmio_vm *vm))
 {
+	struct epoll_event e = { .events = EPOLLIN };
 	struct vm *own = own_vm(vm);
-	struct epoll_event e = { .events = EPOLLIN, .data.u64 = SOURCE_ID + own->nr_sources };
+	uint32_t i = 0;
 
-	if (own->nr_sources == RMIO_SOURCES)
+	while (i < own->nr_sources && own->sources[i] != ready)
+		i++;
+	if (i == RMIO_SOURCES)
 		return -ENOSPC;
 	/* First: it may be readable at once. */
-	own->sources[own->nr_sources] = ready;
+	own->sources[i] = ready;
+	e.data.u64 = SOURCE_ID + i;
 	if (epoll_ctl(own->epoll, EPOLL_CTL_ADD, fd, &e))
 		return -errno;
-	own->nr_sources++;
+	if (i == own->nr_sources)
+		own->nr_sources++;
 	return 0;
 }
 
