@@ -106,6 +106,7 @@ static void ranges(void)
 	struct rmio_pa_range r = { .addr = PAIR_ADDR + 0x8000, .len = 0x1000, .id = 1 };
 	struct rmio_pa_range wrap = { .addr = UINT64_MAX - 0xfff, .len = 0x1001, .id = 2 };
 	struct rmio_pa_range top = { .addr = UINT64_MAX - 0xfff, .len = 0x1000, .id = 2 };
+	struct rmio_pa_range zero = { .addr = 0, .len = 0x1000, .id = 4 };
 	struct rmio_pa_range io = { .addr = 0xfff0, .len = 0x11, .bus = RMIO_BUS_IO, .id = 3 };
 	struct rmio_pa_range bus = { .addr = 0x1000, .len = 8, .bus = 2, .id = 3 };
 	struct rmio_pa_range id = { .addr = 0x1000, .len = 8, .id = 65536 };
@@ -125,6 +126,17 @@ static void ranges(void)
 	T_EQ(rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, UINT64_MAX - 2, 4, &v), 0);
 	T_EQ(v >> 24, 0xffu);
 	T_EQ(rmio_vm_straddled(p.vm), 1);
+	/* What runs over the end does not come in at the beginning. */
+	T_EQ(rmio_master_pa_range(p.master, &zero), 0);
+	T_EQ(rmio_vcpu_store(p.vcpu[0], RMIO_BUS_MEM, 0, 4, 0x99), 0);
+	T_EQ(rmio_vcpu_store(p.vcpu[0], RMIO_BUS_MEM, UINT64_MAX - 3, 8, 0x1122334455667788), 0);
+	T_EQ(rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, 0, 4, &v), 0);
+	T_EQ(v, 0x99);
+	T_EQ(rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, UINT64_MAX - 3, 8, &v), 0);
+	T_EQ(v, 0xffffffff55667788);
+	zero.len = 0;
+	T_EQ(rmio_master_pa_range(p.master, &zero), 0);
+	T_EQ(rmio_vm_straddled(p.vm), 3);
 	T_EQ(rmio_master_pa_range(p.master, &io), -EOVERFLOW);
 	io.len = 0x10;
 	T_EQ(rmio_master_pa_range(p.master, &io), 0);
@@ -147,7 +159,7 @@ static void ranges(void)
 	T_EQ(v, 0x55667788ffffffff);
 	T_EQ(rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, PAIR_ADDR - 1, 2, &v), 0);
 	T_EQ(v & 0xff, 0xff);
-	T_EQ(rmio_vm_straddled(p.vm), 5);
+	T_EQ(rmio_vm_straddled(p.vm), 7);
 	T_EQ(rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, PAIR_ADDR - 8, 8, &v), -EOPNOTSUPP);
 
 	/* Move and remove. */

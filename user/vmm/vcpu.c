@@ -113,7 +113,8 @@ static int access_split(struct rmio_vcpu *v, struct access *a)
 			p->piece = whole_piece(v, a->bus, part.addr,
 					       next_piece(part.addr, a->len - p->done, 0), &in);
 		part.len = p->piece;
-		if (in)
+		/* Where addresses end none follow: the first ones are somebody else's. */
+		if (in && part.addr >= a->addr)
 			err = rmio_access_piece(v, &part);
 		if (err == -EINTR)
 			return err;
