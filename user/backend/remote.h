@@ -29,7 +29,7 @@
 struct rmio_backend_ops;
 struct rmio_own;
 
-#define RMIO_BACKENDS	(RMIO_BACKEND_KVM + 1)	/* numbers of enum rmio_backend */
+#define RMIO_BACKENDS	(RMIO_BACKEND_KVM + 1)	/* the last of enum rmio_backend, and one */
 #define RMIO_BUSES	2
 #define RMIO_SOURCES	4u		/* descriptors that back ends have watched, of a VM */
 #define RMIO_GIVE	5u		/* descriptors that a device gets when it opens its slave */

@@ -69,7 +69,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 
 	if (err)
 		return err;
-	if (o.backend > RMIO_BACKEND_KVM)
+	if (o.backend >= RMIO_BACKENDS)
 		return -ENOTSUP;
 	if (o.ring_slots && !rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
