@@ -157,8 +157,8 @@ bool rmio_dev_redelivered(const struct rmio_dev *dev);
  * replaced, anything else at the path is -EADDRINUSE; before that is said, half a
  * second may pass, since a process that was killed is not gone at once.  Of several
  * that listen at one path at once one does.  PATH.lock and PATH~ exist meanwhile.
- * Returns 0 or -errno of open(2), socket(2), bind(2), listen(2); -ENAMETOOLONG, -ENOMEM, -EBUSY (it listens or
- * has a peer already).
+ * Returns 0 or -errno of open(2), socket(2), bind(2), listen(2); -ENAMETOOLONG, -ENOMEM,
+ * -EBUSY (it listens or has a peer already).
  */
 int rmio_dev_listen(struct rmio_dev *dev, const char *path);
 
