@@ -44,26 +44,35 @@ static void *slow_device(void *arg)
 	return NULL;
 }
 
-/* In a process of its own, which the test stops.  Exit status 0: the load was answered. */
+/* Once without being stopped, so that all is set up.  0: both loads were answered. */
+static int two_loads(struct pair *p, int ready)
+{
+	uint64_t v = 0;
+
+	if (rmio_vcpu_load(p->vcpu[0], RMIO_BUS_MEM, PAIR_ADDR, 4, &v) || v != 0x1234)
+		return 3;
+	if (write(ready, "", 1) != 1)
+		return 2;
+	v = 0;
+	if (rmio_vcpu_load(p->vcpu[0], RMIO_BUS_MEM, PAIR_ADDR, 4, &v) || v != 0x1234)
+		return 1;
+	return rmio_master_state(p->master) == RMIO_STATE_LIVE ? 0 : 1;
+}
+
+/* In a process of its own, which the test stops.  The exit status. */
 static int vm_and_device(uint32_t policy, int ready)
 {
 	struct pair p;
-	uint64_t v = 0;
+	int status;
 
 	if (!pair_init(&p, policy, 0, TIMEOUT_NS))
 		return 2;
 	if (pthread_create(&p.device, NULL, slow_device, &p))
 		return 2;
 	p.running = true;
-	/* Once without, so that all is set up. */
-	if (rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, PAIR_ADDR, 4, &v) || v != 0x1234)
-		return 3;
-	if (write(ready, "", 1) != 1)
-		return 2;
-	v = 0;
-	if (rmio_vcpu_load(p.vcpu[0], RMIO_BUS_MEM, PAIR_ADDR, 4, &v) || v != 0x1234)
-		return 1;
-	return rmio_master_state(p.master) == RMIO_STATE_LIVE ? 0 : 1;
+	status = two_loads(&p, ready);
+	pair_exit(&p);
+	return status;
 }
 
 static void stopped_together(uint32_t policy)
