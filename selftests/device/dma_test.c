@@ -128,6 +128,7 @@ static void unmap_ranges(void)
 	uint32_t i, n, first;
 
 	rmio_dma_init(&d);
+	T_EQ(rmio_dma_unmap(&d, 0, UINT64_MAX), 0);
 	for (i = 0; i < 64; i++)
 		T_EQ(map(&d, 0x10000 + i * 0x2000, 0x1000, 0, RW, -1), 0);
 	T_EQ(map(&d, -0x1000ull, 0x1000, 0, RW, -1), 0);

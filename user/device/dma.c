@@ -237,7 +237,8 @@ int rmio_dma_unmap(struct rmio_dma *d, uint64_t iova, uint64_t size)
 	uint32_t at, n, i;
 	int err = rmio_dma_within(d, iova, size, &at, &n);
 
-	if (err)
+	/* None: there may be no table at all. */
+	if (err || !n)
 		return err;
 	for (i = at; i < at + n; i++)
 		detach_file(d, &d->maps[i]);
