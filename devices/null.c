@@ -42,7 +42,7 @@ static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_
 	} else if (offset == NULL_IRQ) {
 		if (!value)
 			rmio_dev_pin(dev, false);
-		else if (rmio_dev_msi(dev, 0))
+		else if (rmio_dev_msi(dev, 0) == -ENOTCONN)
 			rmio_dev_pin(dev, true);
 	} else if (offset >= NULL_SHADOW && offset < NULL_RELAXED + 0x1000 &&
 		   (offset < NULL_THROUGH || offset >= NULL_RELAXED)) {

@@ -194,6 +194,7 @@ static void msi(void)
 	struct rig r;
 
 	T_REQUIRE(edu(&r, "edu", true));
+	rig_config_set(&r, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	T_EQ(rmio_client_set_irqs(r.client, VFIO_PCI_MSI_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
 				  0, 1, &fd), 0);
 	rig_store(&r, EDU_IRQ_RAISE, 4, 0x10);

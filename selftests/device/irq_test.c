@@ -39,6 +39,13 @@ static void end(struct rmio_timer *t)
 	rmio_loop_stop(running->loop);
 }
 
+static void command(struct bench *b, uint16_t bits)
+{
+	uint8_t v[] = { (uint8_t)bits, (uint8_t)(bits >> 8) };
+
+	rmio_pci_config_write(&b->config, PCI_COMMAND, v, sizeof(v));
+}
+
 static bool bench_new(struct bench *b, uint32_t msi, bool pin)
 {
 	struct rmio_dev_desc desc = { .msi = (uint8_t)msi, .intx = pin };
@@ -48,6 +55,7 @@ static bool bench_new(struct bench *b, uint32_t msi, bool pin)
 		return false;
 	rmio_pci_config_init(&b->config, &desc);
 	rmio_irqs_init(&b->q, b->loop, &b->config, msi, pin);
+	command(b, PCI_COMMAND_MASTER);
 	b->t.fire = end;
 	running = b;
 	return true;
@@ -557,6 +565,34 @@ static void rises(void)
 }
 
 /* The pin of a device with messages only, for clients that have none. */
+/* A message is a write to memory of the function's own: lost while it may make none; the pin is not. */
+static void bus_mastering_off(void)
+{
+	int fd = event(), pin = event();
+	struct bench b;
+
+	T_REQUIRE(bench_new(&b, 4, true));
+	T_EQ(set_fd(&b, MSI, TRIGGER, 1, fd), 0);
+	command(&b, 0);
+	T_EQ(rmio_irqs_msi(&b.q, 1), -EPERM);
+	T_EQ(signals(&b, fd), 0);
+	/* lost, not kept until it may */
+	command(&b, PCI_COMMAND_MASTER);
+	T_EQ(signals(&b, fd), 0);
+	T_EQ(rmio_irqs_msi(&b.q, 1), 0);
+	T_EQ(signals(&b, fd), 1);
+	/* what the client asks for is no message of the function's */
+	command(&b, 0);
+	T_EQ(set(&b, MSI, TRIGGER, NONE, 1, 1, NULL, NULL), 0);
+	T_EQ(signals(&b, fd), 1);
+	T_EQ(set_fd(&b, INTX, TRIGGER, 0, pin), 0);
+	rmio_irqs_pin(&b.q, true);
+	T_EQ(signals(&b, pin), 1);
+	bench_free(&b);
+	close(fd);
+	close(pin);
+}
+
 static void stands_in(void)
 {
 	int fd = event(), up = event(), unmask = event();
@@ -646,6 +682,7 @@ static const struct ktap_test tests[] = {
 	{ "messages", messages },
 	{ "each rise of the pin", rises },
 	{ "a pin that stands in for messages", stands_in },
+	{ "bus mastering off", bus_mastering_off },
 	{ "burst", burst },
 	{ "stuck eventfds", stuck },
 	{ "flags that change all the time", flags_that_change },

@@ -219,6 +219,9 @@ int rmio_irqs_msi(struct rmio_irqs *q, uint32_t v)
 	if (v >= q->msi)
 		return -ENOTCONN;
 	if (q->vectors[v]) {
+		/* A message is a write to memory, which the function may not make by itself yet. */
+		if (!rmio_pci_config_master(q->config))
+			return -EPERM;
 		rmio_signal_raise(q->vectors[v]);
 		return 0;
 	}

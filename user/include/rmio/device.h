@@ -213,8 +213,9 @@ int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t
 /* -- interrupts ----------------------------------------------------------- */
 
 /*
- * Send MSI vector @v.  0, or -ENOTCONN when the client has not set it up.  A client that has no
- * messages (QEMU's multi-process protocol) sees the pin of a device that has one; a device with
+ * Send MSI vector @v.  Returns 0; -ENOTCONN when the client has not set it up; -EPERM while bus
+ * mastering is off (PCI Local Bus 3.0, 6.2.2): the message is lost, as on a bus.  A client that has
+ * no messages (QEMU's multi-process protocol) sees the pin of a device that has one; a device with
  * messages only gets a pin towards such a client, which signals each of its messages.
  */
 int rmio_dev_msi(struct rmio_dev *dev, uint32_t v);
