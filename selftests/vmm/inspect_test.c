@@ -133,6 +133,36 @@ static void nothing_on_exit(void)
 	rig_exit(&r);
 }
 
+/* A device whose map is empty is as good, and it is said what becomes of its accesses. */
+static void *without_areas(void *arg)
+{
+	struct rmio_slave **s = arg;
+
+	T_EQ(rmio_slave_shadow_ctrl(*s, NULL, 0), 0);
+	return NULL;
+}
+
+static void no_map(void)
+{
+	struct rig r = { .kvm = -1, .fd = -1 };
+	struct rmio_slave *slave;
+	struct seen s = { 0 };
+	pthread_t t;
+
+	NEED_BPF();
+	T_REQUIRE(rig_init(&r, true));
+	s.m = r.m;
+	T_REQUIRE(T_EQ(rmio_slave_open(rmio_master_slave_fd(r.m), NULL, &slave), 0));
+	pthread_create(&t, NULL, without_areas, &slave);
+	pthread_join(t, NULL);
+	T_EQ(rmio_master_plan(r.m, see, &s), 0);
+	T_EQ(s.calls, 2);
+	T_STREQ(s.e[0].why, "no access map: the device may want to see each load");
+	T_STREQ(s.e[1].why, "no access map: what is stored to most is taken, the rest exits");
+	rmio_slave_free(slave);
+	rig_exit(&r);
+}
+
 static void *device(void *arg)
 {
 	static const struct rmio_area areas[] = {
@@ -156,8 +186,15 @@ static void plan(void)
 	NEED_BPF();
 	T_REQUIRE(rig_init(&r, true));
 	s.m = r.m;
+	/* It is said why there is none yet. */
 	T_EQ(rmio_master_plan(r.m, see, &s), 0);
-	T_EQ(s.calls, 0);
+	T_EQ(s.calls, 2);
+	T_STREQ(s.e[0].mechanism, "exit");
+	T_STREQ(s.e[0].why, "no device has attached yet");
+	T_OK(!s.e[0].store && s.e[1].store);
+	T_EQ(s.e[1].addr, ADDR);
+	T_EQ(s.e[1].length, 0x1000);
+	s.calls = 0;
 	T_REQUIRE(T_EQ(rmio_slave_open(rmio_master_slave_fd(r.m), NULL, &slave), 0));
 	pthread_create(&t, NULL, device, &slave);
 	pthread_join(t, NULL);
@@ -187,6 +224,7 @@ static const struct ktap_test tests[] = {
 	{ "lane, bpf", lane_bpf },
 	{ "no plan on the exit back end", nothing_on_exit },
 	{ "plan and program", plan },
+	{ "no access map", no_map },
 };
 
 int main(int argc, char **argv)

@@ -35,24 +35,70 @@ static void describe(const struct rmio_plan_item *it, struct rmio_plan_entry *e)
 	};
 }
 
+/* Why the planner has nothing to say of a device's loads, and of stores that are not hot. */
+static const char *no_areas(const struct rmio_master *m, bool store)
+{
+	const struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
+	enum rmio_state state = rmio_word_read(&m->state);
+
+	if (rmio_state_dead(state))
+		return "the device is dead";
+	if (p->lost)
+		return "no memory for the access map";
+	if (state == RMIO_STATE_NEW)
+		return "no device has attached yet";
+	return store ? "no access map: what is stored to most is taken, the rest exits" :
+		       "no access map: the device may want to see each load";
+}
+
+/* An entry each for the loads and stores of each range of a device without areas. */
+static size_t whole_ranges(const struct rmio_master *m, struct rmio_plan_entry *out)
+{
+	struct rmio_vm *vm = m->vm;
+	size_t i, n = 0;
+	int bus, store;
+
+	pthread_mutex_lock(&vm->lock);
+	for (bus = 0; bus < RMIO_BUSES; bus++)
+		for (i = 0; i < vm->tables[bus].nr && n + 2 <= 2 * RMIO_RANGES_MAX; i++) {
+			const struct range *r = &vm->tables[bus].ranges[i];
+
+			for (store = 0; r->master == m && store < 2; store++)
+				out[n++] = (struct rmio_plan_entry){
+					.sz = sizeof(*out),
+					.length = r->last - r->addr + 1,
+					.addr = r->addr,
+					.mechanism = mechanisms[RMIO_MECH_EXIT],
+					.why = no_areas(m, store),
+					.range_id = r->id,
+					.store = store,
+				};
+		}
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
 /* A copy, so that whoever asks may take its time. */
 int rmio_bpf_display_plan(struct rmio_master *m, struct rmio_plan_entry **out, size_t *n)
 {
+	const struct rmio_kvm_plan *mine = rmio_bpf_of(m)->plan;
 	const struct rmio_plan *p;
-	size_t i;
+	size_t i, nr;
 
 	*out = NULL;
 	*n = 0;
 	pthread_mutex_lock(&rmio_kvm_of(m->vm)->lock);
-	p = rmio_bpf_of(m)->plan->plan;
-	if (p && p->nr) {
-		*out = malloc(p->nr * sizeof(**out));
-		for (i = 0; *out && i < p->nr; i++)
-			describe(&p->items[i], &(*out)[i]);
-		*n = p->nr;
+	p = mine->plan;
+	nr = p ? p->nr : 0;
+	*out = malloc((nr + 2 * RMIO_RANGES_MAX) * sizeof(**out));
+	if (*out) {
+		if (!mine->nr_areas)
+			*n = whole_ranges(m, *out);
+		for (i = 0; i < nr; i++)
+			describe(&p->items[i], &(*out)[(*n)++]);
 	}
 	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
-	return *n && !*out ? -ENOMEM : 0;
+	return *out ? 0 : -ENOMEM;
 }
 
 void rmio_bpf_display_lane(const struct rmio_master *m, uint32_t vcpu, struct rmio_lane_stats *s)
