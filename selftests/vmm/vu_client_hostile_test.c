@@ -128,7 +128,7 @@ static void rmio_reply(struct server *s)
 	};
 
 	T_OK(script_get(s));
-	T_EQ(!!strstr((char *)s->buf + 20, "rmio"), s->n != 3);
+	T_EQ(!!strstr((char *)s->buf + 20, "\"rmio\":{\"version\":1}"), s->n != 3);
 	script_answer_version(s, VU_MAJOR, VU_MINOR, json[s->n]);
 	if (s->n == 2 && T_OK(script_get(s))) {
 		T_EQ(((struct vu_hdr *)s->buf)->cmd, VU_RMIO_ATTACH);

@@ -228,6 +228,13 @@ static int op_reset(void *arg)
 	return 0;
 }
 
+static const char *op_name(void *arg)
+{
+	struct rmio_dev *dev = arg;
+
+	return dev->name;
+}
+
 static int op_attach(void *arg, int *fd)
 {
 	struct rmio_dev *dev = arg;
@@ -255,6 +262,7 @@ static const struct vu_server_ops vu_ops = {
 	.set_irqs = op_set_irqs,
 	.pin_rises = op_pin_rises,
 	.reset = op_reset,
+	.name = op_name,
 	.attach = op_attach,
 	.log = op_log,
 };
@@ -358,6 +366,13 @@ int rmio_dev_slave(struct rmio_dev *dev, int fd)
 
 /* -- listening --------------------------------------------------------------------------------- */
 
+static bool has_gone(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLERR);
+}
+
 static void accept_ready(void *arg, uint32_t events)
 {
 	struct rmio_dev *dev = arg;
@@ -371,6 +386,11 @@ static void accept_ready(void *arg, uint32_t events)
 		rmio_watch_free(dev->listen_watch);
 		dev->listen_watch = NULL;
 		rmio_timer_arm(dev->loop, &dev->listen_again, ACCEPT_AGAIN_NS);
+		return;
+	}
+	/* Who waited in the backlog and has gone: nobody comes, and the next may. */
+	if (has_gone(fd)) {
+		close(fd);
 		return;
 	}
 	/* Others wait in the backlog while this one is served. */

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <rmio/abi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,6 +51,10 @@ static int cmd_version(struct vu_server *s, struct vu_msg *m)
 		return -ENOMEM;
 	if (s->ops->attach && caps.rmio)
 		ours.rmio = s->rmio = VU_RMIO_VERSION;
+	if (s->ops->name && caps.ours) {
+		ours.ours = true;
+		snprintf(ours.name, sizeof(ours.name), "%s", s->ops->name(s->arg));
+	}
 	s->versioned = true;
 	s->close = false;
 	s->reply.version.major = VU_MAJOR;

@@ -22,7 +22,8 @@ static void log_refused(struct vu_server *s, const char *cmd, uint32_t number, i
 	const char *name = strerrorname_np(-err);
 	char line[200];
 
-	if (!s->ops->log || s->lines > VU_LOG_MAX)
+	/* The master has gone, and the client with it: an end like another. */
+	if (!s->ops->log || s->lines > VU_LOG_MAX || err == -ECONNRESET)
 		return;
 	if (s->lines++ == VU_LOG_MAX)
 		snprintf(line, sizeof(line), "further refusals are not logged");

@@ -67,6 +67,8 @@ struct vu_server_ops {
 	 */
 	void (*pin_rises)(void *arg);
 	int (*reset)(void *arg);
+	/* What the device is called, for people.  May be NULL. */
+	const char *(*name)(void *arg);
 	/*
 	 * The slave descriptor, for rmio_slave_open; not checked, once a connection
 	 * unless it fails.  May be NULL: the capability "rmio" is not offered.

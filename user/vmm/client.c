@@ -108,6 +108,11 @@ struct rmio_master *rmio_client_master(struct rmio_client *c)
 	return c->master;
 }
 
+const char *rmio_client_name(const struct rmio_client *c)
+{
+	return c->caps.name;
+}
+
 /* -- the calls ------------------------------------------------------------ */
 
 int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,

@@ -5,6 +5,7 @@
  * for devices that have none.
  */
 #include "client_priv.h"
+#include "opts.h"
 #include "wake.h"
 
 #include <errno.h>
@@ -176,6 +177,7 @@ static int negotiate(struct rmio_client *c, bool rmio)
 {
 	struct vu_caps ours = {
 		.max_fds = VU_MAX_FDS, .max_xfer = VU_MAX_XFER, .rmio = rmio ? VU_RMIO_VERSION : 0,
+		.ours = true,
 	};
 	struct vu_version v = { VU_MAJOR, VU_MINOR };
 	const struct vu_msg *m = &c->conn.msg;
@@ -208,11 +210,18 @@ static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
 {
 	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
 	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
+	struct rmio_master_opts mo;
 	int fd, err;
 
 	if (!c->caps.max_fds)
 		return -EPROTO;
-	err = rmio_master_new(o->vm, &o->master, &c->master);
+	err = rmio_opts_copy(&mo, sizeof(mo), o->master.sz ? &o->master : NULL);
+	if (err)
+		return err;
+	mo.sz = sizeof(mo);
+	if (!mo.name && *c->caps.name)
+		mo.name = c->caps.name;
+	err = rmio_master_new(o->vm, &mo, &c->master);
 	if (err)
 		return err;
 	fd = rmio_master_slave_fd(c->master);

@@ -45,6 +45,29 @@ static int object(struct json_object *o, const char *key, struct json_object **v
 	return json_object_is_type(*v, json_type_object) ? 0 : -EINVAL;
 }
 
+/* What a terminal could take for something else is left out. */
+static void plain(char to[VU_NAME_MAX], const char *from)
+{
+	size_t n = 0;
+
+	for (; *from && n < VU_NAME_MAX - 1; from++)
+		if (*from >= ' ' && *from <= '~' && *from != '"' && *from != '\\')
+			to[n++] = *from;
+	to[n] = 0;
+}
+
+static int name(struct json_object *o, char to[VU_NAME_MAX])
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, "name", &v))
+		return 0;
+	if (!json_object_is_type(v, json_type_string))
+		return -EINVAL;
+	plain(to, json_object_get_string(v));
+	return 0;
+}
+
 static int take(struct json_object *top, struct vu_caps *caps, const char **why)
 {
 	struct json_object *o, *sub;
@@ -82,6 +105,10 @@ static int take(struct json_object *top, struct vu_caps *caps, const char **why)
 	*why = "bad rmio.version";
 	if (sub && number(sub, "version", 0, UINT32_MAX, &caps->rmio))
 		return -EINVAL;
+	*why = "bad rmio.name";
+	if (sub && name(sub, caps->name))
+		return -EINVAL;
+	caps->ours = sub;
 	return 0;
 }
 
@@ -117,10 +144,13 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
 
 size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps)
 {
-	char rmio[48] = "";
+	char said[VU_NAME_MAX], called[VU_NAME_MAX + 12] = "", rmio[VU_NAME_MAX + 48] = "";
 
-	if (caps->rmio)
-		snprintf(rmio, sizeof(rmio), ",\"rmio\":{\"version\":%u}", caps->rmio);
+	plain(said, caps->name);
+	if (*said)
+		snprintf(called, sizeof(called), ",\"name\":\"%s\"", said);
+	if (caps->rmio || caps->ours)
+		snprintf(rmio, sizeof(rmio), ",\"rmio\":{\"version\":%u%s}", caps->rmio, called);
 	return 1 + (size_t)snprintf(buf, VU_JSON_MAX,
 				    "{\"capabilities\":{\"max_msg_fds\":%u,"
 				    "\"max_data_xfer_size\":%u%s}}",

@@ -426,7 +426,7 @@ struct rmio_client_opts {
 	size_t sz;
 	struct rmio_vm *vm;		/* NULL: socket only, no rings */
 	struct rmio_master_opts master;	/* for the master made when the device offers rmio;
-					 * master.sz 0: defaults */
+					 * master.sz 0: defaults; name NULL: the device's own */
 	uint32_t reply_timeout_ms;	/* for each socket reply; 0: 5000 */
 	uint32_t protocol;		/* enum rmio_protocol */
 };
@@ -458,6 +458,9 @@ void rmio_client_free(struct rmio_client *c);
 
 /* The master of the fast path, owned by the client; NULL without. */
 struct rmio_master *rmio_client_master(struct rmio_client *c);
+
+/* What a device of rmio's calls itself, printable ASCII; "": it does not say.  As long as @c. */
+const char *rmio_client_name(const struct rmio_client *c);
 
 /*
  * The calls below are one message and its reply each, one at a time; another
