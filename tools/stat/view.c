@@ -185,10 +185,15 @@ static void accesses(FILE *f, const struct pair *d)
 		vcpu_line(f, "all", &c, &lane);
 }
 
-static void plan(FILE *f, struct json_object *list)
+static void plan(FILE *f, struct json_object *d)
 {
-	if (!count(list))
+	struct json_object *list = member(d, "plan");
+
+	if (!count(list)) {
+		if (*text(d, "plan_why", 1))
+			fprintf(f, "  no plan: %s\n", text(d, "plan_why", 200));
 		return;
+	}
 	fprintf(f, "  %-5s %10s %10s  %-5s %-10s %10s  %s\n", "range", "offset", "length", "what",
 		"by", "count", "why");
 	for (size_t i = 0; i < count(list); i++) {
@@ -214,7 +219,10 @@ static bool any_slot(struct json_object *list)
 /* False: it has no more than that. */
 static bool headline(FILE *f, struct json_object *d, const char *more)
 {
-	fprintf(f, "\nslot %" PRIu64 " %s: ", number(d, "slot"), text(d, "name", 63));
+	fprintf(f, "\nslot %" PRIu64 " %s", number(d, "slot"), text(d, "name", 63));
+	if (*text(d, "socket", 1))
+		fprintf(f, " at %s", text(d, "socket", 200));
+	fputs(": ", f);
 	if (!json_object_get_boolean(member(d, "rmio"))) {
 		fprintf(f, "no rings, every access is a message\n");
 		return false;
@@ -234,7 +242,7 @@ static void device(FILE *f, const struct pair *d)
 	accesses(f, d);
 	if (any_slot(p))
 		fprintf(f, "  loads that a memory slot answers are seen by nobody and counted nowhere\n");
-	plan(f, p);
+	plan(f, d->now);
 }
 
 static void program(FILE *f, const struct pair *vm)
@@ -275,7 +283,7 @@ void stat_view_plans(FILE *f, struct json_object *vm)
 	machine(f, vm);
 	for (size_t i = 0; i < count(list); i++) {
 		if (headline(f, at(list, i), ""))
-			plan(f, member(at(list, i), "plan"));
+			plan(f, at(list, i));
 	}
 }
 

@@ -259,7 +259,8 @@ static const char *remedy(const char *path, int rc)
 	case -EACCES:
 		return "; this user may not write to the socket";
 	case -ETIMEDOUT:
-		return "; it hangs, or serves another VMM, which has to end first";
+		return "; it hangs, or serves another VMM, which has to end first (how long to wait for "
+		       "that: --reply-timeout)";
 	case -EPROTO:
 	case -EPROTOTYPE:
 	case -ECONNRESET:
@@ -283,10 +284,10 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 				   rmio_vm_backend(vm, NULL) == RMIO_BACKEND_KVM ?
 				   RMIO_BACKEND_BPF : RMIO_BACKEND_AUTO,
 			.timeout_ns = all->timeout_ns,
-			.name = dev->name,
 			.arg = dev,
 		},
 		.protocol = opts->qemu ? RMIO_PROTOCOL_MULTI_PROCESS : RMIO_PROTOCOL_VFIO_USER,
+		.reply_timeout_ms = all->reply_timeout_ms,
 	};
 	uint32_t flags, regions, irqs;
 	const char *base, *spec = opts->qemu ? opts->qemu : opts->spawn;
@@ -310,6 +311,7 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 				 strerror(-rc));
 		}
 	} else {
+		dev->socket = opts->socket;
 		base = strrchr(opts->socket, '/');
 		text_copy(dev->name, sizeof(dev->name), base ? base + 1 : opts->socket);
 		rc = connect_socket(opts, &co, &dev->client);
@@ -320,6 +322,9 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		}
 	}
 	if (!rc) {
+		/* What it is, if it says so; where it is served says less. */
+		if (*rmio_client_name(dev->client))
+			text_copy(dev->name, sizeof(dev->name), rmio_client_name(dev->client));
 		dev->master = rmio_client_master(dev->client);
 		rc = rmio_client_device_info(dev->client, &flags, &regions, &irqs);
 		if (rc)

@@ -20,7 +20,8 @@ struct vmm_place {
 };
 
 struct vmm_device {
-	char name[64];
+	char name[64];			/* its own, or else of its socket */
+	const char *socket;		/* where it is served; NULL: by a process of ours */
 	unsigned int slot;
 	struct rmio_client *client;
 	struct rmio_master *master;	/* NULL: the device does not offer rmio */

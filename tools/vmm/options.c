@@ -40,6 +40,8 @@ static void help(void)
 	       "  --placement WHERE    any (default) or same-cpu: where the device's thread runs\n"
 	       "  --timeout MS         how long a vCPU waits before it gives a device up;\n"
 	       "                       default 5000; none: for ever\n"
+	       "  --reply-timeout MS   how long to wait for each reply on a device's socket, of one\n"
+	       "                       that serves another VMM too; default 5000\n"
 	       "  --deadline MS        end the VM after that time with status 124\n"
 	       "  --allow-kill         a guest may kill the spawned device in a slot, or a QEMU,\n"
 	       "                       by writing the slot's number to port 0xf5\n"
@@ -235,6 +237,8 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 		if (!rc)
 			o->timeout_ns = ms * 1000000ull;
 		return rc;
+	case 'r':
+		return milliseconds("reply-timeout", arg, &o->reply_timeout_ms, err);
 	case 'D':
 		return milliseconds("deadline", arg, &o->deadline_ms, err);
 	case 'K':
@@ -294,6 +298,7 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "wait", required_argument, NULL, 'w' },
 		{ "placement", required_argument, NULL, 'p' },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "reply-timeout", required_argument, NULL, 'r' },
 		{ "deadline", required_argument, NULL, 'D' },
 		{ "kill-after", required_argument, NULL, 'K' },
 		{ "allow-kill", no_argument, NULL, 'k' },

@@ -30,6 +30,7 @@ struct vmm_options {
 	struct rmio_wait_opts wait;
 	const char *wait_name, *placement_name;	/* NULL: not given */
 	uint64_t timeout_ns;
+	unsigned int reply_timeout_ms;	/* 0: the library's */
 	unsigned int deadline_ms;	/* 0: none */
 	unsigned int kill_after_ms;	/* 0: never */
 	bool allow_kill;

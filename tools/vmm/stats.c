@@ -114,6 +114,19 @@ static int plan_entry(void *arg, const struct rmio_plan_entry *e)
 	return 0;
 }
 
+/* Why there is nothing in it. */
+static const char *no_plan(const struct rmio_master *m)
+{
+	switch (rmio_master_backend(m)) {
+	case RMIO_BACKEND_KVM:
+		return "the kernel answers by the device's access map itself";
+	case RMIO_BACKEND_BPF:
+		return "no range of the device is placed";
+	default:
+		return "on the back end exit every access leaves KVM";
+	}
+}
+
 static void with_master(struct json_object *o, struct rmio_master *m, unsigned int vcpus)
 {
 	struct json_object *per_vcpu = json_object_new_array();
@@ -133,16 +146,18 @@ static void with_master(struct json_object *o, struct rmio_master *m, unsigned i
 	/* No bpf, no plan: the array stays empty. */
 	rmio_master_plan(m, plan_entry, plan);
 	json_object_object_add(o, "plan", plan);
+	add_text(o, "plan_why", json_object_array_length(plan) ? NULL : no_plan(m));
 }
 
 static struct json_object *device(const struct vmm_device *d, unsigned int vcpus)
 {
 	static const char *const none[] = { "state", "backend", "counters", "lane", "vcpus",
-					    "plan" };
+					    "plan", "plan_why" };
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "slot", json_object_new_int((int)d->slot));
 	add_text(o, "name", d->name);
+	add_text(o, "socket", d->socket);
 	json_object_object_add(o, "rmio", json_object_new_boolean(d->master != NULL));
 	if (d->master)
 		with_master(o, d->master, vcpus);
