@@ -153,6 +153,7 @@ bench_loop(struct bench_run *run, uint64_t ns, unsigned int ops,
 /* The families; each array ends with an empty name. */
 extern const struct bench_case bench_limits_cases[];
 extern const struct bench_case bench_ring_cases[];
+extern const struct bench_case bench_dma_cases[];
 extern const struct bench_case bench_kvm_cases[];
 extern const struct bench_case bench_rmio_cases[];
 extern const struct bench_case bench_bpf_cases[];

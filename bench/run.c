@@ -28,6 +28,7 @@
 static const struct bench_case *const families[] = {
 	bench_limits_cases,
 	bench_ring_cases,
+	bench_dma_cases,
 	bench_kvm_cases,
 	bench_rmio_cases,
 	bench_bpf_cases,

@@ -104,11 +104,12 @@ static void overlap(void)
 	for (i = 0; i < sizeof(tries) / sizeof(tries[0]); i++)
 		if (!T_EQ(map(&d, tries[i].iova, tries[i].size, 0, RW, -1), tries[i].err))
 			ktap_diag("try %u", i);
-	for (i = 0; rmio_dma_at(&d, i, &iova, &size); i++) {
+	for (i = 0; rmio_dma_from(&d, last, &iova, &size); i++) {
 		T_GE(iova, last);
 		last = iova + size;
 	}
 	T_EQ(i, 6);
+	T_EQ(d.n, 6);
 	/* no map is cut in two; what there is not may go */
 	T_EQ(rmio_dma_unmap(&d, 0x3000, 0x1000), -EINVAL);
 	T_EQ(rmio_dma_unmap(&d, 0x4000, 0x1000), -EINVAL);
@@ -125,56 +126,209 @@ static void unmap_ranges(void)
 {
 	struct rmio_dma d;
 	uint64_t iova, size;
-	uint32_t i, n, first;
+	uint32_t i;
 
 	rmio_dma_init(&d);
 	T_EQ(rmio_dma_unmap(&d, 0, UINT64_MAX), 0);
 	for (i = 0; i < 64; i++)
 		T_EQ(map(&d, 0x10000 + i * 0x2000, 0x1000, 0, RW, -1), 0);
 	T_EQ(map(&d, -0x1000ull, 0x1000, 0, RW, -1), 0);
-	T_EQ(rmio_dma_within(&d, 0x10000, 0x8000, &first, &n), 0);
-	T_EQ(n, 4);
-	T_OK(rmio_dma_at(&d, first, &iova, &size) && iova == 0x10000 && size == 0x1000);
 	T_EQ(rmio_dma_unmap(&d, 0x10000, 0x8000), 0);
-	T_OK(rmio_dma_at(&d, 0, &iova, &size) && iova == 0x18000);
-	/* between two maps, and over one and half of the next */
+	T_EQ(d.n, 61);
+	T_OK(rmio_dma_from(&d, 0, &iova, &size) && iova == 0x18000 && size == 0x1000);
+	/* between two maps, over one and half of the next, over half of one and the next */
 	T_EQ(rmio_dma_unmap(&d, 0x19000, 0x1000), 0);
 	T_EQ(rmio_dma_unmap(&d, 0x18000, 0x2800), -EINVAL);
-	T_EQ(rmio_dma_within(&d, 0, 0x1000000, &first, &n), 0);
-	T_EQ(n, 60);
+	T_STREQ(d.why, "would cut what is mapped from 0x1a000 to 0x1afff");
+	T_EQ(rmio_dma_unmap(&d, 0x18800, 0x2800), -EINVAL);
+	T_STREQ(d.why, "would cut what is mapped from 0x18000 to 0x18fff");
+	T_EQ(d.n, 61);
 	/* all that there is from here on, which is to the end of the address space */
 	T_EQ(rmio_dma_unmap(&d, 0x20000, -0x20000ull), 0);
-	T_EQ(rmio_dma_within(&d, 0, UINT64_MAX, &first, &n), 0);
-	T_EQ(n, 4);
+	T_EQ(d.n, 4);
 	T_EQ(rmio_dma_unmap(&d, 0, UINT64_MAX), 0);
-	T_OK(!rmio_dma_at(&d, 0, &iova, &size));
+	T_OK(!rmio_dma_from(&d, 0, &iova, &size));
+	rmio_dma_drop(&d);
+}
+
+/* -- many of them ---------------------------------------------------------------------------- */
+
+static uint32_t depth(const struct rmio_dma_map *m)
+{
+	uint32_t less = m ? depth(m->less) : 0, more = m ? depth(m->more) : 0;
+
+	return m ? 1 + (less > more ? less : more) : 0;
+}
+
+/* The tree against a row of booleans, in an order that nothing follows. */
+static void any_order(void)
+{
+	enum { N = 512 };
+	uint32_t step, i, k, n = 0, rounds = ktap_pick(20000, 200000, 2000000);
+	static bool there[N + 1];
+	uint64_t iova, size, x = 1;
+	struct rmio_dma d;
+	int want;
+
+	rmio_dma_init(&d);
+	for (step = 0; step < rounds; step++) {
+		x = x * 6364136223846793005ull + 1442695040888963407ull;
+		i = (uint32_t)(x >> 33) % N;
+		k = (uint32_t)(x >> 50) % 16 ? 1 : (uint32_t)(x >> 42) % 200 + 1;
+		if (i + k > N)
+			k = N - i;
+		if (k == 1 && !there[i] && (x >> 62)) {
+			T_EQ(map(&d, i * 0x1000ull, 0x1000, 0, RW, -1), 0);
+			there[i] = true;
+			n++;
+		} else if (k == 1 && (x >> 62) == 2) {
+			want = there[i] ? -EEXIST : 0;
+			T_EQ(map(&d, i * 0x1000ull + 0x800, 0x100, 0, RW, -1), want);
+			T_EQ(rmio_dma_unmap(&d, i * 0x1000ull + 0x800, 0x100), want ? -EINVAL : 0);
+		} else {
+			T_EQ(rmio_dma_unmap(&d, i * 0x1000ull, k * 0x1000ull), 0);
+			for (; k; k--, i++) {
+				n -= there[i];
+				there[i] = false;
+			}
+		}
+		for (i = (uint32_t)(x >> 20) % N; i < N && !there[i]; i++)
+			;
+		if (!T_EQ(rmio_dma_from(&d, ((x >> 20) % N) * 0x1000, &iova, &size), i < N) ||
+		    (i < N && !T_EQ(iova, i * 0x1000ull)) || !T_EQ(d.n, n))
+			break;
+	}
+	T_LE(depth(d.tree.root), 64);
+	rmio_dma_drop(&d);
+}
+
+/* As many as is announced, in the order in which a list would be longest, of one file. */
+static void many(enum kind kind)
+{
+	uint32_t n = ktap_pick(VU_DMA_MAPS_DEFAULT, VU_DMA_MAPS_DEFAULT, RMIO_DMA_MAPS), i;
+	size_t pages = 1024, page = kind == HUGE ? 2 << 20 : PAGE;
+	int fd = memory(kind, kind == HUGE ? 4 * page : pages * PAGE);
+	struct rmio_dma d;
+	uint64_t iova;
+	char *mem, c;
+
+	mem = fd < 0 ? MAP_FAILED : mmap(NULL, 4 * page, RW, MAP_SHARED, fd, 0);
+	if (mem == MAP_FAILED)
+		T_SKIP("no huge pages", "echo 16 > /proc/sys/vm/nr_hugepages");
+	for (i = 0; i < 4; i++)
+		mem[i * (size_t)PAGE] = (char)('a' + i);
+	rmio_dma_init(&d);
+	for (i = 0; i < n; i++) {
+		/* every second page, the upper ones first */
+		iova = (uint64_t)(n - i) * 2 * PAGE;
+		if (!T_EQ(map(&d, iova, PAGE, i % pages * PAGE, RW, fd), 0)) {
+			ktap_diag("%u: %s", i, d.why);
+			break;
+		}
+	}
+	T_EQ(d.n, n);
+	T_LE(depth(d.tree.root), 80);
+	T_LE(d.files.mapped + d.files.open, RMIO_DMA_PIECES + 1);
+	for (i = 0; i < n; i += 4093) {
+		T_EQ(rmio_dma_copy(&d, (uint64_t)(n - i) * 2 * PAGE, &c, 1, false), 0);
+		T_EQ(c, i % pages < 4 ? 'a' + (int)(i % pages) : 0);
+		T_EQ(rmio_dma_copy(&d, (uint64_t)(n - i) * 2 * PAGE + PAGE, &c, 1, false), -EFAULT);
+	}
+	if (n == RMIO_DMA_MAPS) {
+		T_EQ(map(&d, 0, PAGE, 0, RW, fd), -ENOSPC);
+		T_STREQ(d.why, "there are 1048576 maps already");
+	}
+	/* half of them at once, one by one, and what is left */
+	T_EQ(rmio_dma_unmap(&d, 0, (uint64_t)n * PAGE), 0);
+	T_LE(d.n, n / 2 + 1);
+	for (i = 0; i < 1000; i++)
+		T_EQ(rmio_dma_unmap(&d, (uint64_t)(n - i) * 2 * PAGE, PAGE), 0);
+	T_LE(d.n, n / 2 - 999);
+	rmio_dma_drop(&d);
+	T_EQ(d.files.mapped, 0);
+	T_EQ(d.files.open, 0);
+	T_EQ(d.files.bytes, 0);
+	T_OK(!d.files.first);
+	munmap(mem, 4 * page);
+	close(fd);
+}
+
+static void many_sealed(void)
+{
+	many(SEALED);
+}
+
+static void many_unsealed(void)
+{
+	many(UNSEALED);
+}
+
+static void many_huge(void)
+{
+	many(HUGE);
+}
+
+/* A map that only reads never lends another's right to write, nor the other way round. */
+static void windows_keep_rights(void)
+{
+	int fd = memory(SEALED, 256 * PAGE);
+	struct rmio_dma d;
+	uint32_t i;
+	char *p;
+
+	rmio_dma_init(&d);
+	for (i = 0; i < 256; i++)
+		T_EQ(map(&d, i * (uint64_t)PAGE, PAGE, i * (uint64_t)PAGE,
+			 i % 2 ? RW : PROT_READ, fd), 0);
+	T_LE(d.files.mapped, RMIO_DMA_PIECES + 2);
+	for (i = 0; i < 256; i++) {
+		T_EQ(!rmio_dma_direct(&d, i * (uint64_t)PAGE, 1, true), !(i % 2));
+		T_OK(rmio_dma_direct(&d, i * (uint64_t)PAGE, 1, false));
+	}
+	p = rmio_dma_direct(&d, 0, 1, false);
+	T_EQ(mprotect(p, PAGE, PROT_READ), 0);
+	/* what another still uses stays */
+	T_EQ(rmio_dma_unmap(&d, 0, 255 * PAGE), 0);
+	p = rmio_dma_direct(&d, 255 * PAGE, 8, true);
+	T_REQUIRE(T_OK(p));
+	memcpy(p, "1234567", 8);
+	T_EQ(d.files.mapped, 1);
 	rmio_dma_drop(&d);
 }
 
 static void limits(void)
 {
-	int fd = memory(SEALED, PAGE), soft = memory(UNSEALED, PAGE);
 	struct rmio_dma d;
 	uint32_t i;
+	int fd;
 
 	rmio_dma_init(&d);
-	for (i = 0; i < RMIO_DMA_INDIRECT; i++)
-		if (!T_EQ(map(&d, (uint64_t)i * PAGE, PAGE, 0, RW, soft), 0))
+	for (i = 0; i < RMIO_DMA_OPEN; i++) {
+		fd = memory(UNSEALED, PAGE);
+		if (!T_EQ(map(&d, (uint64_t)i * PAGE, PAGE, 0, RW, fd), 0))
 			break;
-	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, soft), -ENOSPC);
-	T_EQ(rmio_dma_unmap(&d, 0, PAGE), 0);
-	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, soft), 0);
-	rmio_dma_drop(&d);
-	/* from the top down, so that each is put in front */
-	for (i = 0; i < RMIO_DMA_MAPS; i++)
-		if (!T_EQ(map(&d, (uint64_t)(RMIO_DMA_MAPS - i) * PAGE, PAGE, 0, RW, fd), 0))
-			break;
+		close(fd);
+	}
+	fd = memory(UNSEALED, PAGE);
 	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, fd), -ENOSPC);
-	for (i = 0; i < RMIO_DMA_MAPS; i += 2)
-		T_EQ(rmio_dma_unmap(&d, (uint64_t)(i + 1) * PAGE, PAGE), 0);
-	T_EQ(d.n, RMIO_DMA_MAPS / 2);
-	T_EQ(rmio_dma_copy(&d, PAGE, (char[1]){ 0 }, 1, false), -EFAULT);
-	T_EQ(rmio_dma_copy(&d, 2 * PAGE, (char[1]){ 0 }, 1, false), 0);
+	T_STREQ(d.why, "more than 512 files that can be truncated");
+	T_EQ(rmio_dma_unmap(&d, 0, PAGE), 0);
+	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, fd), 0);
+	rmio_dma_drop(&d);
+	close(fd);
+	for (i = 0; i < RMIO_DMA_MAPPED; i++) {
+		fd = memory(SEALED, PAGE);
+		if (!T_EQ(map(&d, (uint64_t)i * PAGE, PAGE, 0, RW, fd), 0))
+			break;
+		close(fd);
+	}
+	fd = memory(SEALED, PAGE);
+	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, fd), -ENOSPC);
+	T_STREQ(d.why, "more than 4096 files, or pieces of them");
+	T_EQ(rmio_dma_unmap(&d, 0, 8 * PAGE), 0);
+	T_EQ(map(&d, 1ull << 40, PAGE, 0, RW, fd), 0);
+	T_EQ(rmio_dma_copy(&d, 0, (char[1]){ 0 }, 1, false), -EFAULT);
+	T_EQ(rmio_dma_copy(&d, 8 * PAGE, (char[1]){ 0 }, 1, false), 0);
 	rmio_dma_drop(&d);
 }
 
@@ -184,19 +338,19 @@ static void address_space(void)
 #ifdef __SANITIZE_THREAD__
 	T_SKIP("ThreadSanitizer leaves too little address space", "a build without it");
 #else
-	const uint64_t half = RMIO_DMA_DIRECT / 2;
-	int fd = memory(SEALED, half), page = memory(SEALED, PAGE);
+	const uint64_t half = RMIO_DMA_BYTES / 2;
+	int fd = memory(SEALED, half), other = memory(SEALED, half), page = memory(SEALED, PAGE);
 	struct rmio_dma d;
 
 	T_REQUIRE(T_OK(fd >= 0));
 	rmio_dma_init(&d);
 	T_EQ(map(&d, 0, half, 0, RW, fd), 0);
-	T_EQ(map(&d, half, half, 0, RW, fd), 0);
+	T_EQ(map(&d, half, half, 0, RW, other), 0);
 	T_EQ(map(&d, 2 * half, PAGE, 0, RW, page), -ENOSPC);
 	T_EQ(rmio_dma_unmap(&d, half, half), 0);
 	T_EQ(map(&d, 2 * half, PAGE, 0, RW, page), 0);
 	rmio_dma_drop(&d);
-	T_EQ(d.direct, 0);
+	T_EQ(d.files.bytes, 0);
 #endif
 }
 
@@ -408,6 +562,11 @@ static const struct ktap_test tests[] = {
 	{ "unmap of ranges", unmap_ranges },
 	{ "refused", refused },
 	{ "overlap", overlap },
+	{ "any order", any_order },
+	{ "many, sealed", many_sealed },
+	{ "many, unsealed", many_unsealed },
+	{ "many, huge pages", many_huge },
+	{ "windows keep rights", windows_keep_rights },
 	{ "limits", limits },
 	{ "address space", address_space },
 	{ "copies, sealed", copies_sealed },

@@ -37,6 +37,25 @@ static void version_good(void)
 	T_EQ(v.minor, 0);
 	rig_close(&r);
 
+	/* how many maps there may be is said to who knows of more than the default */
+	for (int i = 0; i < 3; i++) {
+		static const char *const json[] = {
+			"{\"capabilities\":{\"max_dma_maps\":65535}}",
+			"{\"capabilities\":{}}",
+			"{\"capabilities\":{\"max_dma_maps\":65536}}",
+		};
+		uint8_t req[256];
+
+		T_REQUIRE(rig_open(&r, &rig_ops));
+		v = (struct vu_version){ VU_MAJOR, VU_MINOR };
+		memcpy(req, &v, sizeof(v));
+		strcpy((char *)req + sizeof(v), json[i]);
+		T_GT(rig_call(&r, VU_VERSION, req, sizeof(v) + strlen(json[i]) + 1, NULL, 0, 0,
+			      reply, sizeof(reply)), 0);
+		T_EQ(!!strstr(reply + sizeof(v), ",\"max_dma_maps\":1048576}"), i == 2);
+		rig_close(&r);
+	}
+
 	/* rmio is named when the client names it, and only then; what is unknown is ignored */
 	for (int i = 0; i < 4; i++) {
 		static const char *const json[] = {

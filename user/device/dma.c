@@ -4,256 +4,146 @@
  * fault.  Beside the data path of registers.
  */
 #include "dma.h"
-#include "wire/foreign.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC	0x58465342
-#endif
-
 #define PAGE	4096u
-
-enum way {
-	WAY_NONE,	/* not reachable */
-	WAY_DIRECT,	/* mapped, cannot fault */
-	WAY_FILE,	/* pread, pwrite */
-	WAY_PIPE,	/* mapped, may fault: the kernel copies */
-};
-
-struct rmio_dma_map {
-	uint64_t iova, size, offset;
-	char *mem;
-	int fd;
-	int prot;
-	enum way way;
-};
 
 void rmio_dma_init(struct rmio_dma *d)
 {
 	memset(d, 0, sizeof(*d));
+	rmio_dma_tree_init(&d->tree);
 	d->pipe[0] = -1;
 	d->pipe[1] = -1;
 }
 
-/* -- kinds of files -------------------------------------------------------------- */
-
-/* pwrite(2) beyond that limit, in a file that was truncated, would raise SIGXFSZ. */
-static bool within_file_limit(uint64_t end)
-{
-	struct rlimit r;
-
-	return !getrlimit(RLIMIT_FSIZE, &r) && (r.rlim_cur == RLIM_INFINITY || end <= r.rlim_cur);
-}
-
-/*
- * A file on a network or user-space file system could answer never, and the
- * devices of a loop wait for each other: only memory, and what lies on a block
- * device.
- */
-static int way_of(int fd, uint64_t end, int prot, enum way *way)
-{
-	int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE, seals;
-	struct statfs fs;
-	struct statx sx;
-	struct stat st;
-
-	if (flags < 0 || (flags & O_PATH))
-		return -EINVAL;
-	/* Asked in a way that nobody else has to answer; after it the rest is safe to ask. */
-	if (!rmio_foreign_is_memory(fd) &&
-	    (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &sx) ||
-	     !S_ISREG(sx.stx_mode) || !sx.stx_dev_major))
-		return -EINVAL;
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || fstatfs(fd, &fs))
-		return -EINVAL;
-	/* A shared mapping to write to needs a file that is open for both. */
-	if (mode == O_WRONLY || ((prot & PROT_WRITE) && mode != O_RDWR))
-		return -EACCES;
-	if (st.st_size < 0 || (uint64_t)st.st_size < end)
-		return -EINVAL;
-	switch ((unsigned long)fs.f_type) {
-	case HUGETLBFS_MAGIC:
-		*way = WAY_PIPE;
-		return 0;
-	case TMPFS_MAGIC:
-		seals = fcntl(fd, F_GET_SEALS);
-		if (seals >= 0 && (seals & F_SEAL_SHRINK)) {
-			*way = WAY_DIRECT;
-			return 0;
-		}
-		break;
-	case EXT4_SUPER_MAGIC:
-	case XFS_SUPER_MAGIC:
-		break;
-	default:
-		return -EINVAL;
-	}
-	*way = within_file_limit(end) ? WAY_FILE : WAY_PIPE;
-	return 0;
-}
+/* -- the table ---------------------------------------------------------------------- */
 
 static int open_pipe(struct rmio_dma *d)
 {
 	if (d->pipe[0] >= 0)
 		return 0;
-	return pipe2(d->pipe, O_CLOEXEC | O_NONBLOCK) ? -errno : 0;
-}
-
-/* -- the table ---------------------------------------------------------------------- */
-
-/* Index of the first map that ends above @iova. */
-static uint32_t first_above(const struct rmio_dma *d, uint64_t iova)
-{
-	uint32_t lo = 0, hi = d->n, mid;
-
-	while (lo < hi) {
-		mid = lo + (hi - lo) / 2;
-		if (d->maps[mid].iova + d->maps[mid].size - 1 < iova)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
-}
-
-static int make_room(struct rmio_dma *d)
-{
-	uint32_t room = d->room ? d->room * 2 : 16;
-	struct rmio_dma_map *maps;
-
-	if (d->n == RMIO_DMA_MAPS)
-		return -ENOSPC;
-	if (d->n < d->room)
+	if (!pipe2(d->pipe, O_CLOEXEC | O_NONBLOCK))
 		return 0;
-	maps = realloc(d->maps, room * sizeof(*maps));
-	if (!maps)
-		return -ENOMEM;
-	d->maps = maps;
-	d->room = room;
-	return 0;
+	return rmio_dma_refuse(d->why, -errno, "pipe: %s", strerrordesc_np(errno));
 }
 
 static int attach_file(struct rmio_dma *d, struct rmio_dma_map *m, int *fd)
 {
+	uint64_t size = m->last - m->iova + 1;
+	struct rmio_dma_window *w;
 	int err;
 
 	if (m->offset % PAGE)
-		return -EINVAL;
-	err = way_of(*fd, m->offset + m->size, m->prot, &m->way);
+		return rmio_dma_refuse(d->why, -EINVAL, "its offset is no multiple of %u", PAGE);
+	err = rmio_dma_file_get(&d->files, fd, m->offset, size, m->prot, &w, d->why);
 	if (err)
 		return err;
-	if (m->way == WAY_PIPE) {
+	if (w->way == RMIO_DMA_PIPE) {
 		err = open_pipe(d);
-		if (err)
+		if (err) {
+			rmio_dma_file_put(&d->files, w);
 			return err;
+		}
 	}
-	if (m->way == WAY_FILE) {
-		if (d->indirect == RMIO_DMA_INDIRECT)
-			return -ENOSPC;
-		d->indirect++;
-		m->fd = *fd;
-		*fd = -1;
-		return 0;
-	}
-	if (m->size > RMIO_DMA_DIRECT - d->direct)
-		return -ENOSPC;
-	m->mem = mmap(NULL, m->size, m->prot, MAP_SHARED, *fd, (off_t)m->offset);
-	if (m->mem == MAP_FAILED)
-		return errno == EPERM ? -EACCES : -errno;
-	d->direct += m->size;
-	/* The mapping holds the file. */
-	close(*fd);
-	*fd = -1;
+	m->win = w;
+	if (w->mem)
+		m->mem = w->mem + (m->offset - w->offset);
+	return 0;
+}
+
+static int check_new(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offset, int prot,
+		     bool file)
+{
+	const struct rmio_dma_map *m;
+
+	if (!size || !prot || (prot & ~(PROT_READ | PROT_WRITE)))
+		return rmio_dma_refuse(d->why, -EINVAL, "empty, or neither readable nor writable");
+	if (iova + (size - 1) < iova || offset + size < offset ||
+	    (file && offset + size > INT64_MAX))
+		return rmio_dma_refuse(d->why, -EOVERFLOW, "wraps");
+	m = rmio_dma_tree_from(&d->tree, iova);
+	if (m && m->iova <= iova + (size - 1))
+		return rmio_dma_refuse(d->why, -EEXIST, "overlaps what is mapped from 0x%" PRIx64
+				       " to 0x%" PRIx64, m->iova, m->last);
+	if (d->n == RMIO_DMA_MAPS)
+		return rmio_dma_refuse(d->why, -ENOSPC, "there are %u maps already", d->n);
 	return 0;
 }
 
 int rmio_dma_map(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offset, int prot,
 		 int *fd)
 {
-	struct rmio_dma_map m = {
-		.iova = iova, .size = size, .offset = offset, .prot = prot, .fd = -1,
-	};
-	uint32_t at;
-	int err;
+	int err = check_new(d, iova, size, offset, prot, *fd >= 0);
+	struct rmio_dma_map *m;
 
-	if (!size || !prot || (prot & ~(PROT_READ | PROT_WRITE)))
-		return -EINVAL;
-	if (iova + (size - 1) < iova || offset + size < offset ||
-	    (*fd >= 0 && offset + size > INT64_MAX))
-		return -EOVERFLOW;
-	at = first_above(d, iova);
-	if (at < d->n && d->maps[at].iova <= iova + (size - 1))
-		return -EEXIST;
-	err = make_room(d);
-	if (!err && *fd >= 0)
-		err = attach_file(d, &m, fd);
 	if (err)
 		return err;
-	memmove(&d->maps[at + 1], &d->maps[at], (d->n - at) * sizeof(m));
-	d->maps[at] = m;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return rmio_dma_refuse(d->why, -ENOMEM, "no memory for it");
+	m->iova = iova;
+	m->last = iova + (size - 1);
+	m->offset = offset;
+	m->prot = prot;
+	if (*fd >= 0) {
+		err = attach_file(d, m, fd);
+		if (err) {
+			free(m);
+			return err;
+		}
+	}
+	rmio_dma_tree_insert(&d->tree, m);
 	d->n++;
 	return 0;
 }
 
-static void detach_file(struct rmio_dma *d, struct rmio_dma_map *m)
-{
-	if (m->mem) {
-		munmap(m->mem, m->size);
-		d->direct -= m->size;
-	}
-	if (m->fd >= 0) {
-		close(m->fd);
-		d->indirect--;
-	}
-}
-
-int rmio_dma_within(const struct rmio_dma *d, uint64_t iova, uint64_t size, uint32_t *first,
-		    uint32_t *n)
+int rmio_dma_within(struct rmio_dma *d, uint64_t iova, uint64_t size)
 {
 	uint64_t last = iova + (size - 1);
-	uint32_t at = first_above(d, iova), end;
+	const struct rmio_dma_map *m = rmio_dma_tree_from(&d->tree, iova);
 
-	for (end = at; end < d->n && d->maps[end].iova <= last; end++)
-		if (d->maps[end].iova < iova ||
-		    d->maps[end].iova + (d->maps[end].size - 1) > last)
-			return -EINVAL;
-	*first = at;
-	*n = end - at;
+	if (m && m->iova < iova)
+		return rmio_dma_refuse(d->why, -EINVAL, "would cut what is mapped from 0x%" PRIx64
+				       " to 0x%" PRIx64, m->iova, m->last);
+	m = rmio_dma_tree_from(&d->tree, last);
+	if (m && m->iova <= last && m->last > last)
+		return rmio_dma_refuse(d->why, -EINVAL, "would cut what is mapped from 0x%" PRIx64
+				       " to 0x%" PRIx64, m->iova, m->last);
 	return 0;
+}
+
+static void unmap(struct rmio_dma *d, uint64_t first, uint64_t last)
+{
+	struct rmio_dma_map *cut = rmio_dma_tree_cut(&d->tree, first, last), *m;
+
+	d->last = NULL;
+	while ((m = rmio_dma_tree_pop(&cut))) {
+		if (m->win)
+			rmio_dma_file_put(&d->files, m->win);
+		free(m);
+		d->n--;
+	}
 }
 
 int rmio_dma_unmap(struct rmio_dma *d, uint64_t iova, uint64_t size)
 {
-	uint32_t at, n, i;
-	int err = rmio_dma_within(d, iova, size, &at, &n);
+	int err = rmio_dma_within(d, iova, size);
 
-	/* None: there may be no table at all. */
-	if (err || !n)
-		return err;
-	for (i = at; i < at + n; i++)
-		detach_file(d, &d->maps[i]);
-	d->n -= n;
-	memmove(&d->maps[at], &d->maps[at + n], (d->n - at) * sizeof(d->maps[0]));
-	return 0;
+	if (!err)
+		unmap(d, iova, iova + (size - 1));
+	return err;
 }
 
 void rmio_dma_drop(struct rmio_dma *d)
 {
-	uint32_t i;
-
-	for (i = 0; i < d->n; i++)
-		detach_file(d, &d->maps[i]);
-	free(d->maps);
+	unmap(d, 0, UINT64_MAX);
 	if (d->pipe[0] >= 0) {
 		close(d->pipe[0]);
 		close(d->pipe[1]);
@@ -261,12 +151,14 @@ void rmio_dma_drop(struct rmio_dma *d)
 	rmio_dma_init(d);
 }
 
-bool rmio_dma_at(const struct rmio_dma *d, uint32_t i, uint64_t *iova, uint64_t *size)
+bool rmio_dma_from(const struct rmio_dma *d, uint64_t iova, uint64_t *at, uint64_t *size)
 {
-	if (i >= d->n)
+	const struct rmio_dma_map *m = rmio_dma_tree_from(&d->tree, iova);
+
+	if (!m)
 		return false;
-	*iova = d->maps[i].iova;
-	*size = d->maps[i].size;
+	*at = m->iova;
+	*size = m->last - m->iova + 1;
 	return true;
 }
 
@@ -275,17 +167,17 @@ bool rmio_dma_at(const struct rmio_dma *d, uint32_t i, uint64_t *iova, uint64_t 
 /* The map that holds @iova and allows @prot, and how much of it from there on. */
 static struct rmio_dma_map *find(struct rmio_dma *d, uint64_t iova, int prot, uint64_t *left)
 {
-	struct rmio_dma_map *m = d->last < d->n ? &d->maps[d->last] : NULL;
+	struct rmio_dma_map *m = d->last;
 
-	if (!m || iova < m->iova || iova - m->iova >= m->size) {
-		d->last = first_above(d, iova);
-		if (d->last == d->n || d->maps[d->last].iova > iova)
+	if (!m || iova < m->iova || iova > m->last) {
+		m = rmio_dma_tree_from(&d->tree, iova);
+		if (!m || m->iova > iova)
 			return NULL;
-		m = &d->maps[d->last];
+		d->last = m;
 	}
-	if (m->way == WAY_NONE || (m->prot & prot) != prot)
+	if (!m->win || (m->prot & prot) != prot)
 		return NULL;
-	*left = m->size - (iova - m->iova);
+	*left = m->last - iova + 1;
 	return m;
 }
 
@@ -296,7 +188,8 @@ static int copy_file(const struct rmio_dma_map *m, uint64_t at, char *buf, uint6
 	for (; len; at += (uint64_t)n, buf += n, len -= (uint64_t)n) {
 		off_t off = (off_t)(m->offset + at);
 
-		n = write ? pwrite(m->fd, buf, len, off) : pread(m->fd, buf, len, off);
+		n = write ? pwrite(m->win->fd, buf, len, off) :
+			    pread(m->win->fd, buf, len, off);
 		if (n < 0 && errno == EINTR)
 			n = 0;
 		else if (n <= 0)
@@ -338,19 +231,17 @@ drain:
 static int copy_one(struct rmio_dma *d, const struct rmio_dma_map *m, uint64_t at, char *buf,
 		    uint64_t len, bool write)
 {
-	switch (m->way) {
-	case WAY_DIRECT:
+	switch (m->win->way) {
+	case RMIO_DMA_DIRECT:
 		if (write)
 			memcpy(m->mem + at, buf, len);
 		else
 			memcpy(buf, m->mem + at, len);
 		return 0;
-	case WAY_FILE:
+	case RMIO_DMA_FILE:
 		return copy_file(m, at, buf, len, write);
-	case WAY_PIPE:
+	case RMIO_DMA_PIPE:
 		return copy_pipe(d, m, at, buf, len, write);
-	case WAY_NONE:
-		break;
 	}
 	return -EFAULT;
 }
@@ -387,7 +278,7 @@ void *rmio_dma_direct(struct rmio_dma *d, uint64_t iova, uint64_t len, bool writ
 	if (!len)
 		return NULL;
 	m = find(d, iova, write ? PROT_READ | PROT_WRITE : PROT_READ, &left);
-	if (!m || m->way != WAY_DIRECT || len > left)
+	if (!m || m->win->way != RMIO_DMA_DIRECT || len > left)
 		return NULL;
 	return m->mem + (iova - m->iova);
 }

@@ -14,28 +14,23 @@
 #ifndef RMIO_DEVICE_DMA_H
 #define RMIO_DEVICE_DMA_H
 
+#include "dma_file.h"
+#include "dma_tree.h"
+#include "wire/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Of a device.  A map costs an area of the address space, of which a process
- * has 65530; one that is not direct costs a descriptor too.  Devices that share
- * a process must not run out of either because of one of them.
- */
-#define RMIO_DMA_MAPS		4096u
-#define RMIO_DMA_DIRECT		(8ull << 40)	/* bytes of address space */
-#define RMIO_DMA_INDIRECT	128u
-
-struct rmio_dma_map;
+#define RMIO_DMA_MAPS	VU_DMA_MAPS	/* of a device, with or without a file */
 
 struct rmio_dma {
-	struct rmio_dma_map *maps;	/* sorted by iova, no overlap */
-	uint32_t n, room;
-	uint32_t indirect;		/* of them, with a descriptor of their own */
-	uint64_t direct;		/* bytes of the others */
-	uint32_t last;			/* the one that served the last access */
-	int pipe[2];			/* for huge pages; -1 */
+	struct rmio_dma_tree tree;
+	struct rmio_dma_files files;
+	uint32_t n;			/* maps */
+	struct rmio_dma_map *last;	/* that served the last access; NULL */
+	int pipe[2];			/* for what may fault; -1 */
+	char why[RMIO_DMA_WHY];		/* the last one was refused */
 };
 
 void rmio_dma_init(struct rmio_dma *d);
@@ -45,7 +40,7 @@ void rmio_dma_drop(struct rmio_dma *d);
 /*
  * @prot: PROT_READ, PROT_WRITE as the device may access it.  *fd -1: memory that
  * the device cannot reach; it occupies the range.  Otherwise taken (-1 written
- * over it) or left to the caller.
+ * over it) or left to the caller.  The reason is in d->why:
  *   -EINVAL size 0, no or unknown prot, a file of another kind or on a file
  *   system that could keep the device waiting, too short, offset not page-aligned;
  *   -EOVERFLOW a sum wraps; -EEXIST overlap; -ENOSPC too many; -EACCES not open for
@@ -53,13 +48,9 @@ void rmio_dma_drop(struct rmio_dma *d);
  */
 int rmio_dma_map(struct rmio_dma *d, uint64_t iova, uint64_t size, uint64_t offset, int prot,
 		 int *fd);
-/*
- * Which maps lie within @size bytes, not 0, from @iova on: *n of them, of which rmio_dma_at() has
- * the first by *first.  -EINVAL: one is there in part only.
- */
-int rmio_dma_within(const struct rmio_dma *d, uint64_t iova, uint64_t size, uint32_t *first,
-		    uint32_t *n);
-/* All of these go; there may be none.  -EINVAL as above, then all stay. */
+/* Would it cut none in two?  @size is not 0.  -EINVAL: one is there in part only; d->why. */
+int rmio_dma_within(struct rmio_dma *d, uint64_t iova, uint64_t size);
+/* All within go; there may be none.  -EINVAL as above, then all stay. */
 int rmio_dma_unmap(struct rmio_dma *d, uint64_t iova, uint64_t size);
 
 /*
@@ -71,7 +62,7 @@ int rmio_dma_copy(struct rmio_dma *d, uint64_t iova, void *buf, uint64_t len, bo
 /* Within one direct map, else NULL. */
 void *rmio_dma_direct(struct rmio_dma *d, uint64_t iova, uint64_t len, bool write);
 
-/* The i-th map; false past the end. */
-bool rmio_dma_at(const struct rmio_dma *d, uint32_t i, uint64_t *iova, uint64_t *size);
+/* The first map that ends at @iova or above; false if there is none. */
+bool rmio_dma_from(const struct rmio_dma *d, uint64_t iova, uint64_t *at, uint64_t *size);
 
 #endif

@@ -257,7 +257,7 @@ static int cmd_sync_sysmem(struct mp_server *s, struct vu_msg *m, uint64_t *valu
 		err = s->ops->dma_map(s->arg, e->gpa, e->size, e->offset, PROT_READ | PROT_WRITE,
 				      &m->fds[i]);
 		if (err)
-			failed = err;
+			failed = refuse(why, err, s->ops->dma_why ? s->ops->dma_why(s->arg) : NULL);
 		else
 			s->mem[s->n_mem++] = *e;
 	}

@@ -32,20 +32,24 @@ static void peer_came(struct rmio_dev *dev)
 		dev->ops->attach(dev, true);
 }
 
-static void dma_gone(struct rmio_dev *dev, uint64_t iova, uint64_t size)
+/* The device stops using it before it goes. */
+static void dma_gone_within(struct rmio_dev *dev, uint64_t iova, uint64_t last)
 {
-	/* The device stops using it before it goes. */
-	if (dev->ops->dma)
-		dev->ops->dma(dev, iova, size, false);
+	uint64_t at, size;
+
+	if (!dev->ops->dma)
+		return;
+	while (rmio_dma_from(&dev->dma, iova, &at, &size) && at <= last) {
+		dev->ops->dma(dev, at, size, false);
+		iova = at + size;
+		if (!iova)
+			break;
+	}
 }
 
 static void dma_all_gone(struct rmio_dev *dev)
 {
-	uint64_t iova, size;
-	uint32_t i;
-
-	for (i = 0; rmio_dma_at(&dev->dma, i, &iova, &size); i++)
-		dma_gone(dev, iova, size);
+	dma_gone_within(dev, 0, UINT64_MAX);
 	rmio_dma_drop(&dev->dma);
 }
 
@@ -189,8 +193,6 @@ static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, 
 static int op_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
 {
 	struct rmio_dev *dev = arg;
-	uint64_t at, len;
-	uint32_t i, n;
 	int err;
 
 	rmio_dev_drain(dev);
@@ -198,12 +200,18 @@ static int op_dma_unmap(void *arg, uint64_t iova, uint64_t size, bool all)
 		dma_all_gone(dev);
 		return 0;
 	}
-	err = rmio_dma_within(&dev->dma, iova, size, &i, &n);
+	err = rmio_dma_within(&dev->dma, iova, size);
 	if (err)
 		return err;
-	for (; n && rmio_dma_at(&dev->dma, i, &at, &len); i++, n--)
-		dma_gone(dev, at, len);
+	dma_gone_within(dev, iova, iova + (size - 1));
 	return rmio_dma_unmap(&dev->dma, iova, size);
+}
+
+static const char *op_dma_why(void *arg)
+{
+	struct rmio_dev *dev = arg;
+
+	return dev->dma.why;
 }
 
 static int op_set_irqs(void *arg, uint32_t index, uint32_t action, uint32_t data, uint32_t start,
@@ -259,6 +267,7 @@ static const struct vu_server_ops vu_ops = {
 	.region_write = op_region_write,
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
+	.dma_why = op_dma_why,
 	.set_irqs = op_set_irqs,
 	.pin_rises = op_pin_rises,
 	.reset = op_reset,

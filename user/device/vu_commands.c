@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/vfio.h>
 #include <rmio/abi.h>
 #include <stdio.h>
@@ -55,6 +56,9 @@ static int cmd_version(struct vu_server *s, struct vu_msg *m)
 		ours.ours = true;
 		snprintf(ours.name, sizeof(ours.name), "%s", s->ops->name(s->arg));
 	}
+	/* A client that knows of no more than the default may take more for nonsense. */
+	if (caps.max_maps > VU_DMA_MAPS_DEFAULT)
+		ours.max_maps = VU_DMA_MAPS;
 	s->versioned = true;
 	s->close = false;
 	s->reply.version.major = VU_MAJOR;
@@ -62,6 +66,18 @@ static int cmd_version(struct vu_server *s, struct vu_msg *m)
 	s->reply_len = sizeof(v);
 	s->data_len = vu_caps_format((char *)s->data, &ours);
 	return 0;
+}
+
+/* Refuse a map, or to unmap: where, and in the device's words unless there are some already. */
+static int refuse_dma(struct vu_server *s, int err, uint64_t iova, uint64_t size)
+{
+	const char *why = s->why;
+
+	if (!why && s->ops->dma_why)
+		why = s->ops->dma_why(s->arg);
+	snprintf(s->why_at, sizeof(s->why_at), "0x%" PRIx64 " bytes at 0x%" PRIx64 ": %s", size, iova,
+		 why ? why : "by the device");
+	return refuse(s, err, s->why_at);
 }
 
 /* The descriptor must be a file that is long enough, whatever becomes of it later. */
@@ -79,42 +95,47 @@ static int check_dma_fd(struct vu_server *s, int fd, const struct vu_dma_map *d)
 	return 0;
 }
 
+static int check_dma_map(struct vu_server *s, const struct vu_msg *m, const struct vu_dma_map *d)
+{
+	if (d->argsz < sizeof(*d))
+		return refuse(s, -EINVAL, "argsz is smaller than the request");
+	if (d->flags & ~(VU_DMA_READABLE | VU_DMA_WRITABLE | VU_DMA_MMAP | VU_DMA_FILE_IO))
+		return refuse(s, -EINVAL, "unknown flags");
+	if (!(d->flags & (VU_DMA_READABLE | VU_DMA_WRITABLE)))
+		return refuse(s, -EINVAL, "neither readable nor writable");
+	if (d->flags & VU_DMA_FILE_IO)
+		return refuse(s, -ENOTSUP, "access by read and write is not supported");
+	if (!d->size || (d->iova | d->size | d->offset) % VU_PAGE)
+		return refuse(s, -EINVAL, "empty, or not a multiple of 4096");
+	if (d->iova + (d->size - 1) < d->iova || d->offset > INT64_MAX ||
+	    d->size > INT64_MAX - d->offset)
+		return refuse(s, -EINVAL, "wraps");
+	if (!m->nfds && (d->flags & VU_DMA_MMAP))
+		return refuse(s, -EINVAL, "no descriptor to map");
+	return m->nfds ? check_dma_fd(s, m->fds[0], d) : 0;
+}
+
 static int cmd_dma_map(struct vu_server *s, struct vu_msg *m)
 {
-	struct vu_dma_map d;
 	int prot = 0, none = -1, err;
+	struct vu_dma_map d;
 
 	memcpy(&d, m->data, sizeof(d));
-	if (d.argsz < sizeof(d))
-		return refuse(s, -EINVAL, "argsz is smaller than the request");
-	if (d.flags & ~(VU_DMA_READABLE | VU_DMA_WRITABLE | VU_DMA_MMAP | VU_DMA_FILE_IO))
-		return refuse(s, -EINVAL, "unknown flags");
 	if (d.flags & VU_DMA_READABLE)
 		prot |= PROT_READ;
 	if (d.flags & VU_DMA_WRITABLE)
 		prot |= PROT_WRITE;
-	if (!prot)
-		return refuse(s, -EINVAL, "neither readable nor writable");
-	if (d.flags & VU_DMA_FILE_IO)
-		return refuse(s, -ENOTSUP, "access by read and write is not supported");
-	if (!d.size || (d.iova | d.size | d.offset) % VU_PAGE)
-		return refuse(s, -EINVAL, "empty, or not a multiple of 4096");
-	if (d.iova + (d.size - 1) < d.iova || d.offset > INT64_MAX ||
-	    d.size > INT64_MAX - d.offset)
-		return refuse(s, -EINVAL, "wraps");
-	if (!m->nfds && (d.flags & VU_DMA_MMAP))
-		return refuse(s, -EINVAL, "no descriptor to map");
-	if (m->nfds) {
-		err = check_dma_fd(s, m->fds[0], &d);
-		if (err)
-			return err;
-	}
-	return s->ops->dma_map(s->arg, d.iova, d.size, d.offset, prot, m->nfds ? m->fds : &none);
+	err = check_dma_map(s, m, &d);
+	if (!err)
+		err = s->ops->dma_map(s->arg, d.iova, d.size, d.offset, prot,
+				      m->nfds ? m->fds : &none);
+	return err ? refuse_dma(s, err, d.iova, d.size) : 0;
 }
 
 static int cmd_dma_unmap(struct vu_server *s, struct vu_msg *m)
 {
 	struct vu_dma_unmap d;
+	int err;
 	bool all;
 
 	memcpy(&d, m->data, sizeof(d));
@@ -130,7 +151,8 @@ static int cmd_dma_unmap(struct vu_server *s, struct vu_msg *m)
 	s->reply.dma_unmap = d;
 	s->reply.dma_unmap.argsz = sizeof(d);
 	s->reply_len = sizeof(d);
-	return s->ops->dma_unmap(s->arg, d.iova, d.size, all);
+	err = s->ops->dma_unmap(s->arg, d.iova, d.size, all);
+	return err ? refuse_dma(s, err, d.iova, d.size) : 0;
 }
 
 static int cmd_device_info(struct vu_server *s, struct vu_msg *m)

@@ -17,7 +17,9 @@ struct vu_server {
 	struct mp_server mp;
 	bool versioned, attached;
 	uint32_t rmio;			/* agreed version, 0: none */
-	uint32_t lines;			/* logged */
+	uint32_t lines;			/* logged at once */
+	uint64_t line_at;		/* the last of them, in ms */
+	uint32_t unlogged;		/* refusals since */
 	uint32_t regions, irqs;
 	char reason[160];
 	uint8_t *data;			/* of a read reply; VU_MAX_XFER bytes once there was one */
@@ -32,6 +34,7 @@ struct vu_server {
 	} reply;
 	uint32_t reply_len, data_len;
 	const char *why;		/* the command is being refused */
+	char why_at[320];		/* what why points to, with an address in it */
 	bool close;			/* after the reply */
 };
 

@@ -13,23 +13,58 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* -- saying why ----------------------------------------------------------- */
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Some at once, then one a second. */
+static bool may_log(struct vu_server *s)
+{
+	uint64_t now = now_ms();
+
+	if (!s->ops->log)
+		return false;
+	if (s->lines >= VU_LOG_MAX && now - s->line_at < 1000) {
+		s->unlogged++;
+		return false;
+	}
+	s->lines += s->lines < VU_LOG_MAX;
+	s->line_at = now;
+	return true;
+}
+
 static void log_refused(struct vu_server *s, const char *cmd, uint32_t number, int err)
 {
 	const char *name = strerrorname_np(-err);
-	char line[200];
+	char line[480], before[48] = "";
 
 	/* The master has gone, and the client with it: an end like another. */
-	if (!s->ops->log || s->lines > VU_LOG_MAX || err == -ECONNRESET)
+	if (err == -ECONNRESET || !may_log(s))
 		return;
-	if (s->lines++ == VU_LOG_MAX)
-		snprintf(line, sizeof(line), "further refusals are not logged");
-	else
-		snprintf(line, sizeof(line), "%s (%u) refused with %s: %s", cmd, number,
-			 name ? name : "?", s->why ? s->why : "by the device");
+	if (s->unlogged)
+		snprintf(before, sizeof(before), " (and %u more before it)", s->unlogged);
+	s->unlogged = 0;
+	snprintf(line, sizeof(line), "%s (%u) refused with %s: %s%s", cmd, number,
+		 name ? name : "?", s->why ? s->why : "by the device", before);
+	s->ops->log(s->arg, line);
+}
+
+static void log_unlogged(struct vu_server *s)
+{
+	char line[64];
+
+	if (!s->unlogged)
+		return;
+	snprintf(line, sizeof(line), "%u more messages were refused", s->unlogged);
 	s->ops->log(s->arg, line);
 }
 
@@ -164,6 +199,7 @@ void vu_server_free(struct vu_server *s)
 {
 	if (!s)
 		return;
+	log_unlogged(s);
 	vu_conn_exit(&s->conn);
 	free(s->data);
 	free(s);

@@ -48,8 +48,10 @@ struct vu_server_ops {
 	 * mapping.
 	 */
 	int (*dma_map)(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd);
-	/* Exactly what has been mapped before, or (all) everything.  -ENOENT. */
+	/* What lies within, which may be nothing, or (all) everything.  -EINVAL: would cut one. */
 	int (*dma_unmap)(void *arg, uint64_t iova, uint64_t size, bool all);
+	/* Why the last of either was refused, in words that follow an address.  May be NULL. */
+	const char *(*dma_why)(void *arg);
 	/*
 	 * [start, start + count) lies in the index.
 	 * action: VFIO_IRQ_SET_ACTION_MASK, _UNMASK or _TRIGGER; data, one of
@@ -75,8 +77,8 @@ struct vu_server_ops {
 	 */
 	int (*attach)(void *arg, int *fd);
 	/*
-	 * A line for the log: a message was refused and why.  A peer gets no more
-	 * than VU_LOG_MAX a connection.  May be NULL.
+	 * A line for the log: a message was refused and why.  A peer gets VU_LOG_MAX
+	 * of them, then one a second.  May be NULL.
 	 */
 	void (*log)(void *arg, const char *line);
 };

@@ -176,8 +176,8 @@ static int nonsense(struct rmio_client *c)
 static int negotiate(struct rmio_client *c, bool rmio)
 {
 	struct vu_caps ours = {
-		.max_fds = VU_MAX_FDS, .max_xfer = VU_MAX_XFER, .rmio = rmio ? VU_RMIO_VERSION : 0,
-		.ours = true,
+		.max_fds = VU_MAX_FDS, .max_xfer = VU_MAX_XFER, .max_maps = VU_DMA_MAPS,
+		.rmio = rmio ? VU_RMIO_VERSION : 0, .ours = true,
 	};
 	struct vu_version v = { VU_MAJOR, VU_MINOR };
 	const struct vu_msg *m = &c->conn.msg;

@@ -37,6 +37,8 @@
 #define VU_MAX_FDS	16u	/* descriptors in a message; QEMU takes no more for an answer */
 #define VU_MAX_XFER	(1u << 20)	/* bytes of data in a message; the protocol's default */
 #define VU_PAGE		4096u	/* granule of DMA_MAP; the protocol's default */
+#define VU_DMA_MAPS	(1u << 20)	/* maps of guest memory that a device takes */
+#define VU_DMA_MAPS_DEFAULT	65535u	/* the protocol's, of a peer that says nothing */
 #define VU_JSON_MAX	4096u	/* bytes of JSON, with NUL; clients send some hundred */
 #define VU_JSON_DEPTH	8	/* nesting that is looked into; the specification uses 3 */
 #define VU_ERRNO_MAX	4095u	/* the highest errno of a system call */
@@ -55,7 +57,10 @@
 /* Messages served in a row, within VU_MAX_XFER bytes: a peer's share of the loop's time. */
 #define VU_TURN		64u
 
-/* Refused messages logged of a connection: enough to see why, too few to fill a log. */
+/*
+ * Refused messages logged of a connection: enough to see why, too few to fill a log.  Then one a
+ * second, so that what goes wrong later is seen too.
+ */
 #define VU_LOG_MAX	32u
 
 /* -- vfio-user: a device, to its client ------------------------------------------------- */

@@ -88,7 +88,7 @@ static int take(struct json_object *top, struct vu_caps *caps, const char **why)
 	if (number(o, "max_data_xfer_size", 1, INT32_MAX, &caps->max_xfer))
 		return -EINVAL;
 	*why = "bad max_dma_maps";
-	if (number(o, "max_dma_maps", 0, UINT32_MAX, &unused))
+	if (number(o, "max_dma_maps", 0, UINT32_MAX, &caps->max_maps))
 		return -EINVAL;
 	*why = "bad pgsizes";
 	if (number(o, "pgsizes", 1, UINT32_MAX, &unused))
@@ -118,7 +118,8 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
 	struct json_object *top;
 	int err;
 
-	*caps = (struct vu_caps){ .max_fds = 1, .max_xfer = VU_MAX_XFER };
+	*caps = (struct vu_caps){ .max_fds = 1, .max_xfer = VU_MAX_XFER,
+				  .max_maps = VU_DMA_MAPS_DEFAULT };
 	if (!len)
 		return 0;
 	*why = "JSON is too long";
@@ -144,8 +145,11 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
 
 size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps)
 {
+	char maps[40] = "";
 	char said[VU_NAME_MAX], called[VU_NAME_MAX + 12] = "", rmio[VU_NAME_MAX + 48] = "";
 
+	if (caps->max_maps)
+		snprintf(maps, sizeof(maps), ",\"max_dma_maps\":%u", caps->max_maps);
 	plain(said, caps->name);
 	if (*said)
 		snprintf(called, sizeof(called), ",\"name\":\"%s\"", said);
@@ -153,6 +157,6 @@ size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps)
 		snprintf(rmio, sizeof(rmio), ",\"rmio\":{\"version\":%u%s}", caps->rmio, called);
 	return 1 + (size_t)snprintf(buf, VU_JSON_MAX,
 				    "{\"capabilities\":{\"max_msg_fds\":%u,"
-				    "\"max_data_xfer_size\":%u%s}}",
-				    caps->max_fds, caps->max_xfer, rmio);
+				    "\"max_data_xfer_size\":%u%s%s}}",
+				    caps->max_fds, caps->max_xfer, maps, rmio);
 }

@@ -17,6 +17,7 @@
 struct vu_caps {
 	uint32_t max_fds;	/* descriptors that the sender takes in a message */
 	uint32_t max_xfer;	/* bytes of data that it takes in a message */
+	uint32_t max_maps;	/* of guest memory, that it takes; 0 in ours: the default, unsaid */
 	uint32_t rmio;		/* version of the capability "rmio"; 0: not offered */
 	bool ours;		/* it is there, if with version 0: the sender is of rmio */
 	char name[VU_NAME_MAX];	/* of the device, in "rmio", for people; "": not said */
