@@ -117,17 +117,45 @@ static void lane_bpf(void)
 	lane(true);
 }
 
+static int count_map(void *arg, const char *name, uint32_t id)
+{
+	int *n = arg;
+
+	T_OK(*name);
+	T_GT(id, 0);
+	return ++*n == 3 ? -ECANCELED : 0;
+}
+
+static void map_ids(void)
+{
+	struct rig r = { .kvm = -1, .fd = -1 };
+	int n = 0;
+
+	NEED_BPF();
+	T_REQUIRE(rig_init(&r, true));
+	T_EQ(rmio_vm_maps(r.vm, NULL, count_map, &n), -ECANCELED);
+	T_EQ(n, 3);
+	T_EQ(rmio_vm_maps(r.vm, r.m, count_map, &n), 0);
+	/* lanes, down and up; nobody has made an image */
+	T_EQ(n, 6);
+	rig_exit(&r);
+}
+
 static void nothing_on_exit(void)
 {
 	struct rmio_program_stats p = { .sz = sizeof(p) };
 	struct rig r = { .kvm = -1, .fd = -1 };
 	struct seen s = { 0 };
+	int n = 0;
 
 	T_REQUIRE(rig_init(&r, false));
 	s.m = r.m;
 	T_EQ(rmio_master_plan(r.m, see, &s), -ENOTSUP);
 	T_EQ(s.calls, 0);
 	T_EQ(rmio_vm_program(r.vm, &p), -ENOTSUP);
+	T_EQ(rmio_vm_maps(r.vm, NULL, count_map, &n), -ENOTSUP);
+	T_EQ(rmio_vm_maps(r.vm, r.m, count_map, &n), -ENOTSUP);
+	T_EQ(n, 0);
 	p.sz = 1;
 	T_EQ(rmio_vm_program(r.vm, &p), -EINVAL);
 	rig_exit(&r);
@@ -225,6 +253,7 @@ static const struct ktap_test tests[] = {
 	{ "no plan on the exit back end", nothing_on_exit },
 	{ "plan and program", plan },
 	{ "no access map", no_map },
+	{ "maps", map_ids },
 };
 
 int main(int argc, char **argv)

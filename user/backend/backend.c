@@ -148,6 +148,18 @@ int rmio_backend_program(const struct rmio_vm *vm, struct rmio_program_stats *s)
 	return err;
 }
 
+int rmio_backend_maps(const struct rmio_vm *vm,
+		      int (*map)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	int err = -ENOTSUP;
+	size_t i;
+
+	for (i = 0; i < NR && err == -ENOTSUP; i++)
+		if (backends[i]->maps && vm->part[backends[i]->id])
+			err = backends[i]->maps(vm, NULL, map, arg);
+	return err;
+}
+
 /* -- vCPUs ----------------------------------------------------------------------------- */
 
 void rmio_backend_vcpu_free(struct rmio_vcpu *v)

@@ -32,6 +32,9 @@ struct rmio_backend_ops {
 	/* Of devices that ask for the best: may they have it? */
 	bool (*vm_ready)(const struct rmio_vm *vm);
 	int (*program)(const struct rmio_vm *vm, struct rmio_program_stats *s);
+	/* As rmio_vm_maps. */
+	int (*maps)(const struct rmio_vm *vm, const struct rmio_master *m,
+		    int (*map)(void *arg, const char *name, uint32_t id), void *arg);
 
 	/* -- a vCPU ------------------------------------------------------------------------ */
 
@@ -114,6 +117,8 @@ void rmio_backend_kick(struct rmio_vcpu *v);
 void rmio_backend_vm_free(struct rmio_vm *vm);
 /* Of the back end that has one.  0, -ENOTSUP, -errno. */
 int rmio_backend_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
+int rmio_backend_maps(const struct rmio_vm *vm,
+		      int (*map)(void *arg, const char *name, uint32_t id), void *arg);
 
 /* In front of those that the vCPU has.  vm->lock held. */
 static inline void rmio_vcpu_hook(struct rmio_vcpu *v, struct rmio_hooks *h)

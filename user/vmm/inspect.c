@@ -47,6 +47,14 @@ int rmio_master_lane_stats(const struct rmio_master *m, int vcpu, struct rmio_la
 	return 0;
 }
 
+int rmio_vm_maps(const struct rmio_vm *vm, const struct rmio_master *m,
+		 int (*map)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	if (!m)
+		return rmio_backend_maps(vm, map, arg);
+	return m->ops->maps ? m->ops->maps(vm, m, map, arg) : -ENOTSUP;
+}
+
 int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *out)
 {
 	struct rmio_program_stats s = { .sz = sizeof(s) };

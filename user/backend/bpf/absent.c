@@ -23,6 +23,12 @@ int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uin
 	return -ENOTSUP;
 }
 
+int rmio_bpf_maps(const struct rmio_bpf *b, const struct rmio_bpf_dev *d,
+		  int (*map)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	return -ENOTSUP;
+}
+
 int rmio_bpf_sleepers_fd(const struct rmio_bpf *b)
 {
 	return -1;
@@ -97,12 +103,12 @@ void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
 {
 }
 
-uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len, bool take)
 {
 	return 0;
 }
 
-uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page)
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page, bool take)
 {
 	return 0;
 }

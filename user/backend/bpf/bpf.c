@@ -148,6 +148,7 @@ const struct rmio_backend_ops rmio_backend_bpf = {
 	.vm_load = vm_load,
 	.vm_ready = vm_ready,
 	.program = rmio_bpf_display_program,
+	.maps = rmio_bpf_display_maps,
 	.vcpu_new = rmio_capture_new,
 	.vcpu_free = rmio_capture_free,
 	.dev_new = rmio_bpf_master_new,

@@ -38,6 +38,7 @@ struct rmio_kvm {
 struct rmio_kvm_plan {
 	struct rmio_plan *plan;		/* NULL: nothing */
 	int *slots;			/* by item: memory slot, -1 none */
+	uint64_t *taken;		/* by item: stores, up to when its hits were taken last */
 	struct rmio_area *areas;	/* of the map in force */
 	size_t nr_areas;
 	bool lost;			/* no memory for the areas: nothing may be planned */
@@ -91,6 +92,8 @@ int rmio_bpf_display_program(const struct rmio_vm *vm, struct rmio_program_stats
 void rmio_bpf_display_counters(const struct rmio_master *m, uint32_t vcpu,
 			       struct rmio_counters *c);
 void rmio_bpf_display_lane(const struct rmio_master *m, uint32_t vcpu, struct rmio_lane_stats *s);
+int rmio_bpf_display_maps(const struct rmio_vm *vm, const struct rmio_master *m,
+			  int (*map)(void *arg, const char *name, uint32_t id), void *arg);
 int rmio_bpf_display_plan(struct rmio_master *m, struct rmio_plan_entry **e, size_t *n);
 
 /* replan.c: change_begin, change_end and areas. */
@@ -111,8 +114,8 @@ void rmio_kvm_replan(struct rmio_vm *vm);
 /* install.c: one item in force, or back.  With rmio_kvm.lock held. */
 void rmio_kvm_install(struct rmio_master *m, struct rmio_plan_item *it, int *slot);
 void rmio_kvm_uninstall(struct rmio_master *m, struct rmio_plan_item *it, int slot);
-/* Stores captured since this was asked last. */
-uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it);
+/* Stores captured since these were taken last. */
+uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it, bool take);
 
 /* Throw away what KVM noted for its zones: the program has delivered it. */
 void rmio_kvm_drain(struct rmio_kvm *k, struct kvm_run *run);

@@ -18,14 +18,30 @@ static const char *const mechanisms[] = {
 	[RMIO_MECH_ZONE] = "zone",
 };
 
-static void describe(const struct rmio_plan_item *it, struct rmio_plan_entry *e)
+/*
+ * What is taken is counted since it is in force; what exits was when the plan was made, and is no
+ * more than an estimate (plan/heat.c).
+ */
+static uint64_t seen(struct rmio_master *m, size_t i)
 {
+	const struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
+	const struct rmio_plan_item *it = &p->plan->items[i];
+
+	if (it->mech == RMIO_MECH_EVENTFD || it->mech == RMIO_MECH_ZONE)
+		return p->taken[i] + rmio_kvm_hits(m, it, false);
+	return it->count;
+}
+
+static void describe(struct rmio_master *m, size_t i, struct rmio_plan_entry *e)
+{
+	const struct rmio_plan_item *it = &rmio_bpf_of(m)->plan->plan->items[i];
+
 	*e = (struct rmio_plan_entry){
 		.sz = sizeof(*e),
 		.offset = it->offset,
 		.length = it->length,
 		.addr = it->gpa,
-		.count = it->count,
+		.count = seen(m, i),
 		.mechanism = mechanisms[it->mech],
 		.why = it->why ? it->why : "",
 		.range_id = it->range_id,
@@ -95,7 +111,7 @@ int rmio_bpf_display_plan(struct rmio_master *m, struct rmio_plan_entry **out, s
 		if (!mine->nr_areas)
 			*n = whole_ranges(m, *out);
 		for (i = 0; i < nr; i++)
-			describe(&p->items[i], &(*out)[(*n)++]);
+			describe(m, i, &(*out)[(*n)++]);
 	}
 	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 	return *out ? 0 : -ENOMEM;
@@ -135,4 +151,12 @@ int rmio_bpf_display_program(const struct rmio_vm *vm, struct rmio_program_stats
 	const struct rmio_kvm *k = rmio_kvm_of(vm);
 
 	return k->bpf ? rmio_bpf_program(k->bpf, &s->id, &s->runs, &s->run_ns) : -ENOTSUP;
+}
+
+int rmio_bpf_display_maps(const struct rmio_vm *vm, const struct rmio_master *m,
+			  int (*map)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	const struct rmio_kvm *k = rmio_kvm_of(vm);
+
+	return k->bpf ? rmio_bpf_maps(k->bpf, m ? &rmio_bpf_of(m)->dev : NULL, map, arg) : -ENOTSUP;
 }

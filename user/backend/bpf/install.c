@@ -208,14 +208,14 @@ static void remove_zone(struct rmio_master *m, const struct rmio_plan_item *it)
 	rmio_word_write(&k->zones, k->zones - 1);
 }
 
-uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it)
+uint64_t rmio_kvm_hits(struct rmio_master *m, const struct rmio_plan_item *it, bool take)
 {
 	uint64_t page, hits = 0;
 
 	if (it->mech == RMIO_MECH_EVENTFD)
-		return rmio_bpf_reg_hits(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len);
+		return rmio_bpf_reg_hits(rmio_kvm_of(m->vm)->bpf, it->gpa, it->len, take);
 	for (page = first_page(it); it->mech == RMIO_MECH_ZONE && page <= last_page(it); page++)
-		hits += rmio_bpf_zone_hits(rmio_kvm_of(m->vm)->bpf, page);
+		hits += rmio_bpf_zone_hits(rmio_kvm_of(m->vm)->bpf, page, take);
 	return hits;
 }
 

@@ -204,6 +204,64 @@ int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uin
 	return 0;
 }
 
+static int own_maps(const struct rmio_bpf *b, int (*map)(void *arg, const char *name, uint32_t id),
+		    void *arg)
+{
+	static const struct {
+		int fd;
+		const char *name;
+	} list[] = {
+		{ RMIO_BPF_FD_VCPUS, "vcpus" },	    { RMIO_BPF_FD_REGS, "regs" },
+		{ RMIO_BPF_FD_ZONES, "zones" },	    { RMIO_BPF_FD_PAGES, "pages" },
+		{ RMIO_BPF_FD_THREADS, "threads" }, { RMIO_BPF_FD_THREAD_IDS, "thread_ids" },
+		{ RMIO_BPF_FD_STRAYS, "strays" },
+	};
+	size_t i;
+	int err;
+
+	for (i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		struct bpf_map_info info = { 0 };
+		uint32_t len = sizeof(info);
+
+		/* Of the two that know threads there is one. */
+		if (bpf_obj_get_info_by_fd(b->fd[list[i].fd], &info, &len))
+			continue;
+		err = map(arg, list[i].name, info.id);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int rmio_bpf_maps(const struct rmio_bpf *b, const struct rmio_bpf_dev *d,
+		  int (*map)(void *arg, const char *name, uint32_t id), void *arg)
+{
+	static const struct {
+		int fd;
+		const char *name;
+	} list[] = {
+		{ RMIO_BPF_FD_LANES, "lanes" },
+		{ RMIO_BPF_FD_DOWNS, "down" },
+		{ RMIO_BPF_FD_UPS, "up" },
+		{ RMIO_BPF_FD_SHADOWS, "shadow" },
+	};
+	uint32_t id;
+	size_t i;
+	int err;
+
+	if (!d)
+		return own_maps(b, map, arg);
+	for (i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		/* What is looked up in a table of maps is an id.  An image may be none. */
+		if (bpf_map_lookup_elem(b->fd[list[i].fd], &d->slot, &id))
+			continue;
+		err = map(arg, list[i].name, id);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 struct rmio_bpf_vcpu *rmio_bpf_vcpu(struct rmio_bpf *b, uint32_t vcpu)
 {
 	return &b->state[vcpu];
@@ -461,7 +519,8 @@ void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page)
  * What vCPUs have counted themselves.  The program's counts, there and in the tables, go
  * on from 0: what it adds in between is lost to nobody's harm.
  */
-static uint64_t remembered(struct rmio_bpf *b, bool zone, uint64_t from, uint64_t end, uint32_t len)
+static uint64_t remembered(struct rmio_bpf *b, bool zone, uint64_t from, uint64_t end, uint32_t len,
+			   bool take)
 {
 	struct rmio_bpf_hit *h;
 	uint64_t hits = 0;
@@ -474,12 +533,13 @@ static uint64_t remembered(struct rmio_bpf *b, bool zone, uint64_t from, uint64_
 			    (len && h->len != len))
 				continue;
 			hits += h->to.hits;
-			h->to.hits = 0;
+			if (take)
+				h->to.hits = 0;
 		}
 	return hits;
 }
 
-uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len, bool take)
 {
 	struct rmio_bpf_reg_key key = { .gpa = gpa, .len = len };
 	struct rmio_bpf_reg to;
@@ -487,20 +547,24 @@ uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len)
 
 	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to))
 		return 0;
-	hits = to.hits + remembered(b, false, gpa, gpa + 1, len);
+	hits = to.hits + remembered(b, false, gpa, gpa + 1, len, take);
+	if (!take)
+		return hits;
 	to.hits = 0;
 	bpf_map_update_elem(b->fd[RMIO_BPF_FD_REGS], &key, &to, BPF_EXIST);
 	return hits;
 }
 
-uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page)
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page, bool take)
 {
 	struct rmio_bpf_zone z;
 	uint64_t hits;
 
 	if (bpf_map_lookup_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z))
 		return 0;
-	hits = z.to.hits + remembered(b, true, page * RMIO_PAGE, (page + 1) * RMIO_PAGE, 0);
+	hits = z.to.hits + remembered(b, true, page * RMIO_PAGE, (page + 1) * RMIO_PAGE, 0, take);
+	if (!take)
+		return hits;
 	z.to.hits = 0;
 	bpf_map_update_elem(b->fd[RMIO_BPF_FD_ZONES], &page, &z, BPF_EXIST);
 	return hits;

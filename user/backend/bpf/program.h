@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 struct rmio_bpf;
+struct rmio_bpf_dev;
 
 struct rmio_bpf_opts {
 	uint32_t vcpus;
@@ -35,6 +36,13 @@ void rmio_bpf_free(struct rmio_bpf *b);
 
 /* The kernel's account of the program: runs and ns are 0 unless it keeps one.  0, -errno. */
 int rmio_bpf_program(const struct rmio_bpf *b, uint32_t *id, uint64_t *runs, uint64_t *ns);
+
+/*
+ * @map is called with the name and id of each map that the program has for all devices, or (@d)
+ * for that one, until it returns non-zero.  0, what it returned, -errno.
+ */
+int rmio_bpf_maps(const struct rmio_bpf *b, const struct rmio_bpf_dev *d,
+		  int (*map)(void *arg, const char *name, uint32_t id), void *arg);
 
 /*
  * Devices that sleep although stores have come: a descriptor to poll for POLLIN, and @wake
@@ -88,9 +96,9 @@ int rmio_bpf_reg_set(struct rmio_bpf *b, uint64_t gpa, uint32_t len, const struc
 void rmio_bpf_reg_clear(struct rmio_bpf *b, uint64_t gpa, uint32_t len);
 int rmio_bpf_zone_set(struct rmio_bpf *b, uint64_t page, const struct rmio_bpf_zone *z);
 void rmio_bpf_zone_clear(struct rmio_bpf *b, uint64_t page);
-/* Stores captured since this was asked last; roughly. */
-uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len);
-uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page);
+/* Stores captured since these were taken (@take) last; roughly. */
+uint64_t rmio_bpf_reg_hits(struct rmio_bpf *b, uint64_t gpa, uint32_t len, bool take);
+uint64_t rmio_bpf_zone_hits(struct rmio_bpf *b, uint64_t page, bool take);
 /* Loads of this page are timed for that device. */
 int rmio_bpf_page_set(struct rmio_bpf *b, uint64_t page, uint32_t slot);
 void rmio_bpf_page_clear(struct rmio_bpf *b, uint64_t page);

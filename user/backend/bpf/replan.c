@@ -34,6 +34,7 @@ void rmio_kvm_plan_free(struct rmio_kvm_plan *p)
 {
 	rmio_plan_free(p->plan);
 	free(p->slots);
+	free(p->taken);
 	free(p->areas);
 	pthread_mutex_destroy(&p->heating);
 	free(p);
@@ -178,13 +179,16 @@ static size_t heat_of(struct rmio_master *m, struct rmio_heat_reg *out, size_t r
 	pthread_mutex_unlock(&p->heating);
 	for (i = 0; p->plan && i < p->plan->nr && n < room; i++) {
 		const struct rmio_plan_item *it = &p->plan->items[i];
+		uint64_t hits;
 
 		if (it->mech != RMIO_MECH_EVENTFD && it->mech != RMIO_MECH_ZONE)
 			continue;
+		hits = rmio_kvm_hits(m, it, true);
+		p->taken[i] += hits;
 		out[n++] = (struct rmio_heat_reg){
 			.offset = it->offset,
 			/* What was known then counts for half of what has come since. */
-			.count = it->count / 2 + rmio_kvm_hits(m, it),
+			.count = it->count / 2 + hits,
 			.range_id = it->range_id,
 			.len = it->len,
 			.planned = true,
@@ -236,7 +240,7 @@ static struct rmio_plan *make(struct rmio_master *m)
 }
 
 /* What is in both goes on, in its memory slot. */
-static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slots)
+static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slots, uint64_t *taken)
 {
 	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	size_t i;
@@ -248,10 +252,12 @@ static void put_in_force(struct rmio_master *m, struct rmio_plan *next, int *slo
 		struct rmio_plan_item *old = &p->plan->items[i];
 		const struct rmio_plan_item *kept = rmio_plan_find(next, old);
 
-		if (kept)
+		if (kept) {
 			slots[kept - next->items] = p->slots[i];
-		else
+			taken[kept - next->items] = p->taken[i];
+		} else {
 			rmio_kvm_uninstall(m, old, p->slots[i]);
+		}
 	}
 	for (i = 0; i < next->nr; i++)
 		if (slots[i] == NOT_YET)
@@ -262,22 +268,29 @@ void rmio_kvm_end(struct rmio_master *m)
 {
 	struct rmio_kvm_plan *p = rmio_bpf_of(m)->plan;
 	struct rmio_plan *next;
+	uint64_t *taken = NULL;
 	int *slots = NULL;
 
 	time_loads(m, RMIO_CHANGE_ALL, true);
 	next = make(m);
-	if (next)
+	if (next) {
 		slots = calloc(next->nr + 1, sizeof(*slots));
-	if (slots) {
-		put_in_force(m, next, slots);
+		taken = calloc(next->nr + 1, sizeof(*taken));
+	}
+	if (slots && taken) {
+		put_in_force(m, next, slots, taken);
 		rmio_plan_free(p->plan);
 		free(p->slots);
+		free(p->taken);
 		p->plan = next;
 		p->slots = slots;
+		p->taken = taken;
 	} else {
 		/* Dead, or no memory: then everything exits. */
 		take_back(m, RMIO_CHANGE_ALL);
 		rmio_plan_free(next);
+		free(slots);
+		free(taken);
 	}
 	pthread_mutex_unlock(&rmio_kvm_of(m->vm)->lock);
 }

@@ -345,7 +345,11 @@ struct rmio_plan_entry {
 	uint64_t offset;	/* in the range */
 	uint64_t length;	/* bytes */
 	uint64_t addr;		/* guest-physical, 0 when the range is nowhere */
-	uint64_t count;		/* stores seen when it was planned; 0 for loads */
+	/*
+	 * Stores: taken in the kernel since this is in force; of "exit" an estimate of those
+	 * that had come lately when the plan was made.  Loads: 0, nobody sees them.
+	 */
+	uint64_t count;
 	const char *mechanism;	/* "memslot", "ioeventfd", "zone" or "exit"; lasts */
 	const char *why;	/* a line for people; lasts as long as the library */
 	uint32_t range_id;
@@ -405,6 +409,17 @@ struct rmio_program_stats {
  * Returns 0, -ENOTSUP (not the bpf back end), -EINVAL (sz), what bpf(2) returns.
  */
 int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
+
+/**
+ * rmio_vm_maps - the maps of that program, by the ids that bpftool takes
+ * @m: those of this device, "lanes", "down", "up" and perhaps "shadow"; NULL: those of the
+ *     whole VM, "vcpus", "regs", "zones" and others
+ * @map: called for each; non-zero ends it.  The name lasts.
+ *
+ * Returns 0, what @map returned, -ENOTSUP (not the bpf back end).
+ */
+int rmio_vm_maps(const struct rmio_vm *vm, const struct rmio_master *m,
+		 int (*map)(void *arg, const char *name, uint32_t id), void *arg);
 
 /* -- client: a device process on a vfio-user socket ----------------------- */
 
