@@ -86,7 +86,7 @@ static struct json_object *sub(struct json_object *o, const char *name)
 static void told(const char *backend, bool bpf)
 {
 	struct json_object *o, *d, *lane, *hist, *e;
-	int64_t loads = 0;
+	int64_t loads = 0, taken = 0, posted;
 	char pid[24];
 
 	NEED_KVM();
@@ -113,6 +113,25 @@ static void told(const char *backend, bool bpf)
 		T_GT(num(lane, "posted"), 0);
 		T_GT(loads, 0);
 		T_GE(json_object_array_length(sub(d, "plan")), 20);
+		/* What was posted in the kernel was so by what is said to have taken it. */
+		T_EQ(RUN(r, "stat", "--json", path), 0);
+		json_object_put(o);
+		o = json_tokener_parse(r.out);
+		d = json_object_array_get_idx(sub(o, "devices"), 0);
+		posted = num(sub(d, "lane"), "posted");
+		for (size_t i = 0; i < json_object_array_length(sub(d, "plan")); i++) {
+			e = json_object_array_get_idx(sub(d, "plan"), i);
+			if (strcmp(json_object_get_string(sub(e, "mechanism")), "exit"))
+				taken += num(e, "count");
+		}
+		ktap_diag("%lld posted in the kernel, %lld taken by the plan in force",
+			  (long long)posted, (long long)taken);
+		T_GT(taken, posted / 2);
+		T_GT(num(sub(sub(o, "program"), "maps"), "vcpus"), 0);
+		T_GT(num(sub(d, "maps"), "lanes"), 0);
+		T_GT(num(sub(d, "maps"), "shadow"), 0);
+		T_EQ(RUN(r, "stat", "--maps", path), 0);
+		T_SAYS(r.out, "# lanes of slot 1 edu\n");
 		T_GT(num(sub(o, "program"), "id"), 0);
 	} else {
 		T_EQ(num(lane, "posted"), 0);

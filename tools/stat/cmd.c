@@ -3,6 +3,7 @@
  * `rmio stat`: asks running VMs (`rmio vmm --stats-socket`) what they do with their
  * devices, once or every second.  Beside the data path.
  */
+#include "screen.h"
 #include "stat.h"
 #include "../cmd.h"
 #include "sockets.h"
@@ -19,7 +20,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -42,32 +42,42 @@ struct source {
 struct view {
 	struct source *sources[SOURCES];
 	unsigned int n;
-	bool watch, json, terminal;
+	bool watch, json, maps;
+	bool screen;		/* --watch on a terminal */
+	int keys;		/* -1, or readable when there are */
 	int signals;		/* -1, or readable when it is to end */
 };
 
 static void help(FILE *f)
 {
-	fputs("usage: rmio stat [--watch] [--json] [SOCKET|PID...]\n"
+	fputs("usage: rmio stat [--watch] [--json] [--maps] [SOCKET|PID...]\n"
 	      "\n"
 	      "Shows what running VMs do with their devices: loads, stores, exits, lanes,\n"
 	      "latencies, and the plan: which accesses KVM takes, by what, and why.\n"
 	      "A VM is a socket, as given to `rmio vmm --stats-socket`, or the number of such a\n"
 	      "process; without any, all that can be found.\n"
 	      "\n"
-	      "  --watch    every second, with rates, until interrupted or the VMs have ended\n"
+	      "  --watch    every second, with rates, until interrupted or the VMs have ended; on a\n"
+	      "             terminal a line for each device, and keys: q ends it, up and down choose\n"
+	      "             a device, Enter shows its vCPUs and plan, s, left and right choose what\n"
+	      "             to sort by, r turns the order round\n"
 	      "  --json     pass on what the VMs say, one object a line\n"
+	      "  --maps     commands for bpftool: the BPF program, its maps, those of each device\n"
 	      "\n"
 	      "Loads answered by a memory slot do not leave the guest, so nothing counts them.\n"
 	      "The BPF program's time is kept while sysctl kernel.bpf_stats_enabled is 1.\n"
 	      "\n"
 	      "Exit status: 0, 1 if a VM is not there or does not answer, 2 for a wrong option.\n",
 	      f);
+	if (!stat_screen_keys)
+		fputs("This one was built without ncurses: --watch has no keys.\n", f);
 }
+
+static FILE *said;	/* where complaints go; NULL: standard error */
 
 static int complain(const char *path, const char *what)
 {
-	fprintf(stderr, "rmio stat: %s: %s\n", path, what);
+	fprintf(said ? said : stderr, "rmio stat: %s: %s\n", path, what);
 	return -1;
 }
 
@@ -345,24 +355,15 @@ static int hear(const struct view *v, struct source *s, int64_t until)
 
 /* -- showing ---------------------------------------------------------------------------- */
 
-/* As much of a page as the terminal has room for, so that nothing scrolls. */
-static void put_page(const char *page)
+static size_t living(const struct view *v, struct stat_vm vms[SOURCES])
 {
-	struct winsize w = { 0 };
-	unsigned int rows, columns;
+	size_t n = 0;
 
-	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
-	rows = w.ws_row > 1 ? w.ws_row : 24;
-	columns = w.ws_col ? w.ws_col : 80;
-	fputs("\033[H", stdout);
-	for (unsigned int row = 1; *page && row < rows; row++) {
-		size_t len = strcspn(page, "\n");
-
-		printf("%.*s\033[K\n", (int)(len < columns ? len : columns - 1), page);
-		page += len + (page[len] == '\n');
+	for (unsigned int i = 0; i < v->n; i++) {
+		if (v->sources[i]->fd >= 0)
+			vms[n++] = (struct stat_vm){ v->sources[i]->now, v->sources[i]->before };
 	}
-	fputs(*page ? "...\033[K" : "", stdout);
-	fputs("\033[J", stdout);
+	return n;
 }
 
 static void show(const struct view *v)
@@ -371,23 +372,27 @@ static void show(const struct view *v)
 	size_t len = 0;
 	FILE *f = open_memstream(&page, &len);
 
+	struct stat_vm vms[SOURCES];
+
 	if (!f)
 		return;
-	for (unsigned int i = 0; i < v->n; i++) {
+	for (unsigned int i = 0; !v->screen && i < v->n; i++) {
 		struct source *s = v->sources[i];
 
 		if (s->fd < 0)
 			continue;
 		if (v->json)
 			fprintf(f, "%s\n", s->line);
+		else if (v->maps)
+			stat_view_maps(f, s->now);
 		else
 			stat_view(f, s->now, s->before);
-		if (!v->json && (i + 1 < v->n || (v->watch && !v->terminal)))
+		if (!v->json && (i + 1 < v->n || v->watch))
 			fputc('\n', f);
 	}
 	fclose(f);
-	if (v->terminal && v->watch && !v->json)
-		put_page(page);
+	if (v->screen)
+		stat_screen_show(vms, living(v, vms));
 	else
 		fputs(page, stdout);
 	fflush(stdout);
@@ -430,29 +435,56 @@ static bool any_missed(const struct view *v)
 	return false;
 }
 
+/* Until then, with an eye on keys.  True: it is to end. */
+static bool pass_time(const struct view *v, int64_t until)
+{
+	struct stat_vm vms[SOURCES];
+	size_t n = living(v, vms);
+	int rc;
+
+	do {
+		rc = wait_for(v, v->keys, until);
+		if (rc == -EINTR || (rc == 1 && stat_screen_key(vms, n)))
+			return true;
+	} while (rc == 1 && now_ms() < until);
+	return false;
+}
+
 static int run(struct view *v)
 {
 	int there = ask_all(v);
 	int64_t next = now_ms();
-	bool clear = v->watch && v->terminal && !v->json;
+	char *later = NULL;
+	size_t len = 0;
 
 	if (there <= 0)
 		return there == -EINTR ? 0 : 1;
-	if (clear)
-		fputs("\033[2J\033[?25l", stdout);
+	if (v->screen) {
+		v->keys = stat_screen_begin();
+		v->screen = v->keys != -ENOTTY;
+	}
+	/* What is said on standard error would be in the picture. */
+	if (v->screen)
+		said = open_memstream(&later, &len);
 	for (;;) {
 		show(v);
 		if (!v->watch || ferror(stdout))
 			break;
 		next += 1000;
-		if (wait_for(v, -1, next) == -EINTR)
+		if (pass_time(v, next))
 			break;
 		there = ask_all(v);
 		if (there <= 0)
 			break;
 	}
-	if (clear)
-		fputs("\033[?25h\n", stdout);
+	if (v->screen)
+		stat_screen_end();
+	if (said) {
+		fclose(said);
+		said = NULL;
+		fputs(later, stderr);
+		free(later);
+	}
 	return fflush(stdout) || ferror(stdout) || any_missed(v);
 }
 
@@ -481,7 +513,7 @@ static void drop_all(struct view *v)
 struct json_object *stat_running(void)
 {
 	struct json_object *vms = json_object_new_array();
-	struct view v = { .signals = -1 };
+	struct view v = { .signals = -1, .keys = -1 };
 
 	add_all(&v);
 	ask_all(&v);
@@ -498,10 +530,11 @@ int cmd_stat(int argc, char **argv)
 	static const struct option options[] = {
 		{ "watch", no_argument, NULL, 'w' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "maps", no_argument, NULL, 'm' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct view v = { .signals = -1, .terminal = isatty(STDOUT_FILENO) };
+	struct view v = { .signals = -1, .keys = -1 };
 	int c, rc = 0;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -512,6 +545,9 @@ int cmd_stat(int argc, char **argv)
 		case 'j':
 			v.json = true;
 			break;
+		case 'm':
+			v.maps = true;
+			break;
 		case 'h':
 			help(stdout);
 			return 0;
@@ -520,6 +556,11 @@ int cmd_stat(int argc, char **argv)
 			return 2;
 		}
 	}
+	if (v.maps && (v.json || v.watch)) {
+		fputs("rmio stat: --maps goes with neither --json nor --watch\n", stderr);
+		return 2;
+	}
+	v.screen = v.watch && !v.json && isatty(STDOUT_FILENO) && isatty(STDIN_FILENO);
 	/* One that is not there is named, and the others are shown. */
 	if (optind == argc && !add_all(&v))
 		rc = complain("no VM found", "give --stats-socket to `rmio vmm`");

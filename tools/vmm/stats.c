@@ -127,7 +127,25 @@ static const char *no_plan(const struct rmio_master *m)
 	}
 }
 
-static void with_master(struct json_object *o, struct rmio_master *m, unsigned int vcpus)
+static int one_map(void *arg, const char *name, uint32_t id)
+{
+	add_u64(arg, name, id);
+	return 0;
+}
+
+/* By name, the ids that bpftool takes; NULL: none. */
+static struct json_object *maps(const struct rmio_vm *vm, const struct rmio_master *m)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (!rmio_vm_maps(vm, m, one_map, o))
+		return o;
+	json_object_put(o);
+	return NULL;
+}
+
+static void with_master(struct json_object *o, const struct rmio_vm *vm, struct rmio_master *m,
+			unsigned int vcpus)
 {
 	struct json_object *per_vcpu = json_object_new_array();
 	struct json_object *plan = json_object_new_array();
@@ -147,12 +165,14 @@ static void with_master(struct json_object *o, struct rmio_master *m, unsigned i
 	rmio_master_plan(m, plan_entry, plan);
 	json_object_object_add(o, "plan", plan);
 	add_text(o, "plan_why", json_object_array_length(plan) ? NULL : no_plan(m));
+	json_object_object_add(o, "maps", maps(vm, m));
 }
 
-static struct json_object *device(const struct vmm_device *d, unsigned int vcpus)
+static struct json_object *device(const struct vmm_device *d, const struct rmio_vm *vm,
+				  unsigned int vcpus)
 {
 	static const char *const none[] = { "state", "backend", "counters", "lane", "vcpus",
-					    "plan", "plan_why" };
+					    "plan", "plan_why", "maps" };
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "slot", json_object_new_int((int)d->slot));
@@ -160,7 +180,7 @@ static struct json_object *device(const struct vmm_device *d, unsigned int vcpus
 	add_text(o, "socket", d->socket);
 	json_object_object_add(o, "rmio", json_object_new_boolean(d->master != NULL));
 	if (d->master)
-		with_master(o, d->master, vcpus);
+		with_master(o, vm, d->master, vcpus);
 	for (unsigned int i = 0; !d->master && i < sizeof(none) / sizeof(none[0]); i++)
 		json_object_object_add(o, none[i], NULL);
 	return o;
@@ -202,6 +222,7 @@ static struct json_object *program(const struct rmio_vm *vm)
 	json_object_object_add(o, "timed", json_object_new_boolean(bpf_stats_enabled()));
 	add_u64(o, "runs", p.runs);
 	add_u64(o, "run_ns", p.run_ns);
+	json_object_object_add(o, "maps", maps(vm, NULL));
 	return o;
 }
 
@@ -225,7 +246,7 @@ static struct json_object *whole(const struct vmm_vm *vm, struct rmio_vm *rmio,
 		json_object_array_add(e, exits(&vm->vcpus[i]));
 	json_object_object_add(o, "exits", e);
 	for (unsigned int i = 0; i < n; i++)
-		json_object_array_add(a, device(&devices[i], vm->nr_vcpus));
+		json_object_array_add(a, device(&devices[i], rmio, vm->nr_vcpus));
 	json_object_object_add(o, "devices", a);
 	return o;
 }
