@@ -54,7 +54,7 @@ static uint64_t load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint
 {
 	struct edu *e = rmio_dev_priv(dev);
 
-	if (len != 4 && (len != 8 || offset < 0x80))
+	if (len == 8 && offset < 0x80)
 		return UINT64_MAX;
 	switch (offset) {
 	case EDU_ID:
@@ -204,7 +204,7 @@ static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_
 {
 	struct edu *e = rmio_dev_priv(dev);
 
-	if (len != 4 && (len != 8 || offset < 0x80))
+	if (len == 8 && offset < 0x80)
 		return;
 	switch (offset) {
 	case EDU_LIVE:
@@ -251,7 +251,13 @@ static void reset(struct rmio_dev *dev)
 
 static const struct rmio_dev_ops ops = { .load = load, .store = store, .reset = reset };
 
-static const struct rmio_dev_range bar0 = { .id = 0, .bus = RMIO_BUS_MEM, .len = EDU_BAR_SIZE };
+static const struct rmio_dev_range bar0 = {
+	.id = 0,
+	.bus = RMIO_BUS_MEM,
+	.len = EDU_BAR_SIZE,
+	.valid = RMIO_SIZE_4 | RMIO_SIZE_8,
+	.flags = RMIO_DEV_RANGE_ALIGNED,
+};
 
 /*
  * Four bytes each, so that the shadow answers exactly the four-byte loads of a

@@ -565,7 +565,7 @@ static void rises(void)
 }
 
 /* The pin of a device with messages only, for clients that have none. */
-/* A message is a write to memory of the function's own: lost while it may make none; the pin is not. */
+/* A message is a memory write of the function itself: lost while it may make none. */
 static void bus_mastering_off(void)
 {
 	int fd = event(), pin = event();

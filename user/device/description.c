@@ -6,6 +6,7 @@
 #include "device.h"
 #include "memfd.h"
 #include "opts.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 
 #define NR_BARS		6u
 #define RANGE_ID_MAX	65535u
+#define BAR_FLAGS	(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH)
+#define ACCESS_FLAGS	(RMIO_DEV_RANGE_ALIGNED | RMIO_DEV_RANGE_NATURAL)
 #define PCI_ONLY(id)	((id) >= NR_BARS && (id) < 9)	/* ROM, configuration, VGA */
 
 /* -- the description ---------------------------------------------------------------------- */
@@ -31,9 +34,11 @@ static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
 
 	if (r->bus > RMIO_BUS_IO)
 		return "unknown bus";
-	if (r->flags & ~(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH) || r->reserved)
+	if (r->flags & ~(BAR_FLAGS | ACCESS_FLAGS) || r->reserved)
 		return "unknown flag";
-	if (r->flags && (r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
+	if (rmio_sizes_bad(r))
+		return rmio_sizes_bad(r);
+	if (r->flags & BAR_FLAGS && (r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
 		return "64BIT and PREFETCH are for memory BARs";
 	if (!r->len || r->id > RANGE_ID_MAX || PCI_ONLY(r->id))
 		return "no length, or not an id for a range";

@@ -5,6 +5,7 @@
  * rings (ringed.c) and the socket (peer.c).
  */
 #include "device.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -35,17 +36,26 @@ const struct rmio_dev_range *rmio_dev_range(const struct rmio_dev *dev, uint32_t
 	return NULL;
 }
 
-static bool inside(struct rmio_dev *dev, uint32_t id, uint64_t offset, uint32_t len)
+static void refused(struct rmio_dev *dev, uint32_t id, uint64_t offset, uint32_t len,
+		    const char *why)
+{
+	dev->refused++;
+	if (!dev->bad_logged)
+		rmio_dev_log(dev, "access to range %u, offset 0x%llx, %u bytes: %s", id,
+			     (unsigned long long)offset, len, why);
+	dev->bad_logged = true;
+}
+
+/* The range that holds all of it, or NULL, which is logged. */
+static const struct rmio_dev_range *inside(struct rmio_dev *dev, uint32_t id, uint64_t offset,
+					   uint32_t len)
 {
 	const struct rmio_dev_range *r = rmio_dev_range(dev, id);
 
 	if (r && offset < r->len && len <= r->len - offset)
-		return true;
-	if (!dev->bad_logged)
-		rmio_dev_log(dev, "access to range %u, offset 0x%llx, %u bytes: not in any range",
-			     id, (unsigned long long)offset, len);
-	dev->bad_logged = true;
-	return false;
+		return r;
+	refused(dev, id, offset, len, "not in any range");
+	return NULL;
 }
 
 /* A device without load(): the shadow answers sizes too that its area does not list. */
@@ -68,9 +78,11 @@ static uint64_t load_any_size(struct rmio_dev *dev, uint32_t range, uint64_t off
 uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len,
 			  bool ask_map)
 {
+	const struct rmio_dev_range *r = inside(dev, range, offset, len);
 	struct rmio_decision d;
+	uint64_t v;
 
-	if (!inside(dev, range, offset, len))
+	if (!r)
 		return rmio_ones(len);
 	if (ask_map) {
 		rmio_map_load(dev->map, range, offset, len, &d);
@@ -79,15 +91,18 @@ uint64_t rmio_dev_do_load(struct rmio_dev *dev, uint32_t range, uint64_t offset,
 	}
 	if (!dev->ops->load)
 		return load_any_size(dev, range, offset, len);
-	return dev->ops->load(dev, range, offset, len) & rmio_ones(len);
+	if (!rmio_sizes_load(dev, r, offset, len, &v))
+		refused(dev, range, offset, len, "not a size and alignment of it");
+	return v & rmio_ones(len);
 }
 
 void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
 		       uint32_t len, bool ask_map)
 {
+	const struct rmio_dev_range *r = inside(dev, range, offset, len);
 	struct rmio_decision d;
 
-	if (!inside(dev, range, offset, len))
+	if (!r)
 		return;
 	value &= rmio_ones(len);
 	if (ask_map) {
@@ -95,8 +110,8 @@ void rmio_dev_do_store(struct rmio_dev *dev, uint32_t range, uint64_t offset, ui
 		if (d.verdict == RMIO_POST_THROUGH)
 			rmio_shadow_put(dev->shadow, d.shadow_offset, value, len);
 	}
-	if (dev->ops->store)
-		dev->ops->store(dev, range, offset, value, len);
+	if (dev->ops->store && !rmio_sizes_store(dev, r, offset, value, len))
+		refused(dev, range, offset, len, "a store not of a size and alignment of it");
 }
 
 void rmio_dev_do_reset(struct rmio_dev *dev)
@@ -117,6 +132,11 @@ void *rmio_dev_priv(const struct rmio_dev *dev)
 struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev)
 {
 	return dev->loop;
+}
+
+uint64_t rmio_dev_refused(const struct rmio_dev *dev)
+{
+	return dev->refused;
 }
 
 bool rmio_dev_redelivered(const struct rmio_dev *dev)

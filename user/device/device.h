@@ -78,6 +78,7 @@ struct rmio_dev {
 	struct rmio_timer answer;	/* to what has been asked is there */
 	bool redelivered;		/* the request under way */
 	uint32_t drain_left;
+	uint64_t refused;		/* accesses */
 };
 
 /* -- device.c ------------------------------------------------------------------ */

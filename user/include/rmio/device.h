@@ -89,10 +89,23 @@ struct rmio_dev_range {
 	uint32_t bus;		/* enum rmio_bus */
 	uint64_t len;		/* bytes; BARs: a power of two, memory from 16, I/O from 4 */
 	uint32_t flags;		/* RMIO_DEV_RANGE_* */
-	uint32_t reserved;
+	uint8_t sizes;		/* RMIO_SIZE_* that load() and store() implement; 0: all */
+	uint8_t valid;		/* RMIO_SIZE_* that the guest may use; 0: all */
+	uint16_t reserved;
 };
 #define RMIO_DEV_RANGE_64BIT	0x1u	/* 64-bit BAR, takes id + 1 too */
 #define RMIO_DEV_RANGE_PREFETCH	0x2u
+#define RMIO_DEV_RANGE_ALIGNED	0x4u	/* what is not aligned to its size is not valid */
+#define RMIO_DEV_RANGE_NATURAL	0x8u	/* load() and store() implement aligned accesses only */
+
+/*
+ * What comes to load() and store() of an access that is valid and not implemented as it is:
+ * several, at ascending offsets, each the largest implemented size that fits; of a load that is
+ * narrower than all, the aligned unit around it, whose other bytes are dropped.  Refused are
+ * what is not valid and a store that is narrower than all (the other bytes would have to be made
+ * up): no callback is called, a load reads all ones, the first of a peer is logged and each
+ * counted (rmio_dev_refused).  What the access map has the shadow answer does not come here.
+ */
 
 struct rmio_dev_ops {
 	/* A load that the shadow did not answer; return the value.  NULL: the shadow
@@ -149,6 +162,9 @@ struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev);
  * before it completed it; what the handler did until then has happened.
  */
 bool rmio_dev_redelivered(const struct rmio_dev *dev);
+
+/* Accesses refused since the device was made: outside of its ranges, or of sizes not valid. */
+uint64_t rmio_dev_refused(const struct rmio_dev *dev);
 
 /**
  * rmio_dev_listen - serve vfio-user clients on a socket path, one at a time
