@@ -7,6 +7,7 @@
 #include "memfd.h"
 #include "opts.h"
 #include "sizes.h"
+#include "wire/limits.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include <sys/mman.h>
 
 #define NR_BARS		6u
-#define RANGE_ID_MAX	65535u
 #define BAR_FLAGS	(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH)
 #define ACCESS_FLAGS	(RMIO_DEV_RANGE_ALIGNED | RMIO_DEV_RANGE_NATURAL)
 #define PCI_ONLY(id)	((id) >= NR_BARS && (id) < 9)	/* ROM, configuration, VGA */
@@ -31,6 +31,7 @@ static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
 {
 	const struct rmio_dev_range *r = &d->ranges[i];
 	uint32_t ids = r->flags & RMIO_DEV_RANGE_64BIT ? 2 : 1, k;
+	bool pci = !(d->flags & RMIO_DEV_PLATFORM);
 
 	if (r->bus > RMIO_BUS_IO)
 		return "unknown bus";
@@ -38,11 +39,11 @@ static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
 		return "unknown flag";
 	if (rmio_sizes_bad(r))
 		return rmio_sizes_bad(r);
-	if (r->flags & BAR_FLAGS && (r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
+	if (r->flags & BAR_FLAGS && (!pci || r->bus == RMIO_BUS_IO || r->id >= NR_BARS))
 		return "64BIT and PREFETCH are for memory BARs";
-	if (!r->len || r->id > RANGE_ID_MAX || PCI_ONLY(r->id))
+	if (!r->len || r->id >= VU_REGIONS_MAX || (pci && PCI_ONLY(r->id)))
 		return "no length, or not an id for a range";
-	if (r->id < NR_BARS) {
+	if (pci && r->id < NR_BARS) {
 		if (!power_of_two(r->len) || r->len < (r->bus == RMIO_BUS_IO ? 4 : 16))
 			return "a BAR's length is a power of two, 16 or more, I/O 4 or more";
 		if (r->len > (r->bus == RMIO_BUS_IO ? 0x10000ull : 1ull << 31) && ids == 1)
@@ -74,8 +75,10 @@ static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 		why = "MSI vectors are a power of two, 32 at most";
 	else if (d->intx > 4)
 		why = "the pin is 0 to 4";
-	else if (d->reserved)
-		why = "reserved bytes are zero";
+	else if (d->flags & ~RMIO_DEV_PLATFORM)
+		why = "unknown flag";
+	else if (d->flags & RMIO_DEV_PLATFORM && (d->msi || d->intx > 1))
+		why = "what is not PCI has no messages, and one line at most";
 	else if (d->shadow_size > RMIO_SHADOW_MAX)
 		why = "the shadow image is too large";
 	for (i = 0; !why && i < d->nr_ranges; i++) {
@@ -226,6 +229,7 @@ int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void 
 	err = set_areas(dev, d.areas, d.nr_areas);
 	if (err)
 		goto unmap_shadow;
+	dev->platform = d.flags & RMIO_DEV_PLATFORM;
 	rmio_pci_config_init(&dev->config, &d);
 	rmio_irqs_init(&dev->irqs, loop, &dev->config, d.msi, d.intx);
 	rmio_dma_init(&dev->dma);

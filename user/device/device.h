@@ -48,6 +48,7 @@ struct rmio_dev {
 	char *shadow;			/* at one address for the device's life */
 	size_t shadow_size;		/* whole pages */
 
+	bool platform;			/* not PCI: no configuration space */
 	struct rmio_pci_config config;
 	struct rmio_irqs irqs;
 	struct rmio_dma dma;

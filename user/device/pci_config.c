@@ -65,6 +65,12 @@ void rmio_pci_config_init(struct rmio_pci_config *c, const struct rmio_dev_desc 
 	uint32_t i;
 
 	memset(c, 0, sizeof(*c));
+	if (desc->flags & RMIO_DEV_PLATFORM) {
+		/* None that anybody sees: what its bits would allow is allowed. */
+		put(c->init, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+		rmio_pci_config_reset(c);
+		return;
+	}
 	put(c->val, PCI_VENDOR_ID, 2, desc->vendor);
 	put(c->val, PCI_DEVICE_ID, 2, desc->device);
 	put(c->val, PCI_CLASS_REVISION, 4, desc->class_code << 8 | desc->revision);

@@ -97,9 +97,21 @@ static void slave_gone(struct rmio_dev *dev, int err)
 
 static void op_device_info(void *arg, uint32_t *flags, uint32_t *regions, uint32_t *irqs)
 {
-	*flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
-	*regions = VFIO_PCI_NUM_REGIONS;
-	*irqs = VFIO_PCI_NUM_IRQS;
+	const struct rmio_dev *dev = arg;
+	uint32_t i;
+
+	*flags = (dev->platform ? VFIO_DEVICE_FLAGS_PLATFORM : VFIO_DEVICE_FLAGS_PCI) |
+		 VFIO_DEVICE_FLAGS_RESET;
+	*regions = dev->platform ? 0 : VFIO_PCI_NUM_REGIONS;
+	for (i = 0; i < dev->nr_ranges; i++)
+		if (dev->ranges[i].id >= *regions)
+			*regions = dev->ranges[i].id + 1;
+	*irqs = dev->platform ? dev->irqs.pin : VFIO_PCI_NUM_IRQS;
+}
+
+static bool is_config(const struct rmio_dev *dev, uint32_t index)
+{
+	return !dev->platform && index == VFIO_PCI_CONFIG_REGION_INDEX;
 }
 
 static int op_region_info(void *arg, uint32_t index, uint64_t *size, uint32_t *flags)
@@ -107,7 +119,7 @@ static int op_region_info(void *arg, uint32_t index, uint64_t *size, uint32_t *f
 	struct rmio_dev *dev = arg;
 	const struct rmio_dev_range *r = rmio_dev_range(dev, index);
 
-	*size = index == VFIO_PCI_CONFIG_REGION_INDEX ? RMIO_PCI_CONFIG_SIZE : r ? r->len : 0;
+	*size = is_config(dev, index) ? RMIO_PCI_CONFIG_SIZE : r ? r->len : 0;
 	*flags = *size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
 	return 0;
 }
@@ -139,7 +151,7 @@ static int op_region_read(void *arg, uint32_t index, uint64_t off, void *buf, ui
 
 	/* What vCPUs stored before this message is older. */
 	rmio_dev_drain(dev);
-	if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+	if (is_config(dev, index)) {
 		rmio_pci_config_read(&dev->config, (uint32_t)off, buf, count);
 		return 0;
 	}
@@ -159,7 +171,7 @@ static int op_region_write(void *arg, uint32_t index, uint64_t off, const void *
 	uint64_t v;
 
 	rmio_dev_drain(dev);
-	if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+	if (is_config(dev, index)) {
 		rmio_pci_config_write(&dev->config, (uint32_t)off, buf, count);
 		rmio_irqs_update(&dev->irqs);
 		return 0;

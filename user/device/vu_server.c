@@ -9,6 +9,7 @@
 #include "vu_commands.h"
 
 #include <errno.h>
+#include <linux/vfio.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,12 +186,13 @@ int vu_server_new(int fd, const struct vu_server_ops *ops, void *arg, struct vu_
 		free(s);
 		return err;
 	}
-	s->conn.protocol = VU_EITHER;
 	s->ops = ops;
 	s->arg = arg;
 	s->mp.ops = ops;
 	s->mp.arg = arg;
 	ops->device_info(arg, &flags, &s->regions, &s->irqs);
+	/* The multi-process protocol knows PCI devices only. */
+	s->conn.protocol = flags & VFIO_DEVICE_FLAGS_PCI ? VU_EITHER : VU_VFIO_USER;
 	*srv = s;
 	return 0;
 }
