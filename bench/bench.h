@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -46,6 +47,7 @@ enum bench_wait {
 #define BENCH_ONCE	0x4	/* measured in one piece, in the first round */
 #define BENCH_MANY	0x8	/* has --devices devices; their number ends the name */
 #define BENCH_IDLE	0x10	/* measures CPU time, not latency */
+#define BENCH_OWN	0x20	/* of the device that --device names */
 
 struct bench_run;
 
@@ -75,6 +77,7 @@ struct bench_run {
 	void *priv;			/* the case's own, from setup to teardown */
 	pid_t peer;			/* its CPU time is counted too; 0: no peer */
 
+	unsigned int per_sample;	/* operations whose mean a sample is */
 	struct hist hist;		/* picoseconds an operation */
 	struct hist slice;		/* of them, those of the slice under way */
 	uint64_t p50[BENCH_MAX_ROUNDS];	/* of each round, 0: not measured in it */
@@ -127,6 +130,7 @@ bench_loop(struct bench_run *run, uint64_t ns, unsigned int ops,
 			return err;
 	} while (bench_ticks() < end);
 
+	run->per_sample = ops;
 	exits = run->exits;
 	cpu = bench_cpu_ns(run);
 	start = bench_ticks();
@@ -159,6 +163,7 @@ extern const struct bench_case bench_rmio_cases[];
 extern const struct bench_case bench_bpf_cases[];
 extern const struct bench_case bench_user_cases[];
 extern const struct bench_case bench_qemu_cases[];
+extern const struct bench_case bench_own_cases[];
 
 /* What the run took place on. */
 struct bench_machine {
@@ -171,14 +176,33 @@ struct bench_machine {
 	double seconds;			/* asked for per case */
 	unsigned int asked_rounds;
 	unsigned int rounds;		/* made: fewer on a machine that is too busy */
+	/* Others on it (noise.c); < 0: not known. */
+	double load_before, load_after;	/* processes that want to run, a mean over a minute */
+	double stolen;			/* percent of the time of the two CPUs */
+	uint64_t steal_at, total_at;	/* what the kernel had counted at the beginning */
 };
 
-void bench_machine_read(struct bench_machine *m);
+/* Keeps m->cpu_a unless it is negative.  -EINVAL: no such CPU, or this process may not use it. */
+int bench_machine_read(struct bench_machine *m);
 
-/* report.c and plot.c */
+/* noise.c: around the run. */
+void noise_begin(struct bench_machine *m);
+void noise_end(struct bench_machine *m);
+/* Of /proc/stat: adds the time that was stolen from a CPU, and all its time.  False: not there. */
+bool noise_of_cpu(const char *stat, int cpu, uint64_t *steal, uint64_t *total);
+
+/* What is shown, all of them after the run: table.c, brief.c, json.c, csv.c, plot.c. */
+void report_head(const struct bench_machine *m);
 void report_table(const struct bench_machine *m, const struct bench_run *runs, size_t n);
+void report_brief(const struct bench_machine *m, const struct bench_run *runs, size_t n);
+/* Has the brief table room for it? */
+bool brief_wants(const char *name, enum bench_placement placement, enum bench_wait wait);
 int report_json(const char *file, const struct bench_machine *m,
 		const struct bench_run *runs, size_t n);
+int report_csv(const char *file, const struct bench_run *runs, size_t n);
+/* gnuplot's script for that file. */
+void plot_script(FILE *out, const char *file, const struct bench_machine *m,
+		 const struct bench_run *runs, size_t n);
 int plot_png(const char *file, const struct bench_machine *m,
 	     const struct bench_run *runs, size_t n);
 

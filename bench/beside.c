@@ -173,6 +173,7 @@ int beside_slice(struct bench_run *run, uint64_t ns, uint32_t id, int (*op)(stru
 		close(stats);
 		return err;
 	}
+	run->per_sample = CALLS;
 	cpu = bench_cpu_ns(run);
 	exits = run->exits;
 	start = bench_ticks();

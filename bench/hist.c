@@ -76,6 +76,12 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 	return h->max;
 }
 
+bool hist_carries(const struct hist *h, double percent)
+{
+	/* Of whole numbers: 10 of 10000 are beyond 99.9 percent. */
+	return h->count * (uint64_t)(1000.5 - 10 * percent) >= 10 * 1000;
+}
+
 double hist_mean(const struct hist *h)
 {
 	return h->count ? h->sum / h->count : 0.0;

@@ -52,6 +52,8 @@ static void pick_cpus(struct bench_machine *m)
 	cpu_set_t set;
 	int cpu;
 
+	if (m->cpu_a >= 0)
+		return;
 	m->cpu_a = m->cpu_b = -1;
 	if (sched_getaffinity(0, sizeof(set), &set)) {
 		m->cpu_a = 0;
@@ -121,14 +123,32 @@ static void read_kvm(struct bench_machine *m)
 #endif
 }
 
-void bench_machine_read(struct bench_machine *m)
+/* Those that were asked for. */
+static int check_cpus(const struct bench_machine *m)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return -errno;
+	if (m->cpu_a >= CPU_SETSIZE || m->cpu_b >= CPU_SETSIZE || !CPU_ISSET(m->cpu_a, &set) ||
+	    (m->cpu_b >= 0 && !CPU_ISSET(m->cpu_b, &set)))
+		return -EINVAL;
+	return 0;
+}
+
+int bench_machine_read(struct bench_machine *m)
 {
 	struct utsname u;
+	int err;
 
 	if (!uname(&u))
 		snprintf(m->kernel, sizeof(m->kernel), "%s %s %s", u.sysname, u.release, u.machine);
 	m->cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	pick_cpus(m);
+	err = check_cpus(m);
+	if (err)
+		return err;
 	read_cpuinfo(m);
 	read_kvm(m);
+	return 0;
 }

@@ -22,6 +22,7 @@ static void usage(FILE *out)
 		"usage: rmio-bench [options]\n"
 		"Measures rmio and what it replaces on this machine.\n\n"
 		"  --json FILE        write results and raw histograms\n"
+		"  --csv FILE         write results, a line for each case\n"
 		"  --plot FILE.png    draw the percentiles (needs gnuplot)\n"
 		"  --cases GLOB,...   only these cases, see --list\n"
 		"  --placement WHICH  same-cpu, cross-cpu or both (default)\n"
@@ -30,6 +31,13 @@ static void usage(FILE *out)
 		"                     measured too\n"
 		"  --duration SECONDS measuring time of a case (default %g)\n"
 		"  --devices N        in the process of the cases with many devices (default %d)\n"
+		"  --cpus A,B         measure on A, with the other side on A or B\n"
+		"  --device socket=PATH[,range=N][,offset=N][,len=N][,store=VALUE]\n"
+		"                     measure a device of your own that listens there, beside what it is\n"
+		"                     compared with: loads of len bytes (4) at offset (0) of BAR range\n"
+		"                     (0), and stores if there is a value for them\n"
+		"  --brief            ten rows in 80 columns: an access in the VMM, by what rmio replaces,\n"
+		"                     by rmio\n"
 		"  --list             list the cases and exit\n"
 		"  --help             this text\n",
 		DEFAULT_SECONDS, DEFAULT_DEVICES);
@@ -71,16 +79,38 @@ static int parse_placements(const char *word, unsigned int *placements)
 	return 0;
 }
 
+static int parse_cpus(const char *s, struct bench_options *o)
+{
+	char *end;
+	unsigned long a, b;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	a = strtoul(s, &end, 10);
+	if (*end != ',' || end[1] < '0' || end[1] > '9')
+		return -EINVAL;
+	b = strtoul(end + 1, &end, 10);
+	if (*end || a > 65535 || b > 65535)
+		return -EINVAL;
+	o->cpu_a = (int)a;
+	o->cpu_b = (int)b;
+	return 0;
+}
+
 int bench_options_parse(struct bench_options *o, int argc, char **argv)
 {
 	static const struct option longopts[] = {
 		{ "json", required_argument, NULL, 'j' },
+		{ "csv", required_argument, NULL, 'C' },
 		{ "plot", required_argument, NULL, 'p' },
 		{ "cases", required_argument, NULL, 'c' },
 		{ "placement", required_argument, NULL, 'P' },
 		{ "wait", required_argument, NULL, 'w' },
 		{ "duration", required_argument, NULL, 'd' },
 		{ "devices", required_argument, NULL, 'n' },
+		{ "cpus", required_argument, NULL, 'u' },
+		{ "device", required_argument, NULL, 'D' },
+		{ "brief", no_argument, NULL, 'b' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -94,6 +124,8 @@ int bench_options_parse(struct bench_options *o, int argc, char **argv)
 		.waits = BENCH_ANYHOW,
 		.seconds = DEFAULT_SECONDS,
 		.devices = DEFAULT_DEVICES,
+		.cpu_a = -1,
+		.cpu_b = -1,
 	};
 	while ((c = getopt_long(argc, argv, "h", longopts, &which)) != -1) {
 		switch (c) {
@@ -133,6 +165,21 @@ int bench_options_parse(struct bench_options *o, int argc, char **argv)
 			o->devices = v;
 			break;
 		}
+		case 'C':
+			o->csv = optarg;
+			break;
+		case 'u':
+			wanted = "two numbers of CPUs, as 2,3";
+			if (parse_cpus(optarg, o))
+				goto bad;
+			break;
+		case 'D':
+			if (bench_own_parse(&o->own, optarg, &wanted))
+				goto bad;
+			break;
+		case 'b':
+			o->brief = true;
+			break;
 		case 'l':
 			o->list = true;
 			break;
@@ -145,6 +192,10 @@ int bench_options_parse(struct bench_options *o, int argc, char **argv)
 	}
 	if (optind < argc) {
 		fprintf(stderr, "rmio-bench: unexpected argument '%s'\n", argv[optind]);
+		return -EINVAL;
+	}
+	if (o->brief && o->cases) {
+		fprintf(stderr, "rmio-bench: --brief has its own cases: without --cases\n");
 		return -EINVAL;
 	}
 	return 0;

@@ -5,12 +5,17 @@
 #ifndef RMIO_BENCH_OPTIONS_H
 #define RMIO_BENCH_OPTIONS_H
 
+#include "own.h"
+
 #include <stdbool.h>
 
 struct bench_options {
 	const char *json;
+	const char *csv;
 	const char *plot;
 	const char *cases;
+	int cpu_a, cpu_b;	/* -1: not given */
+	bool brief;
 	unsigned int placements;
 	bool placements_given;
 	unsigned int waits;
@@ -18,6 +23,7 @@ struct bench_options {
 	double seconds;
 	unsigned int devices;
 	bool list;
+	struct bench_own own;	/* of --device */
 };
 
 /* Takes the defaults and the command line; --help ends the process.  -EINVAL: it is said why. */

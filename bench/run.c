@@ -24,6 +24,7 @@
 #define MAX_RUNS 256
 #define SLICE_SECONDS 0.02	/* at least: set-up is to be the smaller part */
 #define HANG_SECONDS 30
+#define MAX_GLOBS 64
 
 static const struct bench_case *const families[] = {
 	bench_limits_cases,
@@ -34,6 +35,7 @@ static const struct bench_case *const families[] = {
 	bench_bpf_cases,
 	bench_user_cases,
 	bench_qemu_cases,
+	bench_own_cases,
 };
 
 static struct bench_run runs[MAX_RUNS];
@@ -57,20 +59,74 @@ static int writable(const char *file)
 	return 0;
 }
 
-static bool selected(const char *globs, const char *name)
+/* The patterns of --cases, and which have matched. */
+static struct {
+	char *text, *glob[MAX_GLOBS];
+	bool hit[MAX_GLOBS];
+	size_t n;
+} wanted;
+
+static int want(const char *globs)
 {
-	char *copy, *save = NULL, *glob;
-	bool hit = false;
+	char *save = NULL, *glob;
 
 	if (!globs)
-		return true;
-	copy = strdup(globs);
-	if (!copy)
-		return false;
-	for (glob = strtok_r(copy, ",", &save); glob && !hit; glob = strtok_r(NULL, ",", &save))
-		hit = !fnmatch(glob, name, 0);
-	free(copy);
-	return hit;
+		return 0;
+	wanted.text = strdup(globs);
+	if (!wanted.text)
+		return -ENOMEM;
+	for (glob = strtok_r(wanted.text, ",", &save); glob; glob = strtok_r(NULL, ",", &save)) {
+		if (wanted.n == MAX_GLOBS)
+			return -E2BIG;
+		wanted.glob[wanted.n++] = glob;
+	}
+	return 0;
+}
+
+/* What a device of the user's own is compared with is measured beside it. */
+static bool beside_own(const struct bench_case *c)
+{
+	const struct bench_case *o;
+	int i;
+
+	for (o = bench_own_cases; o->name; o++)
+		for (i = 0; i < BENCH_MAX_RIVALS && o->rivals[i]; i++)
+			if (!strcmp(o->rivals[i], c->name) && !(c->flags & BENCH_MANY))
+				return true;
+	return false;
+}
+
+static bool selected(const struct bench_options *o, const struct bench_case *c, const char *name)
+{
+	bool hit = false;
+	size_t i;
+
+	for (i = 0; i < wanted.n; i++) {
+		if (fnmatch(wanted.glob[i], name, 0))
+			continue;
+		wanted.hit[i] = true;
+		hit = true;
+	}
+	if (o->cases)
+		return hit;
+	if (o->own.socket)
+		return c->flags & BENCH_OWN || beside_own(c);
+	return o->list || !(c->flags & BENCH_OWN);
+}
+
+/* A pattern that matches nothing is a mistake; better said now. */
+static int unmatched(void)
+{
+	int err = 0;
+	size_t i;
+
+	for (i = 0; i < wanted.n; i++) {
+		if (wanted.hit[i])
+			continue;
+		fprintf(stderr, "rmio-bench: no case matches '%s', see --list\n", wanted.glob[i]);
+		err = -EINVAL;
+	}
+	return err;
 }
 
 static void case_name(const struct bench_case *c, const struct bench_options *o, char *name,
@@ -98,6 +154,8 @@ static int add_run(const struct bench_case *c, const struct bench_options *o,
 	struct bench_run *r;
 	int err;
 
+	if (o->brief && !(c->flags & BENCH_OWN) && !brief_wants(c->name, placement, wait))
+		return 0;
 	if (nr_runs == MAX_RUNS)
 		return -ENOSPC;
 	r = &runs[nr_runs];
@@ -171,7 +229,7 @@ static int select_runs(const struct bench_options *o, const struct bench_machine
 	for (f = 0; f < sizeof(families) / sizeof(families[0]); f++) {
 		for (c = families[f]; c->name; c++) {
 			case_name(c, o, name, sizeof(name));
-			if (!selected(o->cases, name))
+			if (!selected(o, c, name))
 				continue;
 			if (o->list) {
 				list_case(c, name);
@@ -290,6 +348,13 @@ static unsigned int run_rounds(const struct bench_options *o, unsigned int round
 	return round;
 }
 
+static bool failed(const char *file, int err)
+{
+	if (err)
+		fprintf(stderr, "rmio-bench: %s: %s\n", file, strerror(-err));
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	struct bench_options o;
@@ -302,19 +367,32 @@ int main(int argc, char **argv)
 		fprintf(stderr, "rmio-bench --help tells more.\n");
 		return 2;
 	}
-	bench_machine_read(&m);
-	err = select_runs(&o, &m);
+	bench_own = o.own;
+	m.cpu_a = o.cpu_a;
+	m.cpu_b = o.cpu_b;
+	if (bench_machine_read(&m)) {
+		fprintf(stderr, "rmio-bench: --cpus %d,%d: not among the CPUs that this process may use\n",
+			o.cpu_a, o.cpu_b);
+		return 2;
+	}
+	err = want(o.cases);
+	if (!err)
+		err = select_runs(&o, &m);
 	if (err) {
 		fprintf(stderr, "rmio-bench: %s\n", strerror(-err));
 		return 1;
 	}
+	if (unmatched())
+		return 2;
 	if (o.list)
 		return 0;
 	if (!nr_runs) {
-		fprintf(stderr, "rmio-bench: no case matches, see --list\n");
+		fprintf(stderr, "rmio-bench: nothing is left of these cases with this --placement and "
+			"--wait\n");
 		return 2;
 	}
-	if ((o.json && writable(o.json)) || (o.plot && writable(o.plot)))
+	if ((o.json && writable(o.json)) || (o.plot && writable(o.plot)) ||
+	    (o.csv && writable(o.csv)))
 		return 1;
 
 	signal(SIGALRM, hung);
@@ -328,16 +406,18 @@ int main(int argc, char **argv)
 		m.rounds = 1;
 	m.asked_rounds = m.rounds;
 	m.seconds = o.seconds;
+	noise_begin(&m);
 	m.rounds = run_rounds(&o, m.rounds);
+	noise_end(&m);
 
-	report_table(&m, runs, nr_runs);
-	if (o.json) {
-		err = report_json(o.json, &m, runs, nr_runs);
-		if (err) {
-			fprintf(stderr, "rmio-bench: %s: %s\n", o.json, strerror(-err));
-			status = 1;
-		}
-	}
+	if (o.brief)
+		report_brief(&m, runs, nr_runs);
+	else
+		report_table(&m, runs, nr_runs);
+	if (o.json && failed(o.json, report_json(o.json, &m, runs, nr_runs)))
+		status = 1;
+	if (o.csv && failed(o.csv, report_csv(o.csv, runs, nr_runs)))
+		status = 1;
 	if (o.plot && plot_png(o.plot, &m, runs, nr_runs))
 		status = 1;
 	for (i = 0; i < nr_runs; i++) {

@@ -172,7 +172,8 @@ static void folded(void)
 
 static void maps(void)
 {
-	char *text = printed(stat_view_maps, "{\"pid\":7,\"program\":{\"id\":33456,\"maps\":{\"vcpus\":145058}},"
+	char *text = printed(stat_view_maps, "{\"pid\":7,\"program\":{\"id\":33456,\"maps\":"
+		"{\"vcpus\":145058}},"
 		"\"devices\":[{\"slot\":1,\"name\":\"edu\",\"maps\":{\"lanes\":145073,\"up\\u001b\":9}}]}");
 
 	T_SAYS(text, "\nbpftool prog show id 33456 ");
@@ -304,7 +305,7 @@ static void keys(void)
 	T_OK(sees(fd, "66666"));
 	T_EQ(write(fd, "s", 1), 1);
 	T_OK(sees(fd, "device"));
-	/* By the keyboard's right arrow as xterm has it with its keypad on: shadow, so uart is first. */
+	/* The right arrow, as xterm has it with its keypad on. */
 	T_EQ(write(fd, "\033OC", 3), 3);
 	T_OK(sees(fd, "shadow"));
 	T_EQ(write(fd, "\033OB\n", 4), 4);

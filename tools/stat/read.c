@@ -36,7 +36,9 @@ uint64_t stat_number(struct json_object *o, const char *name)
 
 struct stat_pair stat_in(const struct stat_pair *p, const char *name)
 {
-	return (struct stat_pair){ stat_member(p->now, name), stat_member(p->before, name), p->seconds };
+	return (struct stat_pair){
+		stat_member(p->now, name), stat_member(p->before, name), p->seconds
+	};
 }
 
 struct stat_pair stat_nth(const struct stat_pair *p, size_t i)
