@@ -100,6 +100,7 @@ void rmio_client_free(struct rmio_client *c)
 	if (c->master)
 		rmio_master_free(c->master);
 	pthread_mutex_destroy(&c->lock);
+	free(c->sizes);
 	free(c);
 }
 

@@ -33,6 +33,11 @@ struct client_ops {
 
 struct client_mp;
 
+struct region_size {
+	uint32_t index;
+	uint64_t size;			/* 0: no such region */
+};
+
 struct rmio_client {
 	const struct client_ops *ops;
 	pthread_mutex_t lock;		/* all below */
@@ -45,6 +50,8 @@ struct rmio_client {
 	uint16_t id;
 	uint16_t late[CLIENT_LATE_MAX];
 	struct rmio_master *master;
+	struct region_size *sizes;	/* of the regions that somebody has asked for */
+	uint32_t nr_sizes;
 	/* multi-process: */
 	struct client_mp *mp;
 };

@@ -6,10 +6,12 @@
  */
 #include "client_priv.h"
 #include "opts.h"
+#include "vm.h"
 #include "wake.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -206,33 +208,6 @@ done:
 	return err;
 }
 
-static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
-{
-	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
-	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
-	struct rmio_master_opts mo;
-	int fd, err;
-
-	if (!c->caps.max_fds)
-		return -EPROTO;
-	err = rmio_opts_copy(&mo, sizeof(mo), o->master.sz ? &o->master : NULL);
-	if (err)
-		return err;
-	mo.sz = sizeof(mo);
-	if (!mo.name && *c->caps.name)
-		mo.name = c->caps.name;
-	err = rmio_master_new(o->vm, &mo, &c->master);
-	if (err)
-		return err;
-	fd = rmio_master_slave_fd(c->master);
-	if (fd < 0)
-		return fd;
-	q.fds = &fd;
-	err = call(c, &q, NULL, 0);
-	close(fd);
-	return err;
-}
-
 /* -- the calls ------------------------------------------------------------ */
 
 static int device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions, uint32_t *irqs)
@@ -251,6 +226,39 @@ static int device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions
 	return 0;
 }
 
+static bool kept_size(struct rmio_client *c, uint32_t index, uint64_t *size)
+{
+	bool found = false;
+	uint32_t i;
+
+	pthread_mutex_lock(&c->lock);
+	for (i = 0; i < c->nr_sizes && !found; i++) {
+		found = c->sizes[i].index == index;
+		if (found)
+			*size = c->sizes[i].size;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+/* What there is no memory for is asked again. */
+static void keep_size(struct rmio_client *c, uint32_t index, uint64_t size)
+{
+	struct region_size *more;
+	uint64_t known;
+
+	if (index >= VU_REGIONS_MAX || kept_size(c, index, &known))
+		return;
+	pthread_mutex_lock(&c->lock);
+	more = c->nr_sizes < VU_REGIONS_MAX ?
+	       realloc(c->sizes, (c->nr_sizes + 1) * sizeof(*more)) : NULL;
+	if (more) {
+		c->sizes = more;
+		more[c->nr_sizes++] = (struct region_size){ index, size };
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 static int region_info(struct rmio_client *c, uint32_t index, struct rmio_region_info *info)
 {
 	struct vu_region_info d = { .argsz = sizeof(d), .index = index };
@@ -262,7 +270,27 @@ static int region_info(struct rmio_client *c, uint32_t index, struct rmio_region
 	if (d.argsz < sizeof(d) || d.index != index)
 		return nonsense(c);
 	*info = (struct rmio_region_info){ .size = d.size, .flags = d.flags };
+	keep_size(c, index, d.size);
 	return 0;
+}
+
+/* As rmio_own.limit: a device is asked once for each region, and never changes one. */
+static int limit(void *arg, uint32_t id, uint64_t *len)
+{
+	struct rmio_region_info info;
+	struct rmio_client *c = arg;
+	int err;
+
+	if (!kept_size(c, id, len)) {
+		err = region_info(c, id, &info);
+		if (err == -EINVAL)
+			return -ENXIO;
+		/* It does not answer: what nobody knows is no reason to refuse. */
+		if (err)
+			return 0;
+		*len = info.size;
+	}
+	return *len ? 0 : -ENXIO;
 }
 
 static int irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count)
@@ -445,6 +473,35 @@ static const struct client_ops ops = {
 	.set_irqs = set_irqs,
 	.reset = reset,
 };
+
+static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
+{
+	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
+	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
+	struct rmio_master_opts mo;
+	int fd, err;
+
+	if (!c->caps.max_fds)
+		return -EPROTO;
+	err = rmio_opts_copy(&mo, sizeof(mo), o->master.sz ? &o->master : NULL);
+	if (err)
+		return err;
+	mo.sz = sizeof(mo);
+	if (!mo.name && *c->caps.name)
+		mo.name = c->caps.name;
+	err = rmio_master_new(o->vm, &mo, &c->master);
+	if (err)
+		return err;
+	c->master->own->limit = limit;
+	c->master->own->limit_arg = c;
+	fd = rmio_master_slave_fd(c->master);
+	if (fd < 0)
+		return fd;
+	q.fds = &fd;
+	err = call(c, &q, NULL, 0);
+	close(fd);
+	return err;
+}
 
 int client_vu_start(struct rmio_client *c, const struct rmio_client_opts *o)
 {

@@ -102,7 +102,16 @@ static int rebuild(const struct range_table *t, const struct range *gone, const 
 	return 0;
 }
 
-static int check(const struct rmio_pa_range *r)
+/* What the device has, as far as it is known: it may have to be asked, so no lock is held. */
+static int check_limit(const struct rmio_master *m, const struct rmio_pa_range *r)
+{
+	uint64_t most = UINT64_MAX;
+	int err = m->own->limit ? m->own->limit(m->own->limit_arg, r->id, &most) : 0;
+
+	return err ? err : r->len > most ? -EFBIG : 0;
+}
+
+static int check(const struct rmio_master *m, const struct rmio_pa_range *r)
 {
 	uint64_t last = r->addr + r->len - 1;
 
@@ -112,7 +121,7 @@ static int check(const struct rmio_pa_range *r)
 		return 0;
 	if (last < r->addr || (r->bus == RMIO_BUS_IO && last > IO_LAST))
 		return -EOVERFLOW;
-	return 0;
+	return check_limit(m, r);
 }
 
 int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *range)
@@ -131,7 +140,7 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
 	bool there = false;
 	int err, bus;
 
-	err = check(&want);
+	err = check(m, &want);
 	if (err)
 		return err;
 	if (m->ops->change_begin)

@@ -56,6 +56,9 @@ struct rmio_own {
 	char *name;
 	void *arg;
 	int chan;			/* our end of the slave descriptor; -1 before */
+	/* How long range @id may be: 0 and *len, -ENXIO there is none.  NULL: nobody knows. */
+	int (*limit)(void *arg, uint32_t id, uint64_t *len);
+	void *limit_arg;
 };
 
 static inline struct vcpu *own_vcpu(struct rmio_vcpu *v)

@@ -311,7 +311,11 @@ int rmio_master_slave_fd(struct rmio_master *m);
  * -EINVAL (bus, id above 65535), -EOVERFLOW (addr + len wraps, or passes the
  * end of I/O space), -EEXIST (overlaps another range of this VM; the old place
  * is kept), -ENOSPC (RMIO_RANGES_MAX), -ERANGE (the access map has areas of
- * this id beyond len), -ENOENT (removing what is not there), -ENOMEM.
+ * this id beyond len), -ENXIO (the device of a client has no region of this id),
+ * -EFBIG (len is more than that region has), -ENOENT (removing what is not there),
+ * -ENOMEM.  A client's device is asked for the size of a region once, unless
+ * rmio_client_region_info has been called for it; when it does not answer, and of a
+ * master without a client, any id and length will do.
  */
 int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *range);
 
