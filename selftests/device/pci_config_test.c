@@ -214,13 +214,13 @@ static void bad_ranges(void)
 		{ .id = 0, .bus = RMIO_BUS_IO, .len = 1 << 17 },
 		{ .id = 0, .bus = RMIO_BUS_IO, .len = 16, .flags = RMIO_DEV_RANGE_64BIT },
 		{ .id = 0, .bus = RMIO_BUS_IO, .len = 16, .flags = RMIO_DEV_RANGE_PREFETCH },
-		{ .id = 0, .bus = RMIO_BUS_MEM, .len = 16, .flags = 4 },
+		{ .id = 0, .bus = RMIO_BUS_MEM, .len = 16, .flags = 0x10 },
 		{ .id = 0, .bus = RMIO_BUS_MEM, .len = 16, .reserved = 1 },
 		{ .id = 5, .bus = RMIO_BUS_MEM, .len = 16, .flags = RMIO_DEV_RANGE_64BIT },
 		{ .id = 6, .bus = RMIO_BUS_MEM, .len = 16 },
 		{ .id = 7, .bus = RMIO_BUS_MEM, .len = 16 },
 		{ .id = 8, .bus = RMIO_BUS_MEM, .len = 16 },
-		{ .id = 65536, .bus = RMIO_BUS_MEM, .len = 16 },
+		{ .id = 256, .bus = RMIO_BUS_MEM, .len = 16 },
 	};
 	static const struct rmio_dev_range twice[] = {
 		{ .id = 1, .bus = RMIO_BUS_MEM, .len = 16 },
@@ -260,7 +260,7 @@ static void bad_descriptions(void)
 	T_EQ(try(&d, ranges, 4), -EINVAL);
 	d = (struct rmio_dev_desc){ .class_code = 1u << 24 };
 	T_EQ(try(&d, ranges, 4), -EINVAL);
-	d = (struct rmio_dev_desc){ .reserved = 1 };
+	d = (struct rmio_dev_desc){ .flags = 0x80 };
 	T_EQ(try(&d, ranges, 4), -EINVAL);
 	d = (struct rmio_dev_desc){ .shadow_size = RMIO_SHADOW_MAX + 1 };
 	T_EQ(try(&d, ranges, 4), -EINVAL);

@@ -11,6 +11,7 @@
 #include "machine.h"
 #include "options.h"
 #include "pci.h"
+#include "platform.h"
 #include "sockets.h"
 #include "start.h"
 #include "stats.h"
@@ -65,37 +66,13 @@ static void say(const char *fmt, ...)
 
 /* -- what exits call ------------------------------------------------------- */
 
-/* A device that knows nothing of rmio: each access is a message. */
-static int over_socket(struct vmm *v, struct kvm_run *run)
-{
-	bool io = run->exit_reason == KVM_EXIT_IO;
-	uint8_t *data = io ? (uint8_t *)run + run->io.data_offset : run->mmio.data;
-	unsigned int size = io ? run->io.size : run->mmio.len;
-	unsigned int count = io ? run->io.count : 1;
-	bool store = io ? run->io.direction == KVM_EXIT_IO_OUT : run->mmio.is_write;
-	uint64_t addr = io ? run->io.port : run->mmio.phys_addr;
-
-	for (unsigned int i = 0; i < v->nr_devices; i++) {
-		unsigned int n;
-
-		for (n = 0; n < count; n++) {
-			if (vmm_device_access(&v->devices[i], io, addr, store, data + n * size,
-					      size))
-				break;
-		}
-		if (n == count)
-			return 0;
-	}
-	return -EOPNOTSUPP;
-}
-
 static int answer_exit(void *arg, struct vmm_vcpu *vcpu)
 {
 	struct vmm *v = arg;
 	int rc = rmio_vcpu_exit(v->vcpus[vcpu->index], vcpu->run);
 
 	if (rc == -EOPNOTSUPP && v->socket_only)
-		rc = over_socket(v, vcpu->run);
+		rc = vmm_device_answer(v->devices, v->nr_devices, vcpu->run);
 	return rc;
 }
 
@@ -108,9 +85,17 @@ static int answer_intr(void *arg, struct vmm_vcpu *vcpu)
 
 static void kill_slot(struct vmm *v, uint32_t slot)
 {
-	if (!slot || slot > v->nr_devices || v->devices[slot - 1].pidfd < 0)
-		return;
-	vmm_spawn_kill(&v->devices[slot - 1]);
+	for (unsigned int i = 0; i < v->nr_devices; i++) {
+		if (slot && v->devices[i].slot == slot)
+			vmm_spawn_kill(&v->devices[i]);
+	}
+}
+
+static bool device_port(void *arg, uint16_t port)
+{
+	struct vmm *v = arg;
+
+	return vmm_platform_port(v->devices, v->nr_devices, port);
 }
 
 static void answer_port(void *arg, uint16_t port, bool out, uint8_t *data, unsigned int size)
@@ -130,6 +115,7 @@ static const struct vmm_machine_ops machine_ops = {
 	.exit = answer_exit,
 	.intr = answer_intr,
 	.port = answer_port,
+	.device_port = device_port,
 };
 
 /* The library's word that a device died; a vCPU's thread or its own. */
@@ -143,8 +129,8 @@ static void on_dead(void *arg, struct rmio_master *m, enum rmio_state why, const
 	ending = v->ending;
 	pthread_mutex_unlock(&v->lock);
 	if (!ending)
-		say("slot %u (%s): the device is dead (%s): %s; it reads as all ones from here on",
-		    d->slot, d->name, vmm_state_name(why), reason ? reason : "no reason given");
+		say("%s: the device is dead (%s): %s; it reads as all ones from here on",
+		    d->title, vmm_state_name(why), reason ? reason : "no reason given");
 }
 
 /* -- the watch -------------------------------------------------------------- */
@@ -166,7 +152,7 @@ static void reap(struct vmm_device *d)
 	char how[128];
 
 	vmm_spawn_reap(d, how, sizeof(how));
-	say("slot %u (%s): %s", d->slot, d->name, how);
+	say("%s: %s", d->title, how);
 }
 
 /* Until the VM has ended; returns its exit status. */
@@ -308,16 +294,20 @@ static int make_devices(struct vmm *v, struct vmm_err *err)
 {
 	for (unsigned int i = 0; i < v->o.nr_devices; i++) {
 		struct vmm_device *d = &v->devices[i];
-		unsigned int slot;
-		int rc = vmm_device_init(d, &v->o.devices[i], &v->o, v->rmio, i + 1, err);
+		int rc = vmm_device_init(d, &v->o.devices[i], &v->o, v->rmio, err);
 
 		if (rc)
 			return rc;
 		v->nr_devices++;
 		v->socket_only |= !d->master;
-		rc = vmm_pci_add(v->pci, &vmm_device_ops, d, d->name, &slot, err);
+		if (d->platform)
+			rc = vmm_platform_add(d, &v->o.devices[i], v->devices, i, v->vm, err);
+		else
+			rc = vmm_pci_add(v->pci, &vmm_device_ops, d, d->name, &d->slot, err);
 		if (rc)
 			return rc;
+		if (d->slot)
+			snprintf(d->title, sizeof(d->title), "slot %u (%s)", d->slot, d->name);
 	}
 	return 0;
 }
@@ -452,6 +442,8 @@ static void tear_down(struct vmm *v)
 	for (unsigned int i = 0; i < v->nr_devices; i++)
 		v->devices[i].closing = true;
 	vmm_pci_free(v->pci);
+	for (unsigned int i = 0; i < v->nr_devices; i++)
+		vmm_platform_remove(&v->devices[i], v->vm);
 	for (unsigned int i = 0; i < v->nr_devices; i++)
 		vmm_device_exit(&v->devices[i]);
 	if (v->rmio)

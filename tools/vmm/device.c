@@ -171,42 +171,79 @@ static void complain(struct vmm_device *dev, int rc)
 	dev->complained = true;
 	pthread_rwlock_unlock(&dev->lock);
 	if (first)
-		log_line("rmio vmm", "", "slot %u (%s): the device does not answer: %s", dev->slot,
-			 dev->name, strerror(-rc));
+		log_line("rmio vmm", "", "%s: the device does not answer: %s", dev->title,
+			 strerror(-rc));
 }
 
-int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,
-		      unsigned int len)
+struct access {
+	bool io, store;
+	uint64_t addr;
+	uint8_t *data;
+	unsigned int len;
+};
+
+/* The part of it that lies in range @id, as a bus would cut it.  False: none. */
+static bool part(struct vmm_device *dev, unsigned int id, const struct access *a)
 {
-	uint64_t offset = 0;
-	unsigned int bar;
+	uint64_t first, last, start, end = a->addr + (a->len - 1);
+	struct vmm_place p;
+	uint8_t *data;
+	uint32_t len;
 	int rc;
 
-	if (dev->master)
-		return -EOPNOTSUPP;
 	pthread_rwlock_rdlock(&dev->lock);
-	for (bar = 0; bar < VMM_PCI_BARS; bar++) {
-		struct vmm_place *p = &dev->places[bar];
-
-		if (p->len && p->io == io && addr >= p->addr && addr - p->addr < p->len &&
-		    len <= p->len - (addr - p->addr)) {
-			offset = addr - p->addr;
-			break;
-		}
-	}
+	p = dev->places[id];
 	pthread_rwlock_unlock(&dev->lock);
-	if (bar == VMM_PCI_BARS)
-		return -EOPNOTSUPP;
-	if (store) {
-		rc = rmio_client_region_write(dev->client, bar, offset, data, len);
+	if (!p.len || p.io != a->io || end < a->addr || p.addr > end || a->addr > p.addr + (p.len - 1))
+		return false;
+	first = a->addr > p.addr ? a->addr : p.addr;
+	last = end < p.addr + (p.len - 1) ? end : p.addr + (p.len - 1);
+	start = first - p.addr;
+	len = (uint32_t)(last - first + 1);
+	data = a->data + (first - a->addr);
+	if (a->store) {
+		rc = rmio_client_region_write(dev->client, id, start, data, len);
 	} else {
-		rc = rmio_client_region_read(dev->client, bar, offset, data, len);
+		rc = rmio_client_region_read(dev->client, id, start, data, len);
 		if (rc)
 			memset(data, 0xff, len);
 	}
 	if (rc == -ECONNRESET || rc == -ETIMEDOUT || rc == -EPROTO)
 		complain(dev, rc);
-	return 0;
+	return true;
+}
+
+static bool answer_one(struct vmm_device *devs, unsigned int n, const struct access *a)
+{
+	bool any = false;
+
+	if (!a->store)
+		memset(a->data, 0xff, a->len);
+	for (unsigned int i = 0; i < n; i++) {
+		for (unsigned int id = 0; !devs[i].master && id < VMM_PCI_BARS; id++)
+			any |= part(&devs[i], id, a);
+	}
+	return any;
+}
+
+int vmm_device_answer(struct vmm_device *devs, unsigned int n, struct kvm_run *run)
+{
+	bool io = run->exit_reason == KVM_EXIT_IO;
+	unsigned int count = io ? run->io.count : 1;
+	struct access a = {
+		.io = io,
+		.store = io ? run->io.direction == KVM_EXIT_IO_OUT : run->mmio.is_write,
+		.addr = io ? run->io.port : run->mmio.phys_addr,
+		.data = io ? (uint8_t *)run + run->io.data_offset : run->mmio.data,
+		.len = io ? run->io.size : run->mmio.len,
+	};
+
+	while (count-- && answer_one(devs, n, &a)) {
+		a.data += a.len;
+		if (!count)
+			return 0;
+	}
+	return -EOPNOTSUPP;
 }
 
 /* -- connecting ------------------------------------------------------------- */
@@ -271,7 +308,7 @@ static const char *remedy(const char *path, int rc)
 }
 
 int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
-		    const struct vmm_options *all, struct rmio_vm *vm, unsigned int slot,
+		    const struct vmm_options *all, struct rmio_vm *vm,
 		    struct vmm_err *err)
 {
 	struct rmio_client_opts co = {
@@ -290,16 +327,18 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		.reply_timeout_ms = all->reply_timeout_ms,
 	};
 	uint32_t flags, regions, irqs;
-	const char *base, *spec = opts->qemu ? opts->qemu : opts->spawn;
+	const char *base, *spec = opts->qemu ? opts->qemu : opts->spawn ? opts->spawn : opts->exec;
 	int fd, rc;
 
 	memset(dev, 0, sizeof(*dev));
 	dev->pidfd = -1;
-	dev->slot = slot;
+	dev->line_fd = -1;
+	dev->unmask_fd = -1;
 	dev->decodes = opts->qemu;
 	pthread_rwlock_init(&dev->lock, NULL);
 	if (spec) {
-		snprintf(dev->name, sizeof(dev->name), "%.*s", (int)strcspn(spec, ","), spec);
+		base = opts->exec ? strrchr(spec, '/') + 1 : spec;
+		snprintf(dev->name, sizeof(dev->name), "%.*s", (int)strcspn(base, ","), base);
 		fd = vmm_spawn(dev, opts, all, err);
 		if (fd < 0)
 			return fd;
@@ -330,12 +369,23 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		if (rc)
 			vmm_fail(err, rc, "%s: %s", dev->name, strerror(-rc));
 	}
-	if (!rc && (!(flags & VFIO_DEVICE_FLAGS_PCI) || regions <= VFIO_PCI_CONFIG_REGION_INDEX))
-		rc = vmm_fail(err, -ENODEV, "%s: not a PCI device", dev->name);
+	dev->platform = !rc && !(flags & VFIO_DEVICE_FLAGS_PCI);
+	if (dev->platform && !(flags & VFIO_DEVICE_FLAGS_PLATFORM))
+		rc = vmm_fail(err, -ENODEV, "%s: neither a PCI device nor one of the platform",
+			      dev->name);
+	else if (!rc && !dev->platform && regions <= VFIO_PCI_CONFIG_REGION_INDEX)
+		rc = vmm_fail(err, -ENODEV, "%s: a PCI device without configuration space",
+			      dev->name);
+	else if (!rc && !dev->platform && opts->nr_places)
+		rc = vmm_fail(err, -EINVAL, "%s: port=, mmio= and irq= are not for a PCI device, "
+			      "which the guest places", dev->name);
 	if (rc) {
 		vmm_device_exit(dev);
 		return rc;
 	}
+	text_copy(dev->title, sizeof(dev->title), dev->name);
+	dev->regions = regions;
+	dev->irqs = irqs;
 	dev->can_reset = flags & VFIO_DEVICE_FLAGS_RESET;
 	return 0;
 }

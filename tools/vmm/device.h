@@ -21,10 +21,15 @@ struct vmm_place {
 
 struct vmm_device {
 	char name[64];			/* its own, or else of its socket */
+	char title[80];			/* for messages: slot and name, or just that */
 	const char *socket;		/* where it is served; NULL: by a process of ours */
-	unsigned int slot;
+	unsigned int slot;		/* of the PCI bus; 0: not on it */
 	struct rmio_client *client;
 	struct rmio_master *master;	/* NULL: the device does not offer rmio */
+	bool platform;			/* not PCI: where its ranges are the options say */
+	unsigned int regions, irqs;
+	int line_fd, unmask_fd;		/* of a platform device's line; -1: none */
+	unsigned int line;		/* 0: not connected */
 	bool can_reset;
 	bool decodes;			/* it has to be told where its BARs are */
 	bool closing;			/* the connection's end says all: no more messages */
@@ -40,20 +45,19 @@ extern const struct vmm_pci_backend_ops vmm_device_ops;
 
 /*
  * Connects to what the options name, or starts it.  vm: where its ranges go.
- * dev->name and dev->slot are set first; messages use them.
+ * dev->name is set first; messages use it.
  */
 int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
-		    const struct vmm_options *all, struct rmio_vm *vm, unsigned int slot,
+		    const struct vmm_options *all, struct rmio_vm *vm,
 		    struct vmm_err *err);
 /* Closes the connection; a spawned process then ends, or is made to. */
 void vmm_device_exit(struct vmm_device *dev);
 
 /*
- * For a device without rmio: one guest access over the socket.  -EOPNOTSUPP:
- * not in one of its BARs.  A failure reads as all ones.
+ * An exit of KVM, for devices without rmio: each access over the socket of whoever has a part of
+ * it.  -EOPNOTSUPP: nobody has.  What fails, and what nobody has of the rest, reads as all ones.
  */
-int vmm_device_access(struct vmm_device *dev, bool io, uint64_t addr, bool store, void *data,
-		      unsigned int len);
+int vmm_device_answer(struct vmm_device *devs, unsigned int n, struct kvm_run *run);
 
 /* -- spawn.c --------------------------------------------------------------- */
 

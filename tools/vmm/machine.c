@@ -201,6 +201,12 @@ static bool settle(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 	return wait_device(m, vcpu, m->ops ? m->ops->intr : NULL, &rc);
 }
 
+static bool device_port(struct vmm_machine *m, uint16_t port)
+{
+	return port >= VMM_PORT_DEVICES ||
+	       (m->ops && m->ops->device_port && m->ops->device_port(m->arg, port));
+}
+
 bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -217,7 +223,7 @@ bool vmm_machine_answer(struct vmm_machine *m, struct vmm_vcpu *vcpu)
 		break;
 	case KVM_EXIT_IO:
 		data = (uint8_t *)run + run->io.data_offset;
-		if (run->io.port < VMM_PORT_DEVICES) {
+		if (!device_port(m, run->io.port)) {
 			if (!settle(m, vcpu))
 				return false;
 			for (uint32_t i = 0; i < run->io.count; i++)

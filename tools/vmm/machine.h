@@ -7,8 +7,8 @@
  * Ports:
  *   0xe9   write: console output, a byte for each byte written; read: 0xe9
  *   0xf4   write of 1, 2 or 4 bytes: the VM ends with that value as status
- *   others below 0x1000: vmm_machine_ops.port
- * Ports from 0x1000 on and all MMIO belong to devices.  What nobody answers
+ *   others below 0x1000: vmm_machine_ops.port, but those that device_port names
+ * These, ports from 0x1000 on and all MMIO belong to devices.  What nobody answers
  * reads as all ones and is discarded when written.
  */
 #ifndef VMM_MACHINE_H
@@ -37,6 +37,8 @@ struct vmm_machine_ops {
 	 * the guest reads.  May be NULL.
 	 */
 	void (*port)(void *arg, uint16_t port, bool out, uint8_t *data, unsigned int size);
+	/* Whether a port below VMM_PORT_DEVICES is a device's all the same.  May be NULL. */
+	bool (*device_port)(void *arg, uint16_t port);
 };
 
 /* What a vCPU's thread is given. */

@@ -22,10 +22,16 @@ static void help(void)
 	       "                       rings\n"
 	       "  --spawn DEV[,OPT=VAL...]\n"
 	       "                       a device in a process started for it by `rmio dev`\n"
+	       "  --spawn PATH[,ARG...], --device exec=PATH[,arg=ARG...]\n"
+	       "                       a device in a program of yours, with a / in PATH; it gets\n"
+	       "                       --fd=3 after its arguments, a connected vfio-user socket\n"
+	       "  --device ...[,port=ADDRESS|,mmio=ADDRESS]...[,irq=N]\n"
+	       "                       of a device that is not PCI: where its ranges lie, in their\n"
+	       "                       order, and its interrupt line, an input of the I/O APIC\n"
 	       "  --device qemu=DRIVER[,PROP=VAL...]\n"
 	       "                       a PCI device of QEMU's, as its -device has it, in an\n"
 	       "                       unmodified QEMU started for it\n"
-	       "                       (all: in slots 1, 2, ... in that order, %u at most)\n"
+	       "                       (PCI: in slots 1, 2, ... in that order, %u devices at most)\n"
 	       "  --qemu PROGRAM       that QEMU; default qemu-system-x86_64\n"
 	       "  --vcpus N            1 to %u, default 1\n"
 	       "  --memory SIZE        bytes, or with K, M or G; default 64M\n"
@@ -88,12 +94,96 @@ static int milliseconds(const char *name, const char *s, unsigned int *ms, struc
 	return 0;
 }
 
+/* A program of the user's: PATH[,ARG...]. */
+static int program(struct vmm_device_opts *d, char *arg, struct vmm_err *err)
+{
+	d->exec = strsep(&arg, ",");
+	while (arg) {
+		if (d->nr_args == VMM_ARGS_MAX)
+			return vmm_fail(err, -EINVAL, "--spawn %s: more than %u arguments", d->exec,
+					VMM_ARGS_MAX);
+		d->args[d->nr_args++] = strsep(&arg, ",");
+	}
+	return 0;
+}
+
+static int place(struct vmm_device_opts *d, bool io, const char *value, struct vmm_err *err)
+{
+	const char *key = io ? "port" : "mmio";
+	uint64_t addr;
+
+	if (!value || !number(value, false, &addr) || (io && addr > 0xffff))
+		return vmm_fail(err, -EINVAL, "--device %s=%s: an address%s", key,
+				value ? value : "", io ? " to 0xffff" : "");
+	if (d->nr_places == VMM_PLACES_MAX)
+		return vmm_fail(err, -EINVAL, "--device: more than %u ranges", VMM_PLACES_MAX);
+	d->places[d->nr_places].io = io;
+	d->places[d->nr_places++].addr = addr;
+	return 0;
+}
+
+/* 2 is the other PIC's, 0 the timer's, from 16 on are pins of PCI. */
+static int line(struct vmm_device_opts *d, const char *value, struct vmm_err *err)
+{
+	uint64_t v;
+
+	if (!value || !number(value, false, &v) || !v || v == 2 || v > 15)
+		return vmm_fail(err, -EINVAL, "--device irq=%s: a line from 1 to 15, but 2",
+				value ? value : "");
+	d->irq = (unsigned int)v;
+	return 0;
+}
+
+static int device_key(struct vmm_device_opts *d, char **arg, struct vmm_err *err)
+{
+	enum { SOCKET, RETRY, RINGS, EXEC, ARG, PORT, MMIO, IRQ };
+	char *const keys[] = {
+		[SOCKET] = "socket", [RETRY] = "retry", [RINGS] = "rings", [EXEC] = "exec",
+		[ARG] = "arg", [PORT] = "port", [MMIO] = "mmio", [IRQ] = "irq", NULL
+	};
+	char *this = *arg, *value;
+
+	switch (getsubopt(arg, keys, &value)) {
+	case SOCKET:
+		if (!value || !*value)
+			return vmm_fail(err, -EINVAL, "--device socket=PATH: no path");
+		d->socket = value;
+		return 0;
+	case RETRY:
+		return milliseconds("device retry", value ? value : "", &d->retry_ms, err);
+	case RINGS:
+		if (!value || (strcmp(value, "on") && strcmp(value, "off")))
+			return vmm_fail(err, -EINVAL, "--device rings=%s: on or off",
+					value ? value : "");
+		d->no_rings = !strcmp(value, "off");
+		return 0;
+	case EXEC:
+		if (!value || !strchr(value, '/'))
+			return vmm_fail(err, -EINVAL, "--device exec=%s: a path, with a /",
+					value ? value : "");
+		d->exec = value;
+		return 0;
+	case ARG:
+		if (!value || d->nr_args == VMM_ARGS_MAX)
+			return vmm_fail(err, -EINVAL, "--device arg=: empty, or more than %u",
+					VMM_ARGS_MAX);
+		d->args[d->nr_args++] = value;
+		return 0;
+	case PORT:
+		return place(d, true, value, err);
+	case MMIO:
+		return place(d, false, value, err);
+	case IRQ:
+		return line(d, value, err);
+	default:
+		return vmm_fail(err, -EINVAL, "--device: what is '%s'? Known: socket, retry, exec, "
+				"arg, rings, port, mmio, irq; qemu", this);
+	}
+}
+
 static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *err)
 {
-	enum { SOCKET, RETRY, RINGS };
-	char *const keys[] = { [SOCKET] = "socket", [RETRY] = "retry", [RINGS] = "rings", NULL };
 	struct vmm_device_opts *d;
-	char *value;
 	int rc;
 
 	if (o->nr_devices == VMM_DEVICES_MAX)
@@ -102,7 +192,10 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 	if (spawn) {
 		if (!*arg || *arg == '-' || *arg == ',')
 			return vmm_fail(err, -EINVAL,
-					"--spawn %s: a device's name, as `rmio dev` knows it", arg);
+					"--spawn %s: a device's name, as `rmio dev` knows it, "
+					"or the path of a program", arg);
+		if (memchr(arg, '/', strcspn(arg, ",")))
+			return program(d, arg, err);
 		d->spawn = arg;
 		return 0;
 	}
@@ -116,34 +209,20 @@ static int device(struct vmm_options *o, char *arg, bool spawn, struct vmm_err *
 		return 0;
 	}
 	while (*arg) {
-		char *this = arg;
-
-		switch (getsubopt(&arg, keys, &value)) {
-		case SOCKET:
-			if (!value || !*value)
-				return vmm_fail(err, -EINVAL, "--device socket=PATH: no path");
-			d->socket = value;
-			break;
-		case RETRY:
-			rc = milliseconds("device retry", value ? value : "", &d->retry_ms, err);
-			if (rc)
-				return rc;
-			break;
-		case RINGS:
-			if (!value || (strcmp(value, "on") && strcmp(value, "off")))
-				return vmm_fail(err, -EINVAL, "--device rings=%s: on or off",
-						value ? value : "");
-			d->no_rings = !strcmp(value, "off");
-			break;
-		default:
-			return vmm_fail(err, -EINVAL,
-					"--device: what is '%s'? Known: socket, retry, rings; qemu",
-					this);
-		}
+		rc = device_key(d, &arg, err);
+		if (rc)
+			return rc;
 	}
-	if (!d->socket)
+	if (d->socket && d->exec)
+		return vmm_fail(err, -EINVAL, "--device: socket=PATH or exec=PATH, not both");
+	if (!d->socket && !d->exec)
 		return vmm_fail(err, -EINVAL,
-				"--device: socket=PATH is missing, or qemu=DRIVER");
+				"--device: socket=PATH is missing, or exec=PATH, or qemu=DRIVER");
+	if (d->nr_args && !d->exec)
+		return vmm_fail(err, -EINVAL, "--device arg=: for exec=");
+	if (d->irq && !d->nr_places)
+		return vmm_fail(err, -EINVAL, "--device irq=%u: for devices with port= or mmio=; "
+				"a PCI device has its pin", d->irq);
 	return 0;
 }
 
@@ -278,7 +357,7 @@ static const char *socket_twice(const struct vmm_options *o)
 static bool any_spawned(const struct vmm_options *o)
 {
 	for (unsigned int i = 0; i < o->nr_devices; i++) {
-		if (o->devices[i].spawn || o->devices[i].qemu)
+		if (o->devices[i].spawn || o->devices[i].exec || o->devices[i].qemu)
 			return true;
 	}
 	return false;

@@ -10,10 +10,22 @@
 
 #define VMM_DEVICES_MAX		31u	/* slots of the bus but for the host bridge */
 
+#define VMM_PLACES_MAX		6u	/* ranges of a device that is not PCI */
+#define VMM_ARGS_MAX		16u	/* arguments of a program to start */
+
 /* One --device or --spawn; the strings are the command line's. */
 struct vmm_device_opts {
 	char *socket;		/* path, or NULL */
 	char *spawn;		/* what `rmio dev` is given, or NULL */
+	char *exec;		/* a program of the user's, or NULL */
+	char *args[VMM_ARGS_MAX];	/* its arguments */
+	unsigned int nr_args;
+	struct {
+		bool io;
+		uint64_t addr;
+	} places[VMM_PLACES_MAX];	/* where ranges lie, in their order */
+	unsigned int nr_places;
+	unsigned int irq;	/* input of the I/O APIC; 0: none */
 	char *qemu;		/* what -device of a QEMU is given, or NULL */
 	unsigned int retry_ms;	/* how long a socket may take to appear */
 	bool no_rings;		/* every access over the socket */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * Device processes that `rmio vmm` starts itself, with a socket in place of a
- * path: this very program as `rmio dev`, and QEMU as the machine x-remote.
+ * path: this very program as `rmio dev`, a program of the user's, and QEMU as the machine x-remote.
  */
 #include "device.h"
 #include "start.h"
@@ -37,6 +37,20 @@ static void run_dev(const char *spec, const struct vmm_options *o)
 	argv[n++] = spec;
 	argv[n] = NULL;
 	execv("/proc/self/exe", (char *const *)argv);
+}
+
+/* A program of the user's: its arguments, then where the socket is. */
+static void run_exec(const struct vmm_device_opts *opts)
+{
+	const char *argv[VMM_ARGS_MAX + 3] = { opts->exec };
+	unsigned int i;
+
+	for (i = 0; i < opts->nr_args; i++)
+		argv[1 + i] = opts->args[i];
+	argv[1 + i] = "--fd=3";
+	cmd_former_descriptors();
+	execv(opts->exec, (char *const *)argv);
+	dprintf(STDERR_FILENO, "rmio vmm: %s: %s\n", opts->exec, strerror(errno));
 }
 
 static void run_qemu(const char *spec, const struct vmm_options *o)
@@ -76,6 +90,8 @@ static void child(int fd, const struct vmm_device_opts *opts, const struct vmm_o
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (opts->qemu)
 		run_qemu(opts->qemu, o);
+	else if (opts->exec)
+		run_exec(opts);
 	else
 		run_dev(opts->spawn, o);
 	_exit(127);
