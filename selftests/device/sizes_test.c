@@ -138,7 +138,9 @@ static void every(void)
 		for (valid = 0; valid <= RMIO_SIZE_ALL; valid++)
 			for (flags = 0; flags < 4; flags++) {
 				struct rmio_dev_range r = {
-					.len = LEN, .sizes = (uint8_t)sizes, .valid = (uint8_t)valid,
+					.len = LEN,
+					.sizes = (uint8_t)sizes,
+					.valid = (uint8_t)valid,
 					.flags = flags * RMIO_DEV_RANGE_ALIGNED,
 				};
 				struct rmio_dev *dev;

@@ -194,7 +194,8 @@ static bool part(struct vmm_device *dev, unsigned int id, const struct access *a
 	pthread_rwlock_rdlock(&dev->lock);
 	p = dev->places[id];
 	pthread_rwlock_unlock(&dev->lock);
-	if (!p.len || p.io != a->io || end < a->addr || p.addr > end || a->addr > p.addr + (p.len - 1))
+	if (!p.len || p.io != a->io || end < a->addr || p.addr > end ||
+	    a->addr > p.addr + (p.len - 1))
 		return false;
 	first = a->addr > p.addr ? a->addr : p.addr;
 	last = end < p.addr + (p.len - 1) ? end : p.addr + (p.len - 1);

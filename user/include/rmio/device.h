@@ -85,7 +85,7 @@ void rmio_timer_cancel(struct rmio_loop *loop, struct rmio_timer *t);
 /* -- devices -------------------------------------------------------------- */
 
 struct rmio_dev_range {
-	uint32_t id;		/* vfio-user region index, to 255; PCI: 0..5 are BARs, 6..8 reserved */
+	uint32_t id;		/* vfio-user region index, to 255; PCI: 0..5 BARs, 6..8 not */
 	uint32_t bus;		/* enum rmio_bus */
 	uint64_t len;		/* bytes; BARs: a power of two, memory from 16, I/O from 4 */
 	uint32_t flags;		/* RMIO_DEV_RANGE_* */
@@ -137,7 +137,7 @@ struct rmio_dev_desc {
 	uint32_t class_code;		/* 24 bits: class, subclass, interface */
 	uint8_t revision;
 	uint8_t msi;			/* MSI vectors, 0 or a power of two up to 32 */
-	uint8_t intx;			/* 0 none, 1..4 INTA..INTD; RMIO_DEV_PLATFORM: 0 or 1 line */
+	uint8_t intx;			/* 0 none, 1..4 INTA..INTD; platform: lines, 0 or 1 */
 	uint8_t flags;			/* RMIO_DEV_* */
 	uint64_t dma_mask;		/* addresses the device can drive; 0: all 64 bits */
 };
