@@ -25,13 +25,19 @@ uint64_t rmio_now_ns(void)
 
 int rmio_spin_init(struct rmio_spin *s, const struct rmio_wait_opts *opts)
 {
-	int err = rmio_opts_copy(&s->opts, sizeof(s->opts), opts);
+	int err = rmio_opts_copy_inner(&s->opts, sizeof(s->opts), opts, "rmio_wait_opts");
 
 	if (err)
 		return err;
-	if (s->opts.policy > RMIO_WAIT_SLEEP || s->opts.placement > RMIO_PLACE_SAME_CPU ||
-	    s->opts.cpu_share > 100)
-		return -EINVAL;
+	if (s->opts.policy > RMIO_WAIT_SLEEP)
+		return rmio_refuse(-EINVAL, "rmio_wait_opts: policy is %u: there is none above %u",
+				   s->opts.policy, RMIO_WAIT_SLEEP);
+	if (s->opts.placement > RMIO_PLACE_SAME_CPU)
+		return rmio_refuse(-EINVAL, "rmio_wait_opts: placement is %u: there is none above %u",
+				   s->opts.placement, RMIO_PLACE_SAME_CPU);
+	if (s->opts.cpu_share > 100)
+		return rmio_refuse(-EINVAL, "rmio_wait_opts: cpu_share is %u: it is a percentage",
+				   s->opts.cpu_share);
 	if (!s->opts.cpu_share)
 		s->opts.cpu_share = CPU_SHARE;
 	if (!s->opts.spin_max_ns)

@@ -105,7 +105,7 @@ static void failed(struct rmio_vm *vm, int err)
 int rmio_vm_kvm(struct rmio_vm *vm, const struct rmio_kvm_opts *opts)
 {
 	struct rmio_kvm_opts o;
-	int err = rmio_opts_copy(&o, sizeof(o), opts);
+	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_kvm_opts");
 
 	if (!err)
 		err = check(vm, &o);

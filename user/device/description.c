@@ -199,7 +199,7 @@ int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void 
 	struct rmio_dev *dev;
 	int err;
 
-	err = rmio_opts_copy(&d, sizeof(d), desc);
+	err = rmio_opts_copy(&d, sizeof(d), desc, "rmio_dev_desc");
 	if (err)
 		return err;
 	if (!d.name)

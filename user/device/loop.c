@@ -95,12 +95,18 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **out)
 	if (!l)
 		return -ENOMEM;
 	l->cpu = -1;
-	err = rmio_opts_copy(&l->opts, sizeof(l->opts), opts);
+	err = rmio_opts_copy(&l->opts, sizeof(l->opts), opts, "rmio_loop_opts");
 	if (err)
 		goto free_loop;
-	err = -EINVAL;
-	if (l->opts.reserved || l->opts.entries > ENTRIES_MAX)
+	if (l->opts.reserved) {
+		err = rmio_refuse(-EINVAL, "rmio_loop_opts: reserved is not 0");
 		goto free_loop;
+	}
+	if (l->opts.entries > ENTRIES_MAX) {
+		err = rmio_refuse(-EINVAL, "rmio_loop_opts: entries is %u: at most %u",
+				  l->opts.entries, ENTRIES_MAX);
+		goto free_loop;
+	}
 	err = rmio_spin_init(&l->spin, &l->opts.wait);
 	if (err)
 		goto free_loop;

@@ -200,7 +200,7 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 	ssize_t n;
 	int err;
 
-	err = rmio_opts_copy(&o, sizeof(o), opts);
+	err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_slave_opts");
 	if (err)
 		goto close_fd;
 	if (rmio_kslave_is(fd)) {

@@ -24,7 +24,7 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 {
 	struct rmio_client_opts o;
 	struct rmio_client *c;
-	int err = rmio_opts_copy(&o, sizeof(o), opts);
+	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
 
 	if (!err && o.protocol != RMIO_PROTOCOL_VFIO_USER &&
 	    o.protocol != RMIO_PROTOCOL_MULTI_PROCESS)
@@ -64,7 +64,7 @@ int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
 	uint32_t ms;
 	int fd, err;
 
-	err = rmio_opts_copy(&o, sizeof(o), opts);
+	err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
 	if (err)
 		return err;
 	if (strlen(path) >= sizeof(addr.sun_path))

@@ -483,7 +483,7 @@ static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
 
 	if (!c->caps.max_fds)
 		return -EPROTO;
-	err = rmio_opts_copy(&mo, sizeof(mo), o->master.sz ? &o->master : NULL);
+	err = rmio_opts_copy_inner(&mo, sizeof(mo), &o->master, "rmio_master_opts");
 	if (err)
 		return err;
 	mo.sz = sizeof(mo);

@@ -65,7 +65,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 {
 	struct rmio_master_opts o;
 	struct rmio_master *m;
-	int err = rmio_opts_copy(&o, sizeof(o), opts);
+	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_master_opts");
 
 	if (err)
 		return err;

@@ -26,7 +26,7 @@ int rmio_vm_new(const struct rmio_vm_opts *opts, struct rmio_vm **out)
 	struct rmio_vm_opts o;
 	struct rmio_vm *vm;
 	struct vm *own;
-	int err = rmio_opts_copy(&o, sizeof(o), opts);
+	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_vm_opts");
 
 	if (err)
 		return err;

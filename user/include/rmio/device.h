@@ -12,6 +12,7 @@
 #define RMIO_DEVICE_H
 
 #include <rmio/abi.h>
+#include <rmio/err.h>
 #include <rmio/wait.h>
 #include <stdbool.h>
 #include <stddef.h>

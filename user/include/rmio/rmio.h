@@ -4,6 +4,7 @@
 #define RMIO_RMIO_H
 
 #include <rmio/abi.h>
+#include <rmio/err.h>
 #include <rmio/wait.h>
 #include <rmio/vmm.h>
 #include <rmio/slave.h>

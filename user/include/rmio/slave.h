@@ -10,6 +10,7 @@
 #define RMIO_SLAVE_H
 
 #include <rmio/abi.h>
+#include <rmio/err.h>
 #include <rmio/wait.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -16,6 +16,7 @@
 #define RMIO_VMM_H
 
 #include <rmio/abi.h>
+#include <rmio/err.h>
 #include <rmio/wait.h>
 #include <stdbool.h>
 #include <stddef.h>
