@@ -67,7 +67,7 @@ static void run_twice(void)
 	rmio_loop_free(l);
 }
 
-/* -- timers and the device's own I/O ------------------------------------------------------ */
+/* -- timers ----------------------------------------------------------------------------- */
 
 struct tick {
 	struct rmio_timer t;
@@ -107,58 +107,6 @@ static void timers(void)
 	T_EQ(order, 3215);
 	rmio_timer_cancel(l, &k[0].t);			/* not armed: nothing */
 	rmio_loop_free(l);
-}
-
-struct own_io {
-	struct rmio_io io;
-	struct rmio_loop *loop;
-	struct rmio_timer start;
-	int pipe[2], res, left;
-	char buf[8];
-};
-
-static void own_done(struct rmio_io *io, int res, uint32_t flags)
-{
-	struct own_io *o = (struct own_io *)io;
-
-	o->res = res;
-	if (!--o->left)
-		rmio_loop_stop(o->loop);
-}
-
-static void own_start(struct rmio_timer *t)
-{
-	struct own_io *o = (struct own_io *)((char *)t - offsetof(struct own_io, start));
-	struct io_uring_sqe *sqe;
-	int i;
-
-	/* more than the queue has entries */
-	for (i = 0; i < 40; i++) {
-		sqe = rmio_loop_sqe(o->loop, &o->io);
-		if (!T_OK(sqe))
-			return;
-		if (i)
-			io_uring_prep_nop(sqe);
-		else
-			io_uring_prep_read(sqe, o->pipe[0], o->buf, sizeof(o->buf), 0);
-		o->left++;
-	}
-	T_EQ(write(o->pipe[1], "hello", 5), 5);
-}
-
-static void own_io(void)
-{
-	struct rmio_loop_opts opts = { .sz = sizeof(opts), .entries = 16 };
-	struct own_io o = { .io.done = own_done, .start.fire = own_start };
-
-	T_REQUIRE(T_EQ(rmio_loop_new(&opts, &o.loop), 0));
-	T_REQUIRE(T_EQ(pipe(o.pipe), 0));
-	rmio_timer_arm(o.loop, &o.start, 0);
-	T_EQ(rmio_loop_run(o.loop), 0);
-	T_EQ(o.left, 0);
-	T_MEMEQ(o.buf, "hello", 5);
-	T_OK(rmio_loop_ring(o.loop));
-	rmio_loop_free(o.loop);
 }
 
 /* -- lanes --------------------------------------------------------------------------------- */
@@ -552,7 +500,6 @@ static const struct ktap_test tests[] = {
 	{ "stop", stop },
 	{ "run again", run_twice },
 	{ "timers", timers },
-	{ "the device's own I/O", own_io },
 	{ "lanes, sleep", lanes_sleep },
 	{ "lanes, sleep, bell by message", lanes_sleep_sock },
 	{ "lanes, adaptive", lanes_adaptive },

@@ -11,6 +11,7 @@
  */
 #include "loop.h"
 #include "opts.h"
+#include "own_io.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -145,6 +146,7 @@ void rmio_loop_free(struct rmio_loop *l)
 		return;
 	rmio_eventfds_exit(&l->eventfds);
 	io_uring_queue_exit(&l->ring);
+	rmio_own_io_abandon(l);
 	rmio_task_free_all(l);		/* the stop descriptor too */
 	free(l);
 }
@@ -401,6 +403,22 @@ static int enable(struct rmio_loop *l)
 	return 0;
 }
 
+/* Nothing that the device submitted outlives the run: its memory may go then. */
+static int end_own_io(struct rmio_loop *l)
+{
+	int err = 0;
+
+	rmio_own_io_end(l);
+	while (l->own && !err) {
+		if (l->unqueued)
+			rmio_task_queue_all(l);
+		err = rmio_submitted(io_uring_submit_and_wait(&l->ring, 1));
+		reap(l);
+	}
+	rmio_own_io_again(l);
+	return err;
+}
+
 int rmio_loop_run(struct rmio_loop *l)
 {
 	int err = enable(l);
@@ -416,6 +434,8 @@ int rmio_loop_run(struct rmio_loop *l)
 	err = rmio_loop_flush(l);
 	while (!err && !l->stop && !l->deserted)
 		err = one_round(l);
+	if (l->own && !err)
+		err = end_own_io(l);
 	l->running = false;
 	l->stop = false;
 	io_uring_unregister_ring_fd(&l->ring);

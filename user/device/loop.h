@@ -22,6 +22,12 @@
 #define RMIO_URING_FUTEX_WAIT	51
 
 struct rmio_task;
+struct rmio_own_io;
+
+/* What the user data of the loop's own operations points to, at their start. */
+struct rmio_io {
+	void (*done)(struct rmio_io *io, int res, uint32_t cqe_flags);
+};
 
 /*
  * The lanes of one attached device.  "Hot": its bell is disarmed and the loop
@@ -57,8 +63,10 @@ struct rmio_loop {
 	struct rmio_src *cursor;	/* next of the hot list in a round under way */
 	uint32_t nr_hot;
 	uint32_t busy;			/* rounds that found requests */
+	struct rmio_own_io *own;	/* the device's own operations that are pending */
+	bool ending;			/* takes no more of them */
 	struct rmio_task *ops;		/* all there are */
-	uint32_t unqueued;		/* of them, wait for a submission entry */
+	uint32_t unqueued;		/* of both, wait for a submission entry */
 	struct rmio_eventfds eventfds;
 	struct rmio_signal *due, **due_end;	/* raised since the last flush */
 	uint32_t users;			/* devices that listen or have a peer */
@@ -110,7 +118,14 @@ static inline int rmio_submitted(int n)
 }
 
 /* A submission entry, after making room if there is none; before the first run NULL then. */
-struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l);
+static inline struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+
+	if (sqe || !l->enabled || io_uring_submit(&l->ring) < 0)
+		return sqe;
+	return io_uring_get_sqe(&l->ring);
+}
 
 /* -- watch.c: operations that outlive their owners ------------------------------ */
 

@@ -5,6 +5,7 @@
  * kernel's io_uring.
  */
 #include "loop.h"
+#include "own_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,31 +47,6 @@ struct rmio_signal {
 	struct rmio_signal *next;	/* due after it */
 	bool due;
 };
-
-/* -- submission ------------------------------------------------------------------------- */
-
-struct io_uring *rmio_loop_ring(struct rmio_loop *l)
-{
-	return &l->ring;
-}
-
-struct io_uring_sqe *rmio_loop_get_sqe(struct rmio_loop *l)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
-
-	if (sqe || !l->enabled || io_uring_submit(&l->ring) < 0)
-		return sqe;
-	return io_uring_get_sqe(&l->ring);
-}
-
-struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *l, struct rmio_io *io)
-{
-	struct io_uring_sqe *sqe = rmio_loop_get_sqe(l);
-
-	if (sqe)
-		io_uring_sqe_set_data(sqe, io);
-	return sqe;
-}
 
 /* -- operations ---------------------------------------------------------------------------- */
 
@@ -134,6 +110,8 @@ void rmio_task_queue_all(struct rmio_loop *l)
 	for (op = l->ops; op && l->unqueued; op = op->next)
 		if (op->wanted && !op->queued)
 			task_queue(op);
+	if (l->unqueued)
+		rmio_own_io_queue(l);
 }
 
 static void task_done(struct rmio_io *io, int res, uint32_t flags)

@@ -23,7 +23,6 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-struct io_uring;
 struct rmio_loop;
 struct rmio_dev;
 
@@ -51,27 +50,61 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **loop);
  * rmio_loop_run - serve until rmio_loop_stop, or until the last device that
  * was given a descriptor instead of a path has lost its peer
  *
- * Returns 0, or what io_uring_enter(2) failed with.
+ * It may be called again.  Returns 0, or what io_uring_enter(2) failed with.
  */
 int rmio_loop_run(struct rmio_loop *loop);
 
 /* Any thread, also a signal handler. */
 void rmio_loop_stop(struct rmio_loop *loop);
 
-/* After its devices are freed. */
+/*
+ * After its devices are freed.  Of the device's own I/O what was never handed to the kernel is over:
+ * done() is called with -ECANCELED.
+ */
 void rmio_loop_free(struct rmio_loop *loop);
 
-/*
- * The device's own I/O: take a submission entry, set its user data to a struct
- * rmio_io, and done() is called from the loop.  rmio_loop_sqe submits what is
- * queued when there is no entry left; NULL only if that fails.
- */
+/* -- the device's own I/O ------------------------------------------------- */
+
 struct io_uring_sqe;
-struct rmio_io {
-	void (*done)(struct rmio_io *io, int res, uint32_t cqe_flags);
+
+/* One operation at a time; embed it in your own struct, zeroed but for done. */
+struct rmio_loop_io {
+	/*
+	 * The operation is over, or gave one of several results (IORING_CQE_F_MORE in
+	 * @cqe_flags).  @res: 0, a count, or a negative errno.  After the last one @io may be
+	 * submitted again or freed.
+	 */
+	void (*done)(struct rmio_loop_io *io, int res, uint32_t cqe_flags);
+	uint64_t loops[16];		/* the loop's */
 };
-struct io_uring *rmio_loop_ring(struct rmio_loop *loop);
-struct io_uring_sqe *rmio_loop_sqe(struct rmio_loop *loop, struct rmio_io *io);
+
+/**
+ * rmio_loop_submit - have the kernel do something, and done() called from the loop
+ * @io: until done() neither freed nor moved, as what @sqe points to
+ * @sqe: prepared by io_uring_prep_*(3) anywhere, zeroed before; it is copied, and its user data is
+ *       the loop's
+ *
+ * It is handed to the kernel before the loop sleeps, of a loop that does not run when it does; a full
+ * queue refuses nothing.  What is pending when rmio_loop_run ends is cancelled: rmio_loop_run
+ * returns after its done(), with -ECANCELED or what it had come to.  Returns 0; -EINVAL (no
+ * done(); a link, IOSQE_IO_DRAIN, IOSQE_CQE_SKIP_SUCCESS, or an operation that removes others),
+ * -EBUSY (@io is pending), -ECANCELED (the loop is ending).
+ */
+int rmio_loop_submit(struct rmio_loop *loop, struct rmio_loop_io *io,
+		     const struct io_uring_sqe *sqe);
+
+/* Ask for the end of @io; done() follows from the loop, if it is pending. */
+void rmio_loop_cancel(struct rmio_loop *loop, struct rmio_loop_io *io);
+
+/**
+ * rmio_loop_register - io_uring_register(2) for buffers, files, credentials or workers
+ *
+ * Returns what it returns, 0 or more; -EINVAL also for operations that are the loop's own.
+ */
+int rmio_loop_register(struct rmio_loop *loop, unsigned int opcode, const void *arg,
+		       unsigned int nr);
+
+/* -- timers ---------------------------------------------------------------- */
 
 /* One-shot timers, CLOCK_MONOTONIC; embed in your own struct, zeroed. */
 struct rmio_timer {
