@@ -47,7 +47,7 @@ static inline int rmio_opts_copy(void *to, size_t size, const void *opts, const 
 	return opts ? rmio_opts_take(to, size, opts, name) : 0;
 }
 
-/* Of a struct within another one: NULL, or with sz 0 and nothing else set, they are the defaults. */
+/* Of a struct within another one: NULL, or with nothing set, sz neither, they are the defaults. */
 static inline int rmio_opts_copy_inner(void *to, size_t size, const void *opts, const char *name)
 {
 	size_t i;

@@ -4,7 +4,7 @@
  * with.  Beside the data path, under the loop's operations (watch.c).
  *
  * The author prepares an entry outside of the ring and the loop copies it, so that its user data
- * is the loop's whatever was in it, an entry is never half filled, and a full queue refuses nothing.
+ * with.  Beside the data path, under the operations of the loop (watch.c).
  */
 #include "own_io.h"
 #include "refuse.h"

@@ -58,8 +58,8 @@ int rmio_loop_run(struct rmio_loop *loop);
 void rmio_loop_stop(struct rmio_loop *loop);
 
 /*
- * After its devices are freed.  Of the device's own I/O what was never handed to the kernel is over:
- * done() is called with -ECANCELED.
+ * After its devices are freed.  Of the device's own I/O what was never handed to the kernel is
+ * over: done() is called with -ECANCELED.
  */
 void rmio_loop_free(struct rmio_loop *loop);
 
@@ -84,8 +84,8 @@ struct rmio_loop_io {
  * @sqe: prepared by io_uring_prep_*(3) anywhere, zeroed before; it is copied, and its user data is
  *       the loop's
  *
- * It is handed to the kernel before the loop sleeps, of a loop that does not run when it does; a full
- * queue refuses nothing.  What is pending when rmio_loop_run ends is cancelled: rmio_loop_run
+ * It is handed to the kernel before the loop sleeps, of a loop that does not run when it does; a
+ * full queue refuses nothing.  What is pending when rmio_loop_run ends is cancelled: rmio_loop_run
  * returns after its done(), with -ECANCELED or what it had come to.  Returns 0; -EINVAL (no
  * done(); a link, IOSQE_IO_DRAIN, IOSQE_CQE_SKIP_SUCCESS, or an operation that removes others),
  * -EBUSY (@io is pending), -ECANCELED (the loop is ending).
