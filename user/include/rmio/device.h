@@ -29,13 +29,13 @@ struct rmio_dev;
 /* -- the loop: one io_uring ---------------------------------------------- */
 
 struct rmio_loop_opts {
-	size_t sz;
-	struct rmio_wait_opts wait;	/* wait.sz 0: defaults */
+	size_t sz;			/* sizeof(struct rmio_loop_opts) */
+	struct rmio_wait_opts wait;	/* all zero: defaults */
 	uint32_t entries;		/* of the io_uring's submission queue; 0: 256 */
-	uint32_t reserved;
+	uint32_t reserved;		/* 0 */
 	/* A line for the log, such as why a connection was closed.  May be NULL. */
 	void (*log)(void *arg, const char *line);
-	void *arg;
+	void *arg;			/* of log() */
 };
 
 /**
@@ -54,7 +54,7 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **loop);
  */
 int rmio_loop_run(struct rmio_loop *loop);
 
-/* Any thread, also a signal handler. */
+/* Make rmio_loop_run return, or the next one at once.  Any thread, also a signal handler. */
 void rmio_loop_stop(struct rmio_loop *loop);
 
 /*
@@ -108,12 +108,14 @@ int rmio_loop_register(struct rmio_loop *loop, unsigned int opcode, const void *
 
 /* One-shot timers, CLOCK_MONOTONIC; embed in your own struct, zeroed. */
 struct rmio_timer {
-	void (*fire)(struct rmio_timer *t);
+	void (*fire)(struct rmio_timer *t);	/* the time has come; may arm it again */
 	uint64_t at_ns;			/* the loop's */
 	struct rmio_timer *next;	/* the loop's */
 	bool armed;			/* the loop's */
 };
+/* fire() is called from the loop @after_ns nanoseconds from now; replaces an earlier time. */
 void rmio_timer_arm(struct rmio_loop *loop, struct rmio_timer *t, uint64_t after_ns);
+/* Not fired after this; does nothing when it is not armed. */
 void rmio_timer_cancel(struct rmio_loop *loop, struct rmio_timer *t);
 
 /* -- devices -------------------------------------------------------------- */
@@ -125,10 +127,10 @@ struct rmio_dev_range {
 	uint32_t flags;		/* RMIO_DEV_RANGE_* */
 	uint8_t sizes;		/* RMIO_SIZE_* that load() and store() implement; 0: all */
 	uint8_t valid;		/* RMIO_SIZE_* that the guest may use; 0: all */
-	uint16_t reserved;
+	uint16_t reserved;	/* 0 */
 };
 #define RMIO_DEV_RANGE_64BIT	0x1u	/* 64-bit BAR, takes id + 1 too */
-#define RMIO_DEV_RANGE_PREFETCH	0x2u
+#define RMIO_DEV_RANGE_PREFETCH	0x2u	/* memory BAR: loads have no side effects */
 #define RMIO_DEV_RANGE_ALIGNED	0x4u	/* what is not aligned to its size is not valid */
 #define RMIO_DEV_RANGE_NATURAL	0x8u	/* load() and store() implement aligned accesses only */
 
@@ -142,14 +144,24 @@ struct rmio_dev_range {
  */
 
 struct rmio_dev_ops {
-	/* A load that the shadow did not answer; return the value.  NULL: the shadow
-	 * where there is an area, else all ones. */
+	/*
+	 * A load of @len bytes, 1, 2, 4 or 8, at @offset in the range of that id, which the
+	 * shadow did not answer.  The vCPU waits for it: the value returned, whose lowest
+	 * @len bytes the guest gets in little-endian order; those above are dropped.  NULL:
+	 * the shadow where there is an area, else all ones.
+	 */
 	uint64_t (*load)(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len);
-	/* A store.  NULL: ignored. */
+	/*
+	 * A store of @len bytes, 1, 2, 4 or 8; the bytes of @value above are 0.  The vCPU has
+	 * gone on, unless an area says RMIO_STORE_SYNC.  NULL: ignored.
+	 */
 	void (*store)(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_t value,
 		      uint32_t len);
-	/* Bus or function reset, and when a peer has gone.  Not before the first one: the
-	 * device, its shadow too, is set up by who makes it.  May be NULL. */
+	/*
+	 * Bus or function reset, and when a peer has gone.  Not before the first one: the
+	 * device, its shadow too, is set up by who makes it.  Configuration space and
+	 * interrupts are reset already.  May be NULL.
+	 */
 	void (*reset)(struct rmio_dev *dev);
 	/* The peer has attached (true) or gone (false).  May be NULL. */
 	void (*attach)(struct rmio_dev *dev, bool attached);
@@ -158,18 +170,18 @@ struct rmio_dev_ops {
 };
 
 struct rmio_dev_desc {
-	size_t sz;
-	const char *name;		/* for log lines */
-	const struct rmio_dev_ops *ops;
-	const struct rmio_dev_range *ranges;
-	uint32_t nr_ranges;
-	uint32_t nr_areas;
+	size_t sz;			/* sizeof(struct rmio_dev_desc) */
+	const char *name;		/* for log lines; NULL: "device" */
+	const struct rmio_dev_ops *ops;	/* stays the caller's, as long as the device */
+	const struct rmio_dev_range *ranges;	/* NULL without */
+	uint32_t nr_ranges;		/* to RMIO_RANGES_MAX */
+	uint32_t nr_areas;		/* to RMIO_AREAS_MAX */
 	const struct rmio_area *areas;	/* access map; shadow offsets into one image */
-	uint64_t shadow_size;		/* bytes */
+	uint64_t shadow_size;		/* bytes, to RMIO_SHADOW_MAX; 0: no image */
 	uint16_t vendor, device;	/* PCI identification */
-	uint16_t subvendor, subdevice;
+	uint16_t subvendor, subdevice;	/* the same of the board; 0: none */
 	uint32_t class_code;		/* 24 bits: class, subclass, interface */
-	uint8_t revision;
+	uint8_t revision;		/* of the device, any */
 	uint8_t msi;			/* MSI vectors, 0 or a power of two up to 32 */
 	uint8_t intx;			/* 0 none, 1..4 INTA..INTD; platform: lines, 0 or 1 */
 	uint8_t flags;			/* RMIO_DEV_* */
@@ -186,15 +198,26 @@ struct rmio_dev_desc {
 
 /**
  * rmio_dev_new - make a device on a loop
- * @priv: rmio_dev_priv
+ * @desc: what it is
+ * @priv: what rmio_dev_priv returns
  *
- * The descriptor and what it points to are copied, except @ops.  Returns 0,
- * -EINVAL (a range or area that does not fit, with a log line), -E2BIG, -ENOMEM.
+ * The descriptor and what it points to are copied, except @ops.  Nobody sees the device
+ * before rmio_dev_listen, _serve or _slave.  Returns 0, -EINVAL (a range or area that does not
+ * fit, with a log line; rmio_errstr has it too), -E2BIG, -ENOMEM.
  */
 int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void *priv,
 		 struct rmio_dev **dev);
+
+/*
+ * Its socket is removed, its peer sees the connection closed; attach() and dma() are called for
+ * what goes.  Not from one of its own callbacks.  NULL: nothing.
+ */
 void rmio_dev_free(struct rmio_dev *dev);
+
+/* What rmio_dev_new was given. */
 void *rmio_dev_priv(const struct rmio_dev *dev);
+
+/* The loop that it is on. */
 struct rmio_loop *rmio_dev_loop(const struct rmio_dev *dev);
 
 /**
@@ -292,6 +315,8 @@ void rmio_dev_pin(struct rmio_dev *dev, bool raised);
  * copied), -ERANGE (beyond dma_mask), -EPERM (bus mastering is off).
  */
 int rmio_dev_dma_read(struct rmio_dev *dev, uint64_t iova, void *buf, uint64_t len);
+
+/* The same the other way round; -EFAULT also for what is not writable. */
 int rmio_dev_dma_write(struct rmio_dev *dev, uint64_t iova, const void *buf, uint64_t len);
 
 /**

@@ -24,8 +24,8 @@ extern "C" {
 struct rmio_slave;
 
 struct rmio_slave_opts {
-	size_t sz;
-	struct rmio_wait_opts wait;	/* for rmio_slave_poll; wait.sz 0: defaults */
+	size_t sz;			/* sizeof(struct rmio_slave_opts) */
+	struct rmio_wait_opts wait;	/* for rmio_slave_poll; all zero: defaults */
 };
 
 /**

@@ -40,7 +40,7 @@ struct rmio_client;
 /* Why a device is dead (rmio_master_state, rmio_vm_opts.dead). */
 enum rmio_state {
 	RMIO_STATE_NEW		= 0,	/* no slave has been opened yet */
-	RMIO_STATE_LIVE		= 1,
+	RMIO_STATE_LIVE		= 1,	/* it answers */
 	RMIO_STATE_CLOSED	= 2,	/* the device process closed its end or died */
 	RMIO_STATE_TIMEOUT	= 3,	/* a vCPU waited longer than the timeout */
 	RMIO_STATE_PROTOCOL	= 4,	/* the device wrote nonsense */
@@ -49,7 +49,7 @@ enum rmio_state {
 /* -- the VM: ranges of all devices, and the thread that serves slaves ----- */
 
 struct rmio_vm_opts {
-	size_t sz;
+	size_t sz;		/* sizeof(struct rmio_vm_opts) */
 	uint32_t max_vcpus;	/* lanes of each device, 1..RMIO_LANES_MAX; 0: 16 */
 	uint32_t flags;		/* RMIO_VM_* */
 	/*
@@ -59,7 +59,7 @@ struct rmio_vm_opts {
 	 * holds while it calls rmio.  reason: for a log line.
 	 */
 	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
-	void *arg;
+	void *arg;		/* of dead() */
 };
 
 /* No control thread: the VMM polls rmio_vm_fd and calls rmio_vm_dispatch. */
@@ -99,13 +99,13 @@ int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
 
 enum rmio_backend {
 	RMIO_BACKEND_AUTO	= 0,	/* the best there is */
-	RMIO_BACKEND_EXIT	= 1,
+	RMIO_BACKEND_EXIT	= 1,	/* always there */
 	RMIO_BACKEND_BPF	= 2,	/* after rmio_vm_kvm */
 	RMIO_BACKEND_KVM	= 3,	/* after rmio_vm_kvm; the best */
 };
 
 struct rmio_kvm_opts {
-	size_t sz;
+	size_t sz;		/* sizeof(struct rmio_kvm_opts) */
 	int vm_fd;		/* from KVM_CREATE_VM; duplicated */
 	/*
 	 * The signal that the VMM kicks its vCPU threads with: its handler makes KVM_RUN
@@ -260,7 +260,7 @@ void rmio_vcpu_kick(struct rmio_vcpu *vcpu);
 /* -- masters -------------------------------------------------------------- */
 
 struct rmio_master_opts {
-	size_t sz;
+	size_t sz;		/* sizeof(struct rmio_master_opts) */
 	uint32_t backend;	/* enum rmio_backend */
 	/*
 	 * A lane's requests, power of two 2..65536; 0: 256, on the bpf back end 2048.  With
@@ -327,9 +327,16 @@ int rmio_master_pa_range(struct rmio_master *m, const struct rmio_pa_range *rang
  */
 void rmio_master_timeout(struct rmio_master *m, uint64_t ns);
 
+/* Whether it answers, and if not, why. */
 enum rmio_state rmio_master_state(const struct rmio_master *m);
+
+/* The back end that it has. */
 enum rmio_backend rmio_master_backend(const struct rmio_master *m);
+
+/* rmio_master_opts.arg. */
 void *rmio_master_arg(const struct rmio_master *m);
+
+/* rmio_master_opts.name, or "device"; as long as @m. */
 const char *rmio_master_name(const struct rmio_master *m);
 
 /**
@@ -357,8 +364,8 @@ struct rmio_plan_entry {
 	uint64_t count;
 	const char *mechanism;	/* "memslot", "ioeventfd", "zone" or "exit"; lasts */
 	const char *why;	/* a line for people; lasts as long as the library */
-	uint32_t range_id;
-	uint32_t len;		/* of the stores that an ioeventfd takes; else 0 */
+	uint32_t range_id;	/* rmio_pa_range.id */
+	uint32_t len;		/* bytes of the stores that an ioeventfd takes; else 0 */
 	bool store;		/* about stores, or about loads */
 	bool through;		/* stores are written to the shadow image too */
 };
@@ -403,7 +410,7 @@ int rmio_master_lane_stats(const struct rmio_master *m, int vcpu, struct rmio_la
 struct rmio_program_stats {
 	size_t sz;		/* set by the caller */
 	uint32_t id;		/* of the BPF program, as bpftool shows it */
-	uint32_t reserved;
+	uint32_t reserved;	/* 0 */
 	uint64_t runs;		/* both 0 unless sysctl kernel.bpf_stats_enabled is 1 and */
 	uint64_t run_ns;	/* the program was loaded by this process, or it is privileged */
 };
@@ -430,7 +437,7 @@ int rmio_vm_maps(const struct rmio_vm *vm, const struct rmio_master *m,
 
 /* What the device process speaks on its socket. */
 enum rmio_protocol {
-	RMIO_PROTOCOL_VFIO_USER		= 0,
+	RMIO_PROTOCOL_VFIO_USER		= 0,	/* QEMU's docs/interop/vfio-user.rst */
 	/*
 	 * That of QEMU's machine x-remote, and of any device of rmio.  No rings.  The
 	 * device decodes the addresses of its BARs: a region that is one is there
@@ -443,18 +450,18 @@ enum rmio_protocol {
 };
 
 struct rmio_client_opts {
-	size_t sz;
+	size_t sz;			/* sizeof(struct rmio_client_opts) */
 	struct rmio_vm *vm;		/* NULL: socket only, no rings */
 	struct rmio_master_opts master;	/* for the master made when the device offers rmio;
-					 * master.sz 0: defaults; name NULL: the device's own */
-	uint32_t reply_timeout_ms;	/* for each socket reply; 0: 5000 */
+					 * all zero: defaults; name NULL: the device's own */
+	uint32_t reply_timeout_ms;	/* milliseconds, for each socket reply; 0: 5000 */
 	uint32_t protocol;		/* enum rmio_protocol */
 };
 
 struct rmio_region_info {
 	uint64_t size;		/* bytes; 0: no such region */
 	uint32_t flags;		/* VFIO_REGION_INFO_FLAG_* */
-	uint32_t reserved;
+	uint32_t reserved;	/* 0 */
 };
 
 /**
@@ -474,6 +481,7 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
 			struct rmio_client **c);
 
+/* An orderly end, with its master; nobody is told of a death.  NULL: nothing. */
 void rmio_client_free(struct rmio_client *c);
 
 /* The master of the fast path, owned by the client; NULL without. */
@@ -495,25 +503,44 @@ const char *rmio_client_name(const struct rmio_client *c);
  * -EEXIST, -ENOSPC and -ENOENT of memory that overlaps, is an eighth piece, or was
  * not mapped; -ENOTSUP, what the protocol has no words for.
  */
+
+/* VFIO_DEVICE_FLAGS_*, and how many regions and kinds of interrupts there are. */
 int rmio_client_device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions,
 			    uint32_t *irqs);
+
+/* Region @index, VFIO_PCI_*_REGION_INDEX. */
 int rmio_client_region_info(struct rmio_client *c, uint32_t index, struct rmio_region_info *info);
+
+/* Interrupts @index, VFIO_PCI_*_IRQ_INDEX: VFIO_IRQ_INFO_*, and how many. */
 int rmio_client_irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count);
+
+/* @count bytes of region @index, from @offset, by messages: the slow path. */
 int rmio_client_region_read(struct rmio_client *c, uint32_t index, uint64_t offset, void *buf,
 			    uint32_t count);
+
+/* The same the other way round; it returns when the device has taken them. */
 int rmio_client_region_write(struct rmio_client *c, uint32_t index, uint64_t offset,
 			     const void *buf, uint32_t count);
-/* prot: PROT_READ | PROT_WRITE as the device may access it; fd is duplicated. */
+
+/*
+ * Offer @size bytes of the file @fd, which is duplicated, from @offset bytes on, as guest memory at
+ * @iova.  @prot: PROT_READ | PROT_WRITE as the device may access it.
+ */
 int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd,
 			uint64_t offset, int prot);
+
+/* Take memory away, as it was offered; the device uses it no more when this returns. */
 int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size);
+
 /*
- * action: VFIO_IRQ_SET_ACTION_TRIGGER or _MASK or _UNMASK; fds: count eventfds,
- * -1 for none, in as many messages as it takes; NULL: do it (mask, unmask,
- * trigger) to count irqs, with _TRIGGER and count 0 disable the index.
+ * Interrupts @start to @start + @count - 1 of @index.  @action: VFIO_IRQ_SET_ACTION_TRIGGER or
+ * _MASK or _UNMASK.  @fds: @count eventfds, -1 for none, in as many messages as it takes; NULL:
+ * do it (mask, unmask, trigger) to them, with _TRIGGER and @count 0 disable the index.
  */
 int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			 uint32_t count, const int *fds);
+
+/* Reset the device, as a bus does. */
 int rmio_client_reset(struct rmio_client *c);
 
 #pragma GCC visibility pop
