@@ -287,8 +287,8 @@ static int ended(pid_t pid, int fd)
 
 static bool with_keys(void)
 {
-	return !rmio_run(&r, (const char *const []){ "stat", "--help", NULL }) &&
-	       !strstr(r.out, "without ncurses");
+	T_EQ(rmio_run(&r, (const char *const []){ "stat", "--help", NULL }), 0);
+	return !strstr(r.out, "without ncurses");
 }
 
 static void keys(void)

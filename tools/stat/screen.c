@@ -7,6 +7,7 @@
 #include "read.h"
 
 #include <curses.h>
+#include <term.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,12 @@ const bool stat_screen_keys = true;
 
 int stat_screen_begin(void)
 {
-	/* Of a terminal that it does not know it would say so and end the process. */
+	int err;
+
+	/* Of a terminal that it does not know initscr would say so and end the process. */
+	if (setupterm(NULL, STDOUT_FILENO, &err) != OK)
+		return -ENOTTY;
+	del_curterm(cur_term);
 	s.screen = newterm(NULL, stdout, stdin);
 	if (!s.screen)
 		return -ENOTTY;
