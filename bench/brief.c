@@ -71,7 +71,7 @@ static void duration(char text[16], double ns)
 		snprintf(text, 16, "%.1f ns", ns);
 	else if (ns < 10000)
 		snprintf(text, 16, "%.0f ns", ns);
-	else if (ns < 1e7)
+	else if (ns < 1e6)
 		snprintf(text, 16, "%.1f us", ns / 1e3);
 	else
 		snprintf(text, 16, "%.1f ms", ns / 1e6);

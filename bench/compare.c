@@ -11,7 +11,7 @@
 
 bool compare_measured(const struct bench_run *r)
 {
-	return !r->status && r->elapsed_ns;
+	return !r->status && r->elapsed_ns && (r->hist.count || r->def->flags & BENCH_IDLE);
 }
 
 double compare_p50(const struct bench_run *r)

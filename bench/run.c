@@ -345,6 +345,10 @@ static unsigned int run_rounds(const struct bench_options *o, unsigned int round
 	}
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
+	for (i = 0; i < nr_runs; i++)
+		if (!runs[i].status && !runs[i].hist.count && !(runs[i].def->flags & BENCH_IDLE))
+			runs[i].status = bench_why(&runs[i], 1, "the time was too short for one "
+						   "sample: --duration");
 	return round;
 }
 

@@ -176,6 +176,7 @@ static int latency_slice(struct bench_run *run, uint64_t ns)
 	if (nr - from > LATENCIES)
 		from = nr - LATENCIES;
 	hist_clear(&run->slice);
+	run->per_sample = 1;
 	for (; from < nr; from++)
 		hist_record(&run->slice, a->ns[from % LATENCIES] * 1000);
 	return 0;

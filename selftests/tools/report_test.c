@@ -65,6 +65,10 @@ static void spread(void)
 	T_EQ(most, 60000);
 	/* Both were slow in that round. */
 	T_EQ((int)(compare_ratio(&r, &b, NULL) * 1000), 3000);
+	T_OK(compare_measured(&r));
+	hist_clear(&b.hist);		/* not one sample: nothing to compare with */
+	T_OK(!compare_measured(&b));
+	T_OK(!compare_rival(&r, "base", &b, 1));
 	r.p50[4] = 0;			/* not measured in that one */
 	T_EQ(compare_spread(&r, &least, &most), 4);
 	hist_exit(&r.hist);
