@@ -10,7 +10,9 @@
 
 static int place(struct rig *r, uint64_t len, uint32_t id)
 {
-	struct rmio_pa_range range = { .addr = 0x10000000, .len = len, .bus = RMIO_BUS_MEM, .id = id };
+	struct rmio_pa_range range = {
+		.addr = 0x10000000, .len = len, .bus = RMIO_BUS_MEM, .id = id,
+	};
 
 	return rmio_master_pa_range(rmio_client_master(r->client), &range);
 }

@@ -4,6 +4,7 @@
  * (KVM_DEV_USER_PA_RANGE).  First step of each access.
  */
 #include "range.h"
+#include "refuse.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -108,7 +109,13 @@ static int check_limit(const struct rmio_master *m, const struct rmio_pa_range *
 	uint64_t most = UINT64_MAX;
 	int err = m->own->limit ? m->own->limit(m->own->limit_arg, r->id, &most) : 0;
 
-	return err ? err : r->len > most ? -EFBIG : 0;
+	if (err)
+		return rmio_refuse(err, "%s has no region %u", m->own->name, r->id);
+	if (r->len > most)
+		return rmio_refuse(-EFBIG, "region %u of %s has 0x%llx bytes, not 0x%llx", r->id,
+				   m->own->name, (unsigned long long)most,
+				   (unsigned long long)r->len);
+	return 0;
 }
 
 static int check(const struct rmio_master *m, const struct rmio_pa_range *r)
