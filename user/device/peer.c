@@ -266,6 +266,18 @@ static int op_attach(void *arg, int *fd)
 	return rmio_dev_attach(dev, slave, slave_gone);
 }
 
+/* The end of its master may not have been noticed yet: what came before it is handled first. */
+static bool op_attached(void *arg)
+{
+	struct rmio_dev *dev = arg;
+
+	if (dev->src.slave && rmio_slave_gone(dev->src.slave)) {
+		rmio_dev_drain(dev);
+		rmio_dev_detach(dev);
+	}
+	return dev->src.slave;
+}
+
 static void op_log(void *arg, const char *line)
 {
 	rmio_dev_log(arg, "%s", line);
@@ -285,6 +297,7 @@ static const struct vu_server_ops vu_ops = {
 	.reset = op_reset,
 	.name = op_name,
 	.attach = op_attach,
+	.attached = op_attached,
 	.log = op_log,
 };
 

@@ -25,6 +25,9 @@ bool rmio_slave_pending(const struct rmio_slave *s);
  */
 int rmio_slave_posted_fd(struct rmio_slave *s);
 
+/* Has the master ended?  Asks the descriptor, and takes nothing from it. */
+bool rmio_slave_gone(const struct rmio_slave *s);
+
 /* Where the vCPU of the last request runs; -1 unknown. */
 int rmio_slave_cpu(const struct rmio_slave *s);
 

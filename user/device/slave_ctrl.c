@@ -17,6 +17,13 @@
 /* How long a call that needs the master's answer waits for it. */
 #define ANSWER_MS	5000
 
+bool rmio_slave_gone(const struct rmio_slave *s)
+{
+	if (s->kernel)
+		return rmio_kslave_look(s->chan) == -ECONNRESET;
+	return rmio_chan_hung_up(s->chan);
+}
+
 void rmio_slave_shadow_at(struct rmio_slave *s, void *addr)
 {
 	s->image_at = addr;

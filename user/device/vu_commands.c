@@ -321,6 +321,8 @@ static int cmd_attach(struct vu_server *s, struct vu_msg *m)
 		return refuse(s, -EINVAL, "unknown version, or reserved is not zero");
 	if (m->nfds != 1)
 		return refuse(s, -EINVAL, "no descriptor");
+	if (s->attached && s->ops->attached)
+		s->attached = s->ops->attached(s->arg);
 	if (s->attached)
 		return refuse(s, -EBUSY, "there has been one already");
 	err = s->ops->attach(s->arg, m->fds);

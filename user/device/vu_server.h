@@ -77,6 +77,11 @@ struct vu_server_ops {
 	 */
 	int (*attach)(void *arg, int *fd);
 	/*
+	 * Is what was attached still there?  Its master may have ended, for one that comes on the
+	 * same connection.  May be NULL: there is one attach a connection.
+	 */
+	bool (*attached)(void *arg);
+	/*
 	 * A line for the log: a message was refused and why.  A peer gets VU_LOG_MAX
 	 * of them, then one a second.  May be NULL.
 	 */

@@ -23,6 +23,7 @@
 int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **out)
 {
 	struct rmio_client_opts o;
+	pthread_mutexattr_t again;
 	struct rmio_client *c;
 	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
 
@@ -39,7 +40,11 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 		free(c);
 		return -EINVAL;
 	}
-	pthread_mutex_init(&c->lock, NULL);
+	/* Some calls are several messages, which belong together. */
+	pthread_mutexattr_init(&again);
+	pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&c->lock, &again);
+	pthread_mutexattr_destroy(&again);
 	c->timeout_ns = (o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS) * 1000000ull;
 	err = o.protocol == RMIO_PROTOCOL_MULTI_PROCESS ? client_mp_start(c)
 							: client_vu_start(c, &o);

@@ -5,8 +5,9 @@
  * for devices that have none.
  */
 #include "client_priv.h"
+#include "death.h"
 #include "opts.h"
-#include "vm.h"
+#include "renew.h"
 #include "wake.h"
 
 #include <errno.h>
@@ -455,11 +456,52 @@ static int set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint
 	return 0;
 }
 
+/* The slave of the master, to the device.  Of a master that is dead otherwise, so is this one. */
+static int hand_over(struct rmio_client *c)
+{
+	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
+	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
+	int fd = rmio_master_slave_fd(c->master), err;
+
+	if (fd < 0)
+		return fd;
+	q.fds = &fd;
+	err = call(c, &q, NULL, 0);
+	close(fd);
+	return err;
+}
+
+/* It answers again: new rings, in which nothing can be of the time before. */
+static int revive(struct rmio_client *c)
+{
+	int err = rmio_master_renew(c->master);
+
+	if (!err)
+		err = hand_over(c);
+	if (err)
+		rmio_master_kill(c->master, RMIO_STATE_CLOSED, NULL);
+	return err;
+}
+
 static int reset(struct rmio_client *c)
 {
 	struct request q = { VU_RESET };
+	int err;
 
-	return call(c, &q, NULL, 0);
+	/* Whoever wrote nonsense is not asked again on the same connection. */
+	if (c->master && rmio_master_state(c->master) == RMIO_STATE_PROTOCOL)
+		return rmio_refuse(-EPROTO, "the device has written nonsense: it is not trusted again "
+				   "on this connection");
+	pthread_mutex_lock(&c->lock);
+	err = call(c, &q, NULL, 0);
+	if (err == -ECONNRESET)
+		rmio_refuse(err, "the device process has ended, or its connection");
+	else if (err == -ETIMEDOUT)
+		rmio_refuse(err, "the device does not answer yet");
+	if (!err && c->master && rmio_state_dead(rmio_master_state(c->master)))
+		err = revive(c);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 static const struct client_ops ops = {
@@ -476,10 +518,8 @@ static const struct client_ops ops = {
 
 static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
 {
-	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
-	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
 	struct rmio_master_opts mo;
-	int fd, err;
+	int err;
 
 	if (!c->caps.max_fds)
 		return -EPROTO;
@@ -494,13 +534,7 @@ static int attach(struct rmio_client *c, const struct rmio_client_opts *o)
 		return err;
 	c->master->own->limit = limit;
 	c->master->own->limit_arg = c;
-	fd = rmio_master_slave_fd(c->master);
-	if (fd < 0)
-		return fd;
-	q.fds = &fd;
-	err = call(c, &q, NULL, 0);
-	close(fd);
-	return err;
+	return hand_over(c);
 }
 
 int client_vu_start(struct rmio_client *c, const struct rmio_client_opts *o)

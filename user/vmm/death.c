@@ -55,8 +55,6 @@ void rmio_master_kill(struct rmio_master *m, enum rmio_state why, const char *re
 		m->ops->died(m);
 	if (own_vm(vm)->dead && reason)
 		own_vm(vm)->dead(own_vm(vm)->arg, m, why, reason);
-	if (!elsewhere)
-		return;
 	pthread_mutex_lock(&vm->lock);
 	rmio_word_write(&m->told, 1);
 	pthread_cond_broadcast(&vm->left);

@@ -2,6 +2,7 @@
 /*
  * The master of a remote device: made, opened by its device process, freed.  Beside the data path.
  */
+#include "master.h"
 #include "death.h"
 #include "opts.h"
 #include "range.h"
@@ -38,8 +39,7 @@ static int register_master(struct rmio_vm *vm, struct rmio_master *m)
 	return 0;
 }
 
-/* Zeroed, on lines of its own. */
-static struct rmio_master *new_master(uint32_t lanes)
+struct rmio_master *rmio_master_blank(uint32_t lanes)
 {
 	size_t size = sizeof(struct rmio_master) + lanes * sizeof(struct rmio_prod);
 	struct rmio_master *m = aligned_alloc(RMIO_LINE, size);
@@ -54,8 +54,9 @@ static struct rmio_master *new_master(uint32_t lanes)
 	return NULL;
 }
 
-static void free_master(struct rmio_master *m)
+void rmio_master_scrap(struct rmio_master *m)
 {
+	free(m->own->past);
 	free(m->own);
 	free(m);
 }
@@ -73,7 +74,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 		return -ENOTSUP;
 	if (o.ring_slots && !rmio_lane_stride(o.ring_slots))
 		return -EINVAL;
-	m = new_master(vm->max_vcpus);
+	m = rmio_master_blank(vm->max_vcpus);
 	if (!m)
 		return -ENOMEM;
 	m->vm = vm;
@@ -100,7 +101,7 @@ int rmio_master_new(struct rmio_vm *vm, const struct rmio_master_opts *opts,
 free_name:
 	free(m->own->name);
 free_master:
-	free_master(m);
+	rmio_master_scrap(m);
 	return err;
 }
 
@@ -150,8 +151,7 @@ unlock:
 	return err;
 }
 
-/* With vm->lock held: does any vCPU still wait for @m? */
-static bool occupied(const struct rmio_master *m)
+bool rmio_master_occupied(const struct rmio_master *m)
 {
 	struct rmio_vm *vm = m->vm;
 	bool yes = false;
@@ -169,18 +169,21 @@ static bool occupied(const struct rmio_master *m)
 	return yes;
 }
 
-/* With the VM frozen.  Also if it is inside: it may come out with -EINTR, and @m is gone then. */
-static void forget(struct vcpu *v, const struct rmio_master *m)
+void rmio_master_forget(const struct rmio_master *m)
 {
-	if (v->pending.waiting == m)
-		v->pending.waiting = NULL;
+	struct rmio_vm *vm = m->vm;
+	uint32_t i;
+
+	/* Also those that are inside: they may come out with -EINTR. */
+	for (i = 0; i < vm->lanes_used; i++)
+		if (vm->vcpus[i] && own_vcpu(vm->vcpus[i])->pending.waiting == m)
+			own_vcpu(vm->vcpus[i])->pending.waiting = NULL;
 }
 
 void rmio_master_free(struct rmio_master *m)
 {
 	struct rmio_master **at;
 	struct rmio_vm *vm;
-	uint32_t i;
 
 	if (!m)
 		return;
@@ -201,15 +204,13 @@ void rmio_master_free(struct rmio_master *m)
 	rmio_range_drop(vm, m);
 	if (m->ops->dev_removed)
 		m->ops->dev_removed(m);
-	for (i = 0; i < vm->lanes_used; i++)
-		if (vm->vcpus[i])
-			forget(own_vcpu(vm->vcpus[i]), m);
+	rmio_master_forget(m);
 	rmio_vm_thaw(vm);
 	if (m->ops->change_end)
 		m->ops->change_end(m);
 
 	pthread_mutex_lock(&vm->lock);
-	while (occupied(m))
+	while (rmio_master_occupied(m))
 		pthread_cond_wait(&vm->left, &vm->lock);
 	pthread_mutex_unlock(&vm->lock);
 
@@ -225,7 +226,7 @@ void rmio_master_free(struct rmio_master *m)
 		munmap(m->image, m->image_size);
 	m->ops->dev_free(m);
 	free(m->own->name);
-	free_master(m);
+	rmio_master_scrap(m);
 }
 
 void rmio_master_timeout(struct rmio_master *m, uint64_t ns)
@@ -259,11 +260,21 @@ int rmio_master_counters(const struct rmio_master *m, int vcpu, struct rmio_coun
 	memset(c, 0, sizeof(*c));
 	if (vcpu >= 0 && (uint32_t)vcpu >= m->vm->max_vcpus)
 		return -ERANGE;
+	/* The lanes may be about to make room for others (renew.c). */
+	pthread_mutex_lock(&m->vm->lock);
 	for (i = 0; i < m->vm->max_vcpus; i++)
 		if (vcpu < 0 || (uint32_t)vcpu == i) {
-			rmio_counters_add(c, &m->lanes[i].down->counters);
-			if (m->ops->counters)
-				m->ops->counters(m, i, c);
+			if (m->own->past)
+				rmio_counters_add(c, &m->own->past[i].counters);
+			rmio_master_lane_counters(m, i, c);
 		}
+	pthread_mutex_unlock(&m->vm->lock);
 	return 0;
+}
+
+void rmio_master_lane_counters(const struct rmio_master *m, uint32_t vcpu, struct rmio_counters *c)
+{
+	rmio_counters_add(c, &m->lanes[vcpu].down->counters);
+	if (m->ops->counters)
+		m->ops->counters(m, vcpu, c);
 }

@@ -51,6 +51,12 @@ struct vm {
 	void (*sources[RMIO_SOURCES])(struct rmio_vm *vm);	/* of back ends */
 };
 
+/* Of a vCPU's lane, what the earlier lives of the device have counted. */
+struct past {
+	struct rmio_counters counters;
+	struct rmio_lane_stats stats;
+};
+
 struct rmio_own {
 	uint64_t id;			/* names it in epoll events */
 	char *name;
@@ -59,6 +65,7 @@ struct rmio_own {
 	/* How long range @id may be: 0 and *len, -ENXIO there is none.  NULL: nobody knows. */
 	int (*limit)(void *arg, uint32_t id, uint64_t *len);
 	void *limit_arg;
+	struct past *past;		/* max_vcpus of them; NULL: this is its first life */
 };
 
 static inline struct vcpu *own_vcpu(struct rmio_vcpu *v)

@@ -53,10 +53,10 @@ struct rmio_vm_opts {
 	uint32_t max_vcpus;	/* lanes of each device, 1..RMIO_LANES_MAX; 0: 16 */
 	uint32_t flags;		/* RMIO_VM_* */
 	/*
-	 * A device died.  Called once a device, from the thread that noticed: a
-	 * vCPU's or the control thread.  It may not call into rmio except for
-	 * rmio_master_state and rmio_vcpu_kick, nor take a lock that another thread
-	 * holds while it calls rmio.  reason: for a log line.
+	 * A device died.  Called once, and again after each revival (rmio_client_reset), from
+	 * the thread that noticed: a vCPU's or the control thread.  It may not call into rmio
+	 * except for rmio_master_state and rmio_vcpu_kick, nor take a lock that another
+	 * thread holds while it calls rmio.  reason: for a log line.
 	 */
 	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
 	void *arg;		/* of dead() */
@@ -426,7 +426,7 @@ int rmio_vm_program(const struct rmio_vm *vm, struct rmio_program_stats *s);
  * rmio_vm_maps - the maps of that program, by the ids that bpftool takes
  * @m: those of this device, "lanes", "down", "up" and perhaps "shadow"; NULL: those of the
  *     whole VM, "vcpus", "regs", "zones" and others
- * @map: called for each; non-zero ends it.  The name lasts.
+ * @map: called for each; non-zero ends it.  The name lasts.  It may not call into rmio.
  *
  * Returns 0, what @map returned, -ENOTSUP (not the bpf back end).
  */
@@ -540,7 +540,23 @@ int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size);
 int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			 uint32_t count, const int *fds);
 
-/* Reset the device, as a bus does. */
+/**
+ * rmio_client_reset - reset the device, and bring one back to life that answers again
+ *
+ * Reset are: configuration space, all of it, and so the command register, BARs and MSI enable; a
+ * pin that is up; and what the device resets of its own.  What vCPUs have stored before is handled
+ * before.  Left as they are: ranges, guest memory that is mapped, eventfds and their masks, rings,
+ * the access map, the shadow image, counters.
+ *
+ * A device whose master is dead, RMIO_STATE_TIMEOUT or _CLOSED, and that answers on this
+ * connection, gets new rings and lives again, its master RMIO_STATE_NEW and then _LIVE, where it
+ * was; its counters go on.  An access that was interrupted while it was dead reads all ones.  Not
+ * from rmio_vm_opts.dead, and not from a vCPU's thread that has an access to it interrupted.
+ *
+ * Returns as above.  -ETIMEDOUT: it does not answer yet, try again.  What is over for good, so
+ * that a client made anew is the way on: -ECONNRESET, the device process has ended; -EPROTO, it
+ * wrote nonsense.
+ */
 int rmio_client_reset(struct rmio_client *c);
 
 #pragma GCC visibility pop
