@@ -113,18 +113,19 @@ static unsigned long long now_ms(void)
 
 static int connect_to(const struct connect_cmd *c)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	unsigned long long end = now_ms() + c->retry_ms;
+	struct sockaddr_un addr;
+	socklen_t len;
 	int fd, err;
 
-	if (strlen(c->path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, c->path);
+	err = socket_address(c->path, &addr, &len);
+	if (err)
+		return err;
 	for (;;) {
 		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (fd < 0)
 			return -errno;
-		if (!connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		if (!connect(fd, (struct sockaddr *)&addr, len))
 			return fd;
 		err = -errno;
 		close(fd);

@@ -36,6 +36,7 @@ struct dev_cmd {
 	struct group *groups;
 	int nr;
 	bool quiet;
+	struct socket_access access;
 };
 
 static struct rmio_loop *running;
@@ -82,9 +83,11 @@ static void print_help(FILE *f)
 		"\n"
 		"  --socket PATH   serve the next DEVICE to clients that connect to PATH: vfio-user,\n"
 		"                  or QEMU's multi-process protocol (x-pci-proxy-dev)\n"
-		"  --fd N          serve the next DEVICE on the inherited descriptor N, a connected\n"
-		"                  UNIX socket: such a client's (stream) or a master's slave\n"
-		"                  descriptor (seqpacket)\n"
+		"  --fd N          serve the next DEVICE on the inherited descriptor N, a UNIX socket:\n"
+		"                  one connected to such a client (stream) or to a master (its slave\n"
+		"                  descriptor, seqpacket), or one that listens (stream)\n"
+		"  --socket-mode MODE, --socket-group GROUP\n"
+		"                  of the sockets' files; of an abstract name (@NAME), who may connect\n"
 		"  --wait HOW      adaptive (default), poll or sleep: how to wait for requests\n"
 		"  --placement P   any (default), or same-cpu: follow the vCPU to its CPU\n"
 		"  --cpu-share N   percent of a CPU that adaptive waiting may spend spinning\n"
@@ -136,11 +139,16 @@ static int set_placement(struct rmio_wait_opts *w, const char *where)
 	return 0;
 }
 
-enum { OPT_SOCKET = 256, OPT_FD, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE, OPT_QUIET, OPT_HELP };
+enum {
+	OPT_SOCKET = 256, OPT_FD, OPT_MODE, OPT_GROUP, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE, OPT_QUIET,
+	OPT_HELP,
+};
 
 static const struct option options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "fd", required_argument, NULL, OPT_FD },
+	{ "socket-mode", required_argument, NULL, OPT_MODE },
+	{ "socket-group", required_argument, NULL, OPT_GROUP },
 	{ "wait", required_argument, NULL, OPT_WAIT },
 	{ "placement", required_argument, NULL, OPT_PLACEMENT },
 	{ "cpu-share", required_argument, NULL, OPT_SHARE },
@@ -159,9 +167,18 @@ static int place(struct dev_cmd *c, const char *path, int fd)
 	return 0;
 }
 
+static int wrong_access(const char *option, const char *wrong)
+{
+	char what[80];
+
+	snprintf(what, sizeof(what), "%s: %s", option, wrong);
+	return usage(what, optarg);
+}
+
 static int parse_one(struct dev_cmd *c, int opt)
 {
 	struct rmio_wait_opts *w = &c->opts.wait;
+	const char *wrong;
 	unsigned long n;
 	int i;
 
@@ -180,6 +197,12 @@ static int parse_one(struct dev_cmd *c, int opt)
 			if (!c->groups[i].path && c->groups[i].fd == (int)n)
 				return usage("--fd: given twice:", optarg);
 		return place(c, NULL, (int)n);
+	case OPT_MODE:
+		wrong = socket_access_mode(&c->access, optarg);
+		return wrong ? wrong_access("--socket-mode", wrong) : 0;
+	case OPT_GROUP:
+		wrong = socket_access_group(&c->access, optarg);
+		return wrong ? wrong_access("--socket-group", wrong) : 0;
 	case OPT_WAIT:
 		return set_wait(w, optarg) ? usage("--wait: adaptive, poll or sleep, not", optarg)
 					   : 0;
@@ -229,13 +252,37 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 
 /* -- running ------------------------------------------------------------------------------ */
 
-static int serve_fd(struct group *g)
+static bool listens(int fd)
+{
+	socklen_t len = sizeof(int);
+	int yes = 0;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &yes, &len) && yes;
+}
+
+static int listen_on(const struct dev_cmd *c, struct group *g, const char *path, int fd)
+{
+	struct rmio_listen_opts o = {
+		.sz = sizeof(o),
+		.flags = (c->access.has_mode ? RMIO_LISTEN_MODE : 0) |
+			 (c->access.has_group ? RMIO_LISTEN_GROUP : 0) |
+			 (fd >= 0 ? RMIO_LISTEN_FD : 0),
+		.mode = c->access.mode, .group = c->access.group, .fd = fd,
+	};
+
+	return rmio_dev_listen_opts(g->dev, path, &o);
+}
+
+static int serve_fd(const struct dev_cmd *c, struct group *g, const char *where)
 {
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(int), room = sizeof(peer);
 	int type = 0;
 
-	/* One without a peer, such as one that listens, would be waited at for ever. */
+	socket_given(g->fd);
+	if (listens(g->fd))
+		return listen_on(c, g, where, g->fd);
+	/* One without a peer would be waited at for ever. */
 	if (getsockopt(g->fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
 	    getpeername(g->fd, (struct sockaddr *)&peer, &room))
 		return -errno;
@@ -260,13 +307,15 @@ static const char *remedy(const char *path, int err)
 	case -ENOTCONN:
 	case -ENOTSOCK:
 	case -EPROTOTYPE:
-		return "; it has to be a UNIX socket that is connected";
+		return "; it has to be a UNIX socket that is connected, or a stream socket that listens";
+	case -EPERM:
+		return "; only root, or a member of the group, may give it to --socket-group";
 	default:
 		return "";
 	}
 }
 
-static int start_group(struct rmio_loop *loop, struct group *g)
+static int start_group(const struct dev_cmd *c, struct rmio_loop *loop, struct group *g)
 {
 	char why[200], where[32];
 	int err;
@@ -276,9 +325,9 @@ static int start_group(struct rmio_loop *loop, struct group *g)
 		fprintf(stderr, "rmio dev: %s: %s\n", g->spec, why);
 		return err;
 	}
-	err = g->path ? rmio_dev_listen(g->dev, g->path) : serve_fd(g);
+	snprintf(where, sizeof(where), "descriptor %d", g->fd);
+	err = g->path ? listen_on(c, g, g->path, socket_inherited(g->path)) : serve_fd(c, g, where);
 	if (err) {
-		snprintf(where, sizeof(where), "descriptor %d", g->fd);
 		fprintf(stderr, "rmio dev: %s: %s%s\n", g->path ? g->path : where, strerror(-err),
 			remedy(g->path, err));
 	}
@@ -312,7 +361,7 @@ static int room_for_peers(const struct dev_cmd *c)
 	if (!fds)
 		return -ENOMEM;
 	for (i = 0; i < c->nr; i++)
-		need += c->groups[i].path != NULL;
+		need += c->groups[i].path || listens(c->groups[i].fd);
 	while (n < need && (fds[n] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
 		n++;
 	for (i = 0; i < n; i++)
@@ -339,10 +388,13 @@ static int run(struct dev_cmd *c)
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	for (i = 0; i < c->nr && !err; i++)
-		err = start_group(running, &c->groups[i]);
+		err = start_group(c, running, &c->groups[i]);
 	if (!err)
 		err = room_for_peers(c);
 	if (!err) {
+		if (socket_left())
+			fprintf(stderr, "rmio dev: LISTEN_FDS: there is no --socket %s\n",
+				socket_left());
 		if (!c->quiet)
 			say_ready(c);
 		err = rmio_loop_run(running);

@@ -58,11 +58,30 @@ static void listening(void)
 	memset(long_path, 'x', sizeof(long_path) - 1);
 	long_path[sizeof(long_path) - 1] = 0;
 	T_EQ(rmio_dev_listen(a, long_path), -ENAMETOOLONG);
+	T_EQ(rmio_dev_listen(a, ""), -ENAMETOOLONG);
 	T_EQ(rmio_dev_listen(a, "/proc/nowhere/x"), -ENOENT);
 	socket_path("listen");
 	/* not ours to replace */
 	fd = open(path, O_CREAT | O_WRONLY, 0600);
 	T_EQ(rmio_dev_listen(a, path), -EADDRINUSE);
+	{
+		struct rmio_listen_opts o = { .sz = sizeof(o), .flags = 0x8 };
+
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -EINVAL);
+		o.flags = RMIO_LISTEN_MODE;
+		o.mode = 01777;
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -EINVAL);
+		o.flags = RMIO_LISTEN_FD;
+		o.fd = -1;
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -EINVAL);
+		o.fd = open("/dev/null", O_RDWR);
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -ENOTSOCK);
+		o.fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -EPROTOTYPE);
+		o.fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		T_EQ(rmio_dev_listen_opts(a, path, &o), -EINVAL);
+		T_EQ(fcntl(o.fd, F_GETFD), -1);
+	}
 	close(fd);
 	unlink(path);
 	T_EQ(rmio_dev_listen(a, path), 0);
@@ -524,7 +543,7 @@ static void command_fd(void)
 	s[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	pid = run_dev(argv, line, sizeof(line), s[0]);
 	T_STREQ(line, "rmio dev: descriptor 40: Transport endpoint is not connected; it has to be "
-		      "a UNIX socket that is connected");
+		      "a UNIX socket that is connected, or a stream socket that listens");
 	T_EQ(ended(pid), 1);
 }
 
@@ -580,7 +599,7 @@ static void command_errors(void)
 		{ { "dev", "--fd", "1", "edu" },
 		  1,
 		  "rmio dev: descriptor 1: Socket operation on non-socket; it has to be a UNIX "
-		  "socket that is connected" },
+		  "socket that is connected, or a stream socket that listens" },
 		{ { "dev", "--socket", "/dev/null", "edu" },
 		  1,
 		  "rmio dev: /dev/null: Address already in use; it is not a socket" },

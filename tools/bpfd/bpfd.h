@@ -7,6 +7,7 @@
 
 #include "account.h"
 #include "backend/bpf/broker.h"
+#include "sockets.h"
 #include "wire/name.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ struct bpfd {
 	const char *group_name;
 	gid_t group;
 	bool has_group;
+	struct socket_access access;	/* of the socket, if it was said */
 	uint64_t max_bytes;
 	bool quiet;
 	int listen;

@@ -29,7 +29,6 @@
 
 #define USAGE_ERROR	2
 #define BACKLOG		64
-#define GROUPS_MAX	256
 
 static volatile sig_atomic_t stopped;
 
@@ -48,6 +47,9 @@ static void usage(FILE *f)
 		"\n"
 		"  --socket PATH    where VMMs connect; removed at the end\n"
 		"  --group NAME     whose members may connect; without: root and the own user\n"
+		"  --socket-mode MODE, --socket-group GROUP\n"
+		"                   of the socket's file, if other than --group says: who it is for\n"
+		"                   the credentials decide all the same\n"
 		"  --max-mib N      memory for the lanes and images of one VMM (default 256)\n"
 		"  --quiet          say nothing about who comes and goes\n"
 		"\n"
@@ -73,22 +75,6 @@ static void say(const struct bpfd *b, uid_t user, const char *fmt, ...)
 	log_line("rmio bpfd", who, "%s", line);
 }
 
-static bool in_group(int fd, const struct ucred *who, gid_t group)
-{
-	gid_t groups[GROUPS_MAX];
-	socklen_t len = sizeof(groups);
-	size_t i;
-
-	if (who->gid == group)
-		return true;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
-		return false;
-	for (i = 0; i < len / sizeof(groups[0]); i++)
-		if (groups[i] == group)
-			return true;
-	return false;
-}
-
 /* The number may be another's by now: but not one whose stores are none of this user's. */
 static const char *not_there(const struct ucred *who, struct rmio_process *p)
 {
@@ -107,7 +93,8 @@ static const char *not_welcome(const struct bpfd *b, int fd, const struct ucred 
 	const char *why;
 	int i, n = 0, all = 0;
 
-	if (who->uid && who->uid != geteuid() && !(b->has_group && in_group(fd, who, b->group)))
+	if (who->uid && who->uid != geteuid() &&
+	    !(b->has_group && rmio_name_in_group(fd, who, b->group)))
 		return b->has_group ? "is not in the group" :
 		       "is neither root nor my own, and there is no --group";
 	why = not_there(who, p);
@@ -195,8 +182,10 @@ static int start(struct bpfd *b)
 	struct rmio_name_opts opts = {
 		.type = SOCK_SEQPACKET,
 		.backlog = BACKLOG,
-		.mode = b->has_group ? 0660 : 0600,
-		.group = b->has_group ? b->group : (gid_t)-1,
+		.mode = b->access.has_mode ? b->access.mode : b->has_group ? 0660 : 0600,
+		.group = b->access.has_group ? b->access.group :
+			 b->has_group ? b->group : (gid_t)-1,
+		.fd = socket_inherited(b->path),
 	};
 
 	b->listen = rmio_name_claim(b->path, &opts, &b->own_name);
@@ -234,11 +223,14 @@ static int parse(int argc, char **argv, struct bpfd *b)
 	static const struct option options[] = {
 		{ "socket", required_argument, NULL, 's' },
 		{ "group", required_argument, NULL, 'g' },
+		{ "socket-mode", required_argument, NULL, 'M' },
+		{ "socket-group", required_argument, NULL, 'G' },
 		{ "max-mib", required_argument, NULL, 'm' },
 		{ "quiet", no_argument, NULL, 'q' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
+	const char *wrong;
 	struct group *g;
 	char *end;
 	int c;
@@ -256,6 +248,20 @@ static int parse(int argc, char **argv, struct bpfd *b)
 			}
 			b->group = g->gr_gid;
 			b->has_group = true;
+			break;
+		case 'M':
+			wrong = socket_access_mode(&b->access, optarg);
+			if (wrong) {
+				fprintf(stderr, "rmio bpfd: --socket-mode: %s '%s'\n", wrong, optarg);
+				return -1;
+			}
+			break;
+		case 'G':
+			wrong = socket_access_group(&b->access, optarg);
+			if (wrong) {
+				fprintf(stderr, "rmio bpfd: --socket-group: %s '%s'\n", wrong, optarg);
+				return -1;
+			}
 			break;
 		case 'm':
 			b->max_bytes = strtoull(optarg, &end, 10) << 20;
@@ -348,6 +354,8 @@ int cmd_bpfd(int argc, char **argv)
 		return 1;
 	}
 	b.spare = fcntl(b.listen, F_DUPFD_CLOEXEC, 0);
+	if (socket_left())
+		fprintf(stderr, "rmio bpfd: LISTEN_FDS: there is no --socket %s\n", socket_left());
 	say(&b, geteuid(), "VMMs connect at %s%s", b.path, b.account.blind ?
 	    "; without CAP_SYS_ADMIN it cannot see what they keep afterwards" : "");
 	run(&b);

@@ -113,7 +113,7 @@ static bool socket_of(long pid, char *path)
 	}
 	if (!vmm || !value)
 		return false;
-	if (*value == '/')
+	if (*value == '/' || *value == '@')
 		return snprintf(path, PATH_MAX, "%s", value) < PATH_MAX;
 	snprintf(name, sizeof(name), "/proc/%ld/cwd", pid);
 	len = readlink(name, cwd, sizeof(cwd) - 1);
@@ -209,16 +209,15 @@ static int wait_for(const struct view *v, int fd, int64_t until)
 }
 
 /* A path may be longer than an address: of a VM that was given it from its own directory. */
-static int address(const char *path, struct sockaddr_un *at)
+static int address(const char *path, struct sockaddr_un *at, socklen_t *len)
 {
 	const char *name = strrchr(path, '/');
 	char dir[PATH_MAX];
 	int fd, n;
 
-	if (strlen(path) < sizeof(at->sun_path)) {
-		strcpy(at->sun_path, path);
+	if (!socket_address(path, at, len))
 		return -1;
-	}
+	*len = sizeof(*at);
 	snprintf(dir, sizeof(dir), "%.*s", name ? (int)(name - path) + 1 : 1, name ? path : ".");
 	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	n = snprintf(at->sun_path, sizeof(at->sun_path), "/proc/self/fd/%d/%s", fd,
@@ -231,15 +230,16 @@ static int address(const char *path, struct sockaddr_un *at)
 static int connect_to(struct source *s)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int dir = address(s->path, &at), rc;
+	socklen_t len;
+	int dir = address(s->path, &at, &len), rc;
 
-	if (!at.sun_path[0]) {
+	if (!at.sun_path[0] && s->path[0] != '@') {
 		if (dir >= 0)
 			close(dir);
 		return complain(s->path, "the name is too long for a socket");
 	}
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	rc = s->fd < 0 ? -1 : connect(s->fd, (struct sockaddr *)&at, sizeof(at));
+	rc = s->fd < 0 ? -1 : connect(s->fd, (struct sockaddr *)&at, len);
 	if (dir >= 0) {
 		int err = errno;
 
@@ -256,7 +256,7 @@ static int connect_to(struct source *s)
 		return complain(s->path, socket_remark(s->path, -ECONNREFUSED) ?
 				"it is not a socket" : "the VM has ended");
 	if (errno == EACCES)
-		return complain(s->path, "only root and the user who runs the VM may look");
+		return complain(s->path, "only root and the user who runs the VM may look, unless --socket-mode says otherwise");
 	return complain(s->path, strerror(errno));
 }
 

@@ -368,7 +368,7 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 		rc = make_devices(v, err);
 	if (rc || !v->o.stats_socket)
 		return rc;
-	rc = vmm_statsock_new(v->o.stats_socket, stats_line, v, &v->statsock);
+	rc = vmm_statsock_new(v->o.stats_socket, &v->o.access, stats_line, v, &v->statsock);
 	if (!rc)
 		return 0;
 	remark = socket_remark(v->o.stats_socket, rc);

@@ -53,6 +53,9 @@ static void help(void)
 	       "                       by writing the slot's number to port 0xf5\n"
 	       "  --kill-after MS      kill the first spawned device by SIGKILL after that time\n"
 	       "  --stats-socket PATH  tell `rmio stat` what the VM is doing, on this socket\n"
+	       "  --socket-mode MODE, --socket-group GROUP\n"
+	       "                       of that socket's file; of an abstract name (@NAME), who may\n"
+	       "                       connect\n"
 	       "  --json FILE          write statistics when the VM has ended; -: to stdout\n"
 	       "\n"
 	       "The guest's console (port 0xe9) is stdout.  The exit status is what the guest\n"
@@ -270,6 +273,7 @@ static int backend(struct vmm_options *o, const char *s, struct vmm_err *err)
 static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *err)
 {
 	unsigned int ms = 0;
+	const char *wrong;
 	uint64_t v;
 	int rc;
 
@@ -333,6 +337,12 @@ static int one_option(struct vmm_options *o, int c, char *arg, struct vmm_err *e
 			return vmm_fail(err, -EINVAL, "--stats-socket PATH: no path");
 		o->stats_socket = arg;
 		return 0;
+	case 'M':
+		wrong = socket_access_mode(&o->access, arg);
+		return wrong ? vmm_fail(err, -EINVAL, "--socket-mode: %s '%s'", wrong, arg) : 0;
+	case 'G':
+		wrong = socket_access_group(&o->access, arg);
+		return wrong ? vmm_fail(err, -EINVAL, "--socket-group: %s '%s'", wrong, arg) : 0;
 	case 'j':
 		o->json = arg;
 		return 0;
@@ -383,6 +393,8 @@ int vmm_options_parse(struct vmm_options *o, int argc, char **argv, struct vmm_e
 		{ "allow-kill", no_argument, NULL, 'k' },
 		{ "qemu", required_argument, NULL, 'q' },
 		{ "stats-socket", required_argument, NULL, 'S' },
+		{ "socket-mode", required_argument, NULL, 'M' },
+		{ "socket-group", required_argument, NULL, 'G' },
 		{ "json", required_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },

@@ -4,6 +4,7 @@
 #define VMM_OPTIONS_H
 
 #include "kvm.h"
+#include "sockets.h"
 
 #include <rmio/vmm.h>
 #include <rmio/wait.h>
@@ -36,6 +37,7 @@ struct vmm_options {
 	const char *guest;
 	enum rmio_backend backend;
 	const char *broker;	/* socket of `rmio bpfd`, or NULL */
+	struct socket_access access;	/* of it */
 	const char *stats_socket;	/* where `rmio stat` connects, or NULL */
 	const char *qemu;	/* the program, for devices of QEMU's */
 	const char *json;	/* where statistics go; "-": stdout */

@@ -7,6 +7,7 @@
  * that sends something else at once.
  */
 #include "statsock.h"
+#include "sockets.h"
 #include "wire/name.h"
 
 #include <errno.h>
@@ -49,13 +50,14 @@ static int watch_fd(struct vmm_statsock *s, int op, int fd, uint32_t events, uin
 	return epoll_ctl(s->epoll, op, fd, &e) ? -errno : 0;
 }
 
-static int start(struct vmm_statsock *s, const char *path)
+static int start(struct vmm_statsock *s, const char *path, const struct socket_access *a)
 {
-	static const struct rmio_name_opts opts = {
+	struct rmio_name_opts opts = {
 		.type = SOCK_STREAM,
 		.backlog = VMM_STATSOCK_CLIENTS,
-		.mode = 0600,
-		.group = (gid_t)-1,
+		.mode = a->has_mode ? a->mode : a->has_group ? 0660 : 0600,
+		.group = a->has_group ? a->group : (gid_t)-1,
+		.fd = socket_inherited(path),
 	};
 	int err;
 
@@ -71,8 +73,8 @@ static int start(struct vmm_statsock *s, const char *path)
 	return err ? err : watch_fd(s, EPOLL_CTL_ADD, s->clock, EPOLLIN, CLOCK);
 }
 
-int vmm_statsock_new(const char *path, char *(*line)(void *arg), void *arg,
-		     struct vmm_statsock **out)
+int vmm_statsock_new(const char *path, const struct socket_access *a, char *(*line)(void *arg),
+		     void *arg, struct vmm_statsock **out)
 {
 	struct vmm_statsock *s = calloc(1, sizeof(*s));
 	int err;
@@ -84,7 +86,7 @@ int vmm_statsock_new(const char *path, char *(*line)(void *arg), void *arg,
 	s->arg = arg;
 	for (unsigned int i = 0; i < VMM_STATSOCK_CLIENTS; i++)
 		s->clients[i].fd = -1;
-	err = start(s, path);
+	err = start(s, path, a);
 	if (err) {
 		vmm_statsock_free(s);
 		return err;
@@ -134,7 +136,8 @@ static void take_client(struct vmm_statsock *s)
 		return;
 	for (i = 0; i < VMM_STATSOCK_CLIENTS && s->clients[i].fd >= 0; i++)
 		;
-	if (i == VMM_STATSOCK_CLIENTS || watch_fd(s, EPOLL_CTL_ADD, fd, EPOLLIN, i)) {
+	if (!rmio_name_admits(&s->own_name, fd) || i == VMM_STATSOCK_CLIENTS ||
+	    watch_fd(s, EPOLL_CTL_ADD, fd, EPOLLIN, i)) {
 		close(fd);
 		return;
 	}

@@ -12,6 +12,7 @@
 #define VMM_STATSOCK_CLIENTS	16u
 #define VMM_STATSOCK_PATIENCE	3u	/* seconds in which a client has to read something */
 
+struct socket_access;
 struct vmm_statsock;
 
 /*
@@ -19,8 +20,8 @@ struct vmm_statsock;
  * next line, newline included, to be freed with free(3); NULL: none, the client is
  * dropped.  -errno of bind(2), -EADDRINUSE somebody answers there, -ENAMETOOLONG.
  */
-int vmm_statsock_new(const char *path, char *(*line)(void *arg), void *arg,
-		     struct vmm_statsock **out);
+int vmm_statsock_new(const char *path, const struct socket_access *a, char *(*line)(void *arg),
+		     void *arg, struct vmm_statsock **out);
 void vmm_statsock_free(struct vmm_statsock *s);
 
 /* Readable when there is something to do: then _serve, which does not block. */

@@ -4,6 +4,7 @@
  * with rings or without, or a bare slave descriptor.  Beside the data path.
  */
 #include "device.h"
+#include "opts.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -427,6 +428,11 @@ static void accept_ready(void *arg, uint32_t events)
 		close(fd);
 		return;
 	}
+	if (!rmio_name_admits(&dev->own_name, fd)) {
+		rmio_dev_log(dev, "connection refused: of a user who may not");
+		close(fd);
+		return;
+	}
 	/* Others wait in the backlog while this one is served. */
 	rmio_watch_free(dev->listen_watch);
 	dev->listen_watch = NULL;
@@ -448,19 +454,19 @@ static void listen_again(struct rmio_timer *t)
 	next_peer((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, listen_again)));
 }
 
-int rmio_dev_listen(struct rmio_dev *dev, const char *path)
+static int listen_as(struct rmio_dev *dev, const char *path, const struct rmio_name_opts *opts)
 {
-	static const struct rmio_name_opts opts = {
-		.type = SOCK_STREAM, .backlog = 8, .mode = RMIO_NAME_ANY, .group = (gid_t)-1,
-	};
+	bool busy = dev->listen_fd >= 0 || dev->connected;
+	char *copy = busy ? NULL : strdup(path);
 	int fd;
 
-	if (dev->listen_fd >= 0 || dev->connected)
-		return -EBUSY;
-	dev->path = strdup(path);
-	if (!dev->path)
-		return -ENOMEM;
-	fd = rmio_name_claim(path, &opts, &dev->own_name);
+	if (!copy) {
+		if (opts->fd >= 0)
+			close(opts->fd);
+		return busy ? -EBUSY : -ENOMEM;
+	}
+	dev->path = copy;
+	fd = rmio_name_claim(path, opts, &dev->own_name);
 	if (fd < 0) {
 		free(dev->path);
 		dev->path = NULL;
@@ -471,6 +477,35 @@ int rmio_dev_listen(struct rmio_dev *dev, const char *path)
 	rmio_loop_use(dev->loop);
 	next_peer(dev);
 	return 0;
+}
+
+int rmio_dev_listen_opts(struct rmio_dev *dev, const char *path,
+			 const struct rmio_listen_opts *opts)
+{
+	struct rmio_name_opts n = { .type = SOCK_STREAM, .backlog = 8, .fd = -1 };
+	struct rmio_listen_opts o;
+	int err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_listen_opts");
+
+	if (err)
+		return err;
+	if (o.flags & RMIO_LISTEN_FD)
+		n.fd = o.fd;
+	n.mode = o.flags & RMIO_LISTEN_MODE ? o.mode : RMIO_NAME_ANY;
+	n.group = o.flags & RMIO_LISTEN_GROUP ? o.group : (gid_t)-1;
+	if ((o.flags & ~(RMIO_LISTEN_MODE | RMIO_LISTEN_GROUP | RMIO_LISTEN_FD)) ||
+	    ((o.flags & RMIO_LISTEN_MODE) && o.mode > 0777) ||
+	    ((o.flags & RMIO_LISTEN_FD) && o.fd < 0)) {
+		if (n.fd >= 0)
+			close(n.fd);
+		return rmio_refuse(-EINVAL, "rmio_listen_opts: unknown flags, a mode above 0777, or "
+				   "a descriptor below 0");
+	}
+	return listen_as(dev, path, &n);
+}
+
+int rmio_dev_listen(struct rmio_dev *dev, const char *path)
+{
+	return rmio_dev_listen_opts(dev, path, NULL);
 }
 
 void rmio_dev_peer_free(struct rmio_dev *dev)

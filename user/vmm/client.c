@@ -7,13 +7,13 @@
 #include "client_priv.h"
 #include "death.h"
 #include "opts.h"
+#include "wire/name.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS	5000u
@@ -63,18 +63,18 @@ close_fd:
 int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
 			struct rmio_client **out)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr;
 	struct rmio_client_opts o;
 	struct timeval tv;
+	socklen_t len;
 	uint32_t ms;
 	int fd, err;
 
 	err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
+	if (!err)
+		err = rmio_name_address(path, &addr, &len);
 	if (err)
 		return err;
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -83,7 +83,7 @@ int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
 	tv = (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	do
-		err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
+		err = connect(fd, (struct sockaddr *)&addr, len) ? -errno : 0;
 	while (err == -EINTR);
 	if (err) {
 		close(fd);

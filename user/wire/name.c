@@ -13,14 +13,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#define GROUPS_MAX	256
 #define LOOKS		4	/* at one that answers, and how long each of them is */
 #define LOOK_MS		100
 #define LOCK_MS		2000	/* longer than all looks of one before us */
@@ -163,16 +163,88 @@ close_fd:
 	return rc;
 }
 
+static int claim_abstract(const struct sockaddr_un *at, socklen_t len,
+			  const struct rmio_name_opts *o, struct rmio_name *own)
+{
+	int fd = socket(AF_UNIX, o->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), looks, err = 0;
+
+	if (fd < 0)
+		return -errno;
+	for (looks = 0; looks < LOOKS; looks++) {
+		err = bind(fd, (const struct sockaddr *)at, len) ? errno : 0;
+		if (err != EADDRINUSE)
+			break;
+		/* As above: of a process that was killed it may last a while. */
+		poll(NULL, 0, LOOK_MS);
+	}
+	if (!err && listen(fd, o->backlog))
+		err = errno;
+	if (err) {
+		close(fd);
+		return -err;
+	}
+	own->abstract = true;
+	return fd;
+}
+
+static int adopt(const struct rmio_name_opts *o, struct rmio_name *own)
+{
+	struct sockaddr_un at = { 0 };
+	socklen_t room = sizeof(at), len = sizeof(int);
+	int type = 0, listens = 0, flags;
+
+	if (getsockopt(o->fd, SOL_SOCKET, SO_TYPE, &type, &len) ||
+	    getsockopt(o->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) ||
+	    getsockname(o->fd, (struct sockaddr *)&at, &room))
+		return -errno;
+	if (type != o->type || at.sun_family != AF_UNIX)
+		return -EPROTOTYPE;
+	if (!listens)
+		return -EINVAL;
+	/* Several may listen there, of which one gets who comes: accept(2) would wait in others. */
+	flags = fcntl(o->fd, F_GETFL);
+	if (fcntl(o->fd, F_SETFL, flags | O_NONBLOCK) || fcntl(o->fd, F_SETFD, FD_CLOEXEC))
+		return -errno;
+	own->abstract = room > offsetof(struct sockaddr_un, sun_path) && !at.sun_path[0];
+	return o->fd;
+}
+
+int rmio_name_address(const char *path, struct sockaddr_un *at, socklen_t *len)
+{
+	size_t n = strlen(path);
+
+	if (!n || n >= sizeof(at->sun_path))
+		return -ENAMETOOLONG;
+	*at = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(at->sun_path, path, n);
+	*len = sizeof(*at);
+	if (*path == '@') {
+		at->sun_path[0] = 0;
+		*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	}
+	return 0;
+}
+
 int rmio_name_claim(const char *path, const struct rmio_name_opts *o, struct rmio_name *own)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct sockaddr_un at;
 	char lock[sizeof(at.sun_path) + 8];
-	struct stat st;
 	int lock_fd, rc;
+	socklen_t len;
+	struct stat st;
 
-	if (!*path || strlen(path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(at.sun_path, path);
+	*own = (struct rmio_name){ .mode = o->mode, .group = o->group };
+	if (o->fd >= 0) {
+		rc = adopt(o, own);
+		if (rc < 0)
+			close(o->fd);
+		return rc;
+	}
+	rc = rmio_name_address(path, &at, &len);
+	if (rc)
+		return rc;
+	if (*path == '@')
+		return claim_abstract(&at, len, o, own);
 	snprintf(lock, sizeof(lock), "%s.lock", path);
 	if (!lstat(path, &st) && !S_ISSOCK(st.st_mode))
 		return -EADDRINUSE;
@@ -191,6 +263,43 @@ void rmio_name_release(const char *path, const struct rmio_name *own)
 	struct stat st;
 
 	/* What stands there may be somebody else's by now. */
-	if (!lstat(path, &st) && st.st_dev == own->dev && st.st_ino == own->ino)
+	if (own->ino && !lstat(path, &st) && st.st_dev == own->dev && st.st_ino == own->ino)
 		unlink(path);
+}
+
+/* -- who may come ---------------------------------------------------------------------------- */
+
+bool rmio_name_in_group(int fd, const struct ucred *who, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+	size_t i;
+
+	if (who->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
+		return false;
+	for (i = 0; i < len / sizeof(groups[0]); i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+/* As the kernel has it for a file: who may not write to it may not connect. */
+bool rmio_name_admits(const struct rmio_name *own, int fd)
+{
+	mode_t mode = own->mode == RMIO_NAME_ANY ? 0600 : own->mode;
+	struct ucred who = { .uid = (uid_t)-1 };
+	socklen_t len = sizeof(who);
+	gid_t group = own->group == (gid_t)-1 ? getegid() : own->group;
+
+	if (!own->abstract)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
+		return false;
+	if (!who.uid)
+		return true;
+	if (who.uid == geteuid())
+		return mode & S_IWUSR;
+	return mode & (rmio_name_in_group(fd, &who, group) ? S_IWGRP : S_IWOTH);
 }

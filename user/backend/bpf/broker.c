@@ -3,6 +3,7 @@
  * The VMM's end of its broker.  Beside the data path: once a VM, a device and an image.
  */
 #include "broker.h"
+#include "wire/name.h"
 #include "wire/scm.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Loading takes some tens of milliseconds, with several brokers on a busy machine seconds. */
@@ -19,18 +19,19 @@
 int rmio_broker_connect(const char *path)
 {
 	const struct timeval most = { .tv_sec = ANSWER_MS / 1000 };
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct sockaddr_un to;
+	socklen_t len;
 	int fd, err;
 
-	if (strlen(path) >= sizeof(to.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(to.sun_path, path);
+	err = rmio_name_address(path, &to, &len);
+	if (err)
+		return err;
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* So many may wait to be let in, the next waits for that. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
-	if (!connect(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (!connect(fd, (struct sockaddr *)&to, len))
 		return fd;
 	err = errno == EAGAIN ? -ETIMEDOUT : -errno;
 	close(fd);

@@ -243,6 +243,31 @@ uint64_t rmio_dev_refused(const struct rmio_dev *dev);
  */
 int rmio_dev_listen(struct rmio_dev *dev, const char *path);
 
+struct rmio_listen_opts {
+	size_t sz;		/* sizeof(struct rmio_listen_opts) */
+	uint32_t flags;		/* RMIO_LISTEN_*: which of the following are said */
+	uint32_t mode;		/* of the socket file, as of chmod(2): 0 .. 0777 */
+	uint32_t group;		/* of the socket file, as of chown(2) */
+	int32_t fd;		/* a stream socket that listens already, such as of LISTEN_FDS */
+};
+#define RMIO_LISTEN_MODE	0x1u
+#define RMIO_LISTEN_GROUP	0x2u
+#define RMIO_LISTEN_FD		0x4u
+
+/**
+ * rmio_dev_listen_opts - the same, with owner and mode of the socket, or on one that listens
+ * @path: for an @fd, what log lines call it; nothing is made or removed there
+ *
+ * A path that begins with @ is an abstract name, here and in every call that takes the path of a
+ * socket.  Who may connect to it mode and group say as they do for a file, by the peer's
+ * credentials; root and the own user unless they are given.
+ * The descriptor is taken over, also on failure, and made non-blocking.  What rmio_dev_listen
+ * returns; -EINVAL (flags, mode, or a socket that does not listen), -E2BIG, -ENOTSOCK, -EPROTOTYPE,
+ * -EPERM (a group that the process is not in).
+ */
+int rmio_dev_listen_opts(struct rmio_dev *dev, const char *path,
+			 const struct rmio_listen_opts *opts);
+
 /**
  * rmio_dev_serve - serve one vfio-user client on a connected socket, taking it over
  *
