@@ -33,6 +33,7 @@ static struct rmio_vcpu *vcpu;
 /* A signal ends KVM_RUN; and a wait for the device, should it come there. */
 static void on_kick(int sig)
 {
+	(void)sig;
 	rmio_vcpu_kick(vcpu);
 }
 

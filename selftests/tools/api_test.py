@@ -175,7 +175,7 @@ def examples_build_against_an_installed_copy():
             good &= found
             link = ['-l:librmio.a' if how and f == '-lrmio' else f for f in flags.split()]
             for source in sources:
-                good &= run('cc', '-Wall', '-Werror', source, '-o', program,
+                good &= run('cc', '-Wall', '-Wextra', '-Werror', source, '-o', program,
                             *link)[0]
         lib = os.path.dirname(pc_dirs[0])
         good &= run(os.path.join(lib, '../../bin/rmio'), '--version')[0]

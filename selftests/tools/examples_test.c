@@ -31,6 +31,26 @@ static void slave(void)
 	T_STREQ(r.err, "");
 }
 
+/* Whoever starts it may end it: nothing is left behind. */
+static void device_ends(void)
+{
+	static const int signals[] = { SIGTERM, SIGINT };
+	char dir[] = "/tmp/rmio-XXXXXX", path[64];
+
+	T_REQUIRE(T_OK(mkdtemp(dir) != NULL));
+	snprintf(path, sizeof(path), "%s/sock", dir);
+	for (int i = 0; i < 2; i++) {
+		start(&device, "counter", path);
+		while (access(path, F_OK))
+			usleep(1000);
+		kill(device.pid, signals[i]);
+		T_EQ(rmio_finish(&device), 0);
+		T_STREQ(device.err, "");
+		T_OK(access(path, F_OK));
+	}
+	T_EQ(rmdir(dir), 0);
+}
+
 static void device_and_vmm(void)
 {
 	char dir[] = "/tmp/rmio-XXXXXX", path[64];
@@ -70,6 +90,7 @@ static void without_a_device(void)
 
 static const struct ktap_test tests[] = {
 	{ "slave", slave },
+	{ "device_ends", device_ends },
 	{ "device_and_vmm", device_and_vmm },
 	{ "without_a_device", without_a_device },
 };

@@ -60,7 +60,7 @@ static void device_options(void)
 	T_EQ(RUN("dev", "--socket", "/tmp/none", "edu,delay_us"), 1);
 	T_SAYS(r.err, "delay_us without a value");
 	T_EQ(RUN("vmm", "--help"), 0);
-	T_SAYS(r.out, "31 at most");
+	T_SAYS(r.out, "31 devices at most");
 }
 
 static const struct ktap_test tests[] = {
