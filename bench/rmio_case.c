@@ -63,7 +63,7 @@ static int device_process(void *arg)
 		},
 	};
 	struct rmio_dev_desc desc = {
-		.sz = sizeof(desc),
+		.sz = sizeof(desc), .vendor = 0x1234,
 		.name = "bench",
 		.ops = &dev_ops,
 		.ranges = &bar,

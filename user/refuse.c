@@ -24,6 +24,13 @@ int rmio_refuse(int err, const char *fmt, ...)
 	return err;
 }
 
+int rmio_refuse_as(int err)
+{
+	if (last.err)
+		last.err = err;
+	return err;
+}
+
 void rmio_refuse_none(void)
 {
 	last.err = 0;

@@ -12,6 +12,9 @@
 __attribute__((format(printf, 2, 3)))
 int rmio_refuse(int err, const char *fmt, ...);
 
+/* Another code for the reason that was kept: what the call returns for it. */
+int rmio_refuse_as(int err);
+
 /* At the start of a call that gives reasons: what an older one left is not its own. */
 void rmio_refuse_none(void);
 

@@ -8,7 +8,6 @@
 #include <rmio/rmio.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 static struct rmio_loop *loop;
 static uint32_t count;
@@ -63,7 +62,7 @@ int main(int argc, char **argv)
 		err = rmio_loop_run(loop);
 	}
 	if (err)
-		fprintf(stderr, "%s\n", argc == 2 ? strerror(-err) : "usage: counter SOCKET");
+		fprintf(stderr, "%s\n", argc == 2 ? rmio_errstr(err) : "usage: counter SOCKET");
 	rmio_dev_free(dev);	/* and its socket */
 	rmio_loop_free(loop);
 	return err ? 1 : 0;

@@ -75,7 +75,7 @@ int main(int argc, char **argv)
 		err = rmio_loop_run(loop);
 	}
 	if (err)
-		fprintf(stderr, "%s\n", argc == 2 ? strerror(-err) : "usage: doorbell SOCKET|--fd=N");
+		fprintf(stderr, "%s\n", argc == 2 ? rmio_errstr(err) : "usage: doorbell SOCKET|--fd=N");
 	rmio_dev_free(dev);
 	rmio_loop_free(loop);
 	return err ? 1 : 0;

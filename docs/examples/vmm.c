@@ -41,7 +41,7 @@ static int check(const char *what, int err)
 {
 	if (err >= 0)
 		return err;
-	fprintf(stderr, "vmm: %s: %s\n", what, strerror(-err));
+	fprintf(stderr, "vmm: %s: %s\n", what, rmio_errstr(err));
 	exit(1);
 }
 

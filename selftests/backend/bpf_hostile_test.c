@@ -147,7 +147,7 @@ static void good_device(int sock, void *arg)
 	struct rmio_area areas[32];
 	struct good g = { .s = arg };
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d), .name = "good", .ops = &ops, .ranges = &range, .nr_ranges = 1,
+		.sz = sizeof(d), .vendor = 0x1234, .name = "good", .ops = &ops, .ranges = &range, .nr_ranges = 1,
 		.areas = areas, .nr_areas = make_areas(areas), .shadow_size = IMAGE,
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo) };

@@ -183,7 +183,7 @@ static void loop_device(struct order *o, int fd)
 	};
 	struct rmio_area areas[64];
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d), .name = "order", .ops = &ops,
+		.sz = sizeof(d), .vendor = 0x1234, .name = "order", .ops = &ops,
 		.ranges = ranges, .nr_ranges = 2,
 		.areas = areas, .nr_areas = make_areas(areas, true),
 		.shadow_size = 0x4000,

@@ -102,7 +102,7 @@ static void device(int sock, void *arg)
 	};
 	struct rmio_area areas[4 * PAIRS];
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d), .name = "store", .ops = &ops, .ranges = ranges, .nr_ranges = 2,
+		.sz = sizeof(d), .vendor = 0x1234, .name = "store", .ops = &ops, .ranges = ranges, .nr_ranges = 2,
 		.areas = areas, .nr_areas = make_areas(areas),
 	};
 	/* Only what wakes it lets it see a store. */

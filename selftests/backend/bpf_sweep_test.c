@@ -101,7 +101,7 @@ static void device(int sock, void *arg)
 	static const struct rmio_dev_ops ops = { .load = dev_load, .store = dev_store };
 	struct rmio_dev_range ranges[MODES] = { 0 };
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d), .name = "sweep", .ops = &ops, .ranges = ranges,
+		.sz = sizeof(d), .vendor = 0x1234, .name = "sweep", .ops = &ops, .ranges = ranges,
 		.nr_ranges = MODES, .areas = s.areas, .nr_areas = s.nr_areas,
 		.shadow_size = MODES * LEN,
 	};

@@ -66,7 +66,7 @@ static void *device_thread(void *arg)
 	static const struct rmio_dev_range range = { .len = LEN };
 	struct rmio_area areas[RIG_VCPUS + 1];
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d), .name = "counter", .ops = &ops, .ranges = &range,
+		.sz = sizeof(d), .vendor = 0x1234, .name = "counter", .ops = &ops, .ranges = &range,
 		.nr_ranges = 1, .areas = areas, .nr_areas = RIG_VCPUS,
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo), .wait.policy = policy };

@@ -158,7 +158,7 @@ static void device(int sock, void *arg)
 	struct rmio_area areas[GROUPS * TYPES];
 	struct litmus *l = arg;
 	struct rmio_dev_desc d = {
-		.sz = sizeof(d),
+		.sz = sizeof(d), .vendor = 0x1234,
 		.name = "litmus",
 		.ops = &ops,
 		.ranges = &range,

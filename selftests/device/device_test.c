@@ -428,7 +428,7 @@ static void replaced_map(void)
 	struct rmio_vm_opts opts = { .sz = sizeof(opts), .flags = RMIO_VM_MANUAL };
 	struct changing c = { .n = 0 };
 	struct rmio_dev_desc desc = {
-		.sz = sizeof(desc), .name = "changing", .ops = &ops, .ranges = &range,
+		.sz = sizeof(desc), .vendor = 0x1234, .name = "changing", .ops = &ops, .ranges = &range,
 		.nr_ranges = 1, .areas = changing_areas, .nr_areas = 1, .shadow_size = 0x1000,
 	};
 	long long end = ktap_now_ms() + 30000;
@@ -477,7 +477,7 @@ static void silent(bool rings)
 	memset(&r, 0, sizeof(r));
 	{
 		struct rmio_dev_desc desc = {
-			.sz = sizeof(desc),
+			.sz = sizeof(desc), .vendor = 0x1234,
 			.ops = &silent_ops,
 			.ranges = spy_ranges,
 			.nr_ranges = 2,
@@ -610,10 +610,17 @@ static void descriptions(void)
 		struct rmio_dev_range range;
 		struct rmio_area area[2];
 		struct rmio_dev_desc d;
+		int vendor;		/* 0: one; -1: none */
 		const char *words;
 	} bad[] = {
 		{ .range = { .len = 10 }, .words = "new: range 0: a BAR's length is a power of two" },
 		{ .range = { .len = 16, .bus = 2 }, .words = "new: range 0: unknown bus" },
+		{ .range = { .len = 4096, .bus = RMIO_BUS_IO },
+		  .words = "new: range 0: an I/O BAR has 256 bytes at most" },
+		{ .range = { .len = 512, .bus = RMIO_BUS_IO }, .words = "256 bytes at most" },
+		{ .range = { .len = 1ull << 32 }, .words = "more than 2 GiB is RMIO_DEV_RANGE_64BIT" },
+		{ .vendor = 0xffff, .words = "new: the vendor is 0 or 0xffff" },
+		{ .vendor = -1, .words = "new: the vendor is 0 or 0xffff" },
 		{ .range = { .id = 7, .len = 16 }, .words = "not an id for a range" },
 		{ .d.class_code = 1 << 24, .words = "new: the class has 24 bits" },
 		{ .d.msi = 3, .words = "new: MSI vectors are a power of two" },
@@ -631,10 +638,17 @@ static void descriptions(void)
 		{ .d.nr_areas = 1, .area = { { .length = 4, .load = RMIO_LOAD_SHADOW,
 					       .sizes = RMIO_SIZE_4 } },
 		  .words = "area 0 of the access map: leaves its range or the shadow image" },
+		{ .d.nr_areas = 1, .d.shadow_size = 4,
+		  .area = { { .length = 4, .shadow_offset = 4, .load = RMIO_LOAD_SHADOW,
+			      .sizes = RMIO_SIZE_4 } },
+		  .words = "area 0 of the access map: leaves its range or the shadow image" },
+		{ .d.shadow_size = RMIO_SHADOW_MAX + 1, .words = "larger than RMIO_SHADOW_MAX" },
+		{ .d.nr_areas = RMIO_AREAS_MAX + 1, .words = "4096 areas at most, not 4097" },
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo), .log = keep_line };
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
+	int err;
 
 	T_REQUIRE(T_EQ(rmio_loop_new(&lo, &loop), 0));
 	for (int i = 0; i < KTAP_COUNT(bad); i++) {
@@ -645,15 +659,82 @@ static void descriptions(void)
 			range.len = 16;
 		d.sz = sizeof(d);
 		d.name = "new";
+		d.vendor = bad[i].vendor < 0 ? 0 : bad[i].vendor ? bad[i].vendor : 0x1234;
 		d.ops = &none;
 		d.ranges = &range;
 		d.nr_ranges = 1;
 		d.areas = bad[i].area;
 		last_line[0] = 0;
-		T_LT(rmio_dev_new(loop, &d, NULL, &dev), 0);
-		if (!T_OK(strstr(last_line, bad[i].words) != NULL))
+		err = rmio_dev_new(loop, &d, NULL, &dev);
+		T_LT(err, 0);
+		if (err != -E2BIG && !T_OK(strstr(last_line, bad[i].words) != NULL))
 			ktap_diag("expected \"%s\" in \"%s\"", bad[i].words, last_line);
+		/* the same for whom has no log */
+		if (!T_OK(strstr(rmio_errstr(err), bad[i].words) != NULL))
+			ktap_diag("expected \"%s\" in \"%s\"", bad[i].words, rmio_errstr(err));
 	}
+	rmio_loop_free(loop);
+}
+
+static void says(int err, const char *part)
+{
+	if (!T_OK(strstr(rmio_errstr(err), part)))
+		ktap_diag("expected \"%s\" in \"%s\"", part, rmio_errstr(err));
+}
+
+/* Other refusals, of a loop without a log. */
+static void reasons(void)
+{
+	static const struct rmio_area beyond = {
+		.length = 4, .shadow_offset = 4, .load = RMIO_LOAD_SHADOW, .sizes = RMIO_SIZE_4,
+	};
+	static const struct rmio_dev_range bar = { .len = 16 };
+	static const struct rmio_dev_ops none = { 0 };
+	struct rmio_dev_desc d = {
+		.sz = sizeof(d), .name = "quiet", .ops = &none, .ranges = &bar, .nr_ranges = 1,
+		.vendor = 0x1234, .shadow_size = 4,
+	};
+	char dir[] = "/tmp/rmio-reasons-XXXXXX", path[64], longer[200];
+	struct rmio_loop *loop;
+	struct rmio_dev *dev;
+	int fd, p[2];
+
+	T_REQUIRE(T_EQ(rmio_loop_new(NULL, &loop), 0));
+	T_REQUIRE(T_EQ(rmio_dev_new(loop, &d, NULL, &dev), 0));
+	T_EQ(rmio_dev_shadow_put(dev, 0, 7, 4), 0);
+	T_EQ(rmio_dev_shadow_put(dev, 4, 7, 4), -EINVAL);	/* the page would have room */
+	says(-EINVAL, "beyond the image of 0x4 bytes");
+	T_EQ(rmio_dev_shadow_put(dev, 0, 7, 8), -EINVAL);
+	T_EQ(rmio_dev_shadow_put(dev, 0, 7, 3), -EINVAL);
+	says(-EINVAL, "len is 3");
+	T_EQ(rmio_dev_areas(dev, &beyond, 1), -ERANGE);
+	says(-ERANGE, "quiet: area 0 of the access map: leaves its range or the shadow image");
+	T_EQ(rmio_dev_areas(dev, &beyond, RMIO_AREAS_MAX + 1), -E2BIG);
+	says(-E2BIG, "4096 areas at most");
+
+	T_REQUIRE(T_OK(mkdtemp(dir)));
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = 0;
+	T_EQ(rmio_dev_listen(dev, longer), -ENAMETOOLONG);
+	says(-ENAMETOOLONG, "1 to 107 bytes, this one 199");
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	T_EQ(rmio_dev_listen(dev, path), -EADDRINUSE);
+	says(-EADDRINUSE, "something that is no socket");
+	unlink(path);
+	T_EQ(rmio_dev_listen(dev, path), 0);
+	T_EQ(rmio_dev_listen(dev, path), -EBUSY);
+	says(-EBUSY, "quiet: it listens on /tmp/rmio-reasons-");
+	rmio_dev_free(dev);
+	rmdir(dir);
+
+	T_REQUIRE(T_EQ(rmio_dev_new(loop, &d, NULL, &dev), 0));
+	T_REQUIRE(T_EQ(pipe(p), 0));
+	close(p[1]);
+	T_EQ(rmio_dev_slave(dev, p[0]), -ECONNRESET);
+	says(-ECONNRESET, "rmio_slave_open: the master is gone");
+	rmio_dev_free(dev);
 	rmio_loop_free(loop);
 }
 
@@ -671,6 +752,7 @@ static const struct ktap_test tests[] = {
 	{ "without callbacks, by the socket", silent_socket },
 	{ "DMA calls and reset", dma_calls },
 	{ "descriptions that make no sense", descriptions },
+	{ "reasons without a log", reasons },
 };
 
 int main(int argc, char **argv)

@@ -553,7 +553,7 @@ static void looped_device(int fd, struct seen *seen)
 	static const struct rmio_dev_range range = { .len = RANGE_LEN };
 	static const struct rmio_dev_ops ops = { .load = dev_load, .store = dev_store };
 	struct rmio_dev_desc desc = {
-		.sz = sizeof(desc), .name = "victim", .ops = &ops, .ranges = &range, .nr_ranges = 1,
+		.sz = sizeof(desc), .vendor = 0x1234, .name = "victim", .ops = &ops, .ranges = &range, .nr_ranges = 1,
 		.areas = &area, .nr_areas = 1, .shadow_size = IMAGE,
 	};
 	struct rmio_loop_opts lo = { .sz = sizeof(lo) };

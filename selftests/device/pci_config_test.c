@@ -193,6 +193,7 @@ static int try(const struct rmio_dev_desc *d, const struct rmio_dev_range *r, ui
 	desc.ops = &no_ops;
 	desc.ranges = r;
 	desc.nr_ranges = n;
+	desc.vendor = 0x1234;
 	err = rmio_dev_new(t.loop, &desc, NULL, &dev);
 	if (!err)
 		rmio_dev_free(dev);
@@ -272,7 +273,9 @@ static void bad_descriptions(void)
 	T_EQ(try(&d, ranges, 4), -EINVAL);
 	d = (struct rmio_dev_desc){ .nr_areas = 1 };
 	T_EQ(try(&d, ranges, 4), -EINVAL);
-	d = (struct rmio_dev_desc){ .areas = &no_image, .nr_areas = 1, .shadow_size = 1 };
+	d = (struct rmio_dev_desc){ .areas = &no_image, .nr_areas = 1, .shadow_size = 3 };
+	T_EQ(try(&d, ranges, 4), -EINVAL);
+	d = (struct rmio_dev_desc){ .areas = &no_image, .nr_areas = 1, .shadow_size = 4 };
 	T_EQ(try(&d, ranges, 4), 0);
 }
 

@@ -61,7 +61,7 @@ static bool device_new(struct rmio_loop *loop, const struct rmio_dev_range *r, s
 		       struct rmio_dev **dev)
 {
 	struct rmio_dev_desc desc = {
-		.sz = sizeof(desc), .name = "sizes", .ops = &ops, .ranges = r, .nr_ranges = 1,
+		.sz = sizeof(desc), .vendor = 0x1234, .name = "sizes", .ops = &ops, .ranges = r, .nr_ranges = 1,
 	};
 
 	memset(m, 0, sizeof(*m));
@@ -194,7 +194,7 @@ static void parts(void)
 
 static void declarations(void)
 {
-	struct rmio_dev_desc desc = { .sz = sizeof(desc), .name = "bad", .ops = &ops };
+	struct rmio_dev_desc desc = { .sz = sizeof(desc), .vendor = 0x1234, .name = "bad", .ops = &ops };
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
 	size_t i;

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #define NR_BARS		6u
+#define IO_BAR_MAX	256u	/* PCI Local Bus 3.0, 6.2.5.1 */
 #define BAR_FLAGS	(RMIO_DEV_RANGE_64BIT | RMIO_DEV_RANGE_PREFETCH)
 #define ACCESS_FLAGS	(RMIO_DEV_RANGE_ALIGNED | RMIO_DEV_RANGE_NATURAL)
 #define PCI_ONLY(id)	((id) >= NR_BARS && (id) < 9)	/* ROM, configuration, VGA */
@@ -46,8 +47,10 @@ static const char *bad_range(const struct rmio_dev_desc *d, uint32_t i)
 	if (pci && r->id < NR_BARS) {
 		if (!power_of_two(r->len) || r->len < (r->bus == RMIO_BUS_IO ? 4 : 16))
 			return "a BAR's length is a power of two, 16 or more, I/O 4 or more";
-		if (r->len > (r->bus == RMIO_BUS_IO ? 0x10000ull : 1ull << 31) && ids == 1)
-			return "too long for this kind of BAR";
+		if (r->bus == RMIO_BUS_IO && r->len > IO_BAR_MAX)
+			return "an I/O BAR has 256 bytes at most";
+		if (r->len > 1ull << 31 && ids == 1)
+			return "a BAR of more than 2 GiB is RMIO_DEV_RANGE_64BIT";
 		if (r->id + ids > NR_BARS)
 			return "a 64-bit BAR takes two ids";
 	}
@@ -64,11 +67,11 @@ static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 	uint32_t i;
 
 	if (!d->ops)
-		why = "no callbacks";
+		why = "ops is NULL";
 	else if (d->nr_ranges > RMIO_RANGES_MAX || (d->nr_ranges && !d->ranges))
-		why = "too many ranges, or none given";
+		why = "more than RMIO_RANGES_MAX ranges, or ranges is NULL";
 	else if (d->nr_areas && !d->areas)
-		why = "no areas given";
+		why = "areas is NULL";
 	else if (d->class_code >> 24)
 		why = "the class has 24 bits";
 	else if (d->msi && (!power_of_two(d->msi) || d->msi > RMIO_MSI_MAX))
@@ -77,18 +80,21 @@ static int check_desc(struct rmio_loop *loop, const struct rmio_dev_desc *d)
 		why = "the pin is 0 to 4";
 	else if (d->flags & ~RMIO_DEV_PLATFORM)
 		why = "unknown flag";
+	else if (!(d->flags & RMIO_DEV_PLATFORM) && (!d->vendor || d->vendor == 0xffff))
+		why = "the vendor is 0 or 0xffff, which say that no device is there";
 	else if (d->flags & RMIO_DEV_PLATFORM && (d->msi || d->intx > 1))
 		why = "what is not PCI has no messages, and one line at most";
 	else if (d->shadow_size > RMIO_SHADOW_MAX)
-		why = "the shadow image is too large";
+		why = "the shadow image is larger than RMIO_SHADOW_MAX";
 	for (i = 0; !why && i < d->nr_ranges; i++) {
 		why = bad_range(d, i);
 		if (why)
 			snprintf(where, sizeof(where), "range %u: ", d->ranges[i].id);
 	}
-	if (why)
-		rmio_loop_log(loop, "%s: %s%s", d->name, where, why);
-	return why ? -EINVAL : 0;
+	if (!why)
+		return 0;
+	rmio_loop_log(loop, "%s: %s%s", d->name, where, why);
+	return rmio_refuse(-EINVAL, "%s: %s%s", d->name, where, why);
 }
 
 /* -- the access map ------------------------------------------------------------------------- */
@@ -128,9 +134,10 @@ static int make_map(struct rmio_dev *dev, const struct rmio_area *areas, uint32_
 		bad = i;
 		err = -ERANGE;
 	}
-	if (err)
-		rmio_dev_log(dev, "area %zu of the access map: %s", bad, bad_area(err));
-	return err;
+	if (!err)
+		return 0;
+	rmio_dev_log(dev, "area %zu of the access map: %s", bad, bad_area(err));
+	return rmio_refuse(err, "%s: area %zu of the access map: %s", dev->name, bad, bad_area(err));
 }
 
 static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
@@ -140,7 +147,8 @@ static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32
 	int err;
 
 	if (n > RMIO_AREAS_MAX)
-		return -E2BIG;
+		return rmio_refuse(-E2BIG, "%s: an access map has %u areas at most, not %u", dev->name,
+				   RMIO_AREAS_MAX, n);
 	if (n) {
 		copy = malloc(n * sizeof(*copy));
 		if (!copy)
@@ -168,8 +176,10 @@ static int set_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32
 
 int rmio_dev_areas(struct rmio_dev *dev, const struct rmio_area *areas, uint32_t n)
 {
-	int err = set_areas(dev, areas, n);
+	int err;
 
+	rmio_refuse_none();
+	err = set_areas(dev, areas, n);
 	if (!err)
 		rmio_dev_push_map(dev);
 	return err;
@@ -183,8 +193,8 @@ static int make_shadow(struct rmio_dev *dev, uint64_t size)
 
 	if (!size)
 		return 0;
-	size = rmio_pages(size);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(NULL, rmio_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		 -1, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	dev->shadow = p;
@@ -238,12 +248,12 @@ int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void 
 
 unmap_shadow:
 	if (dev->shadow)
-		munmap(dev->shadow, dev->shadow_size);
+		munmap(dev->shadow, rmio_pages(dev->shadow_size));
 free_dev:
 	free(dev->ranges);
 	free(dev->name);
 	free(dev);
-	return err == -E2BIG || err == -ENOMEM ? err : -EINVAL;
+	return err == -E2BIG || err == -ENOMEM ? err : rmio_refuse_as(-EINVAL);
 }
 
 void rmio_dev_free(struct rmio_dev *dev)
@@ -252,7 +262,7 @@ void rmio_dev_free(struct rmio_dev *dev)
 		return;
 	rmio_dev_peer_free(dev);
 	if (dev->shadow)
-		munmap(dev->shadow, dev->shadow_size);
+		munmap(dev->shadow, rmio_pages(dev->shadow_size));
 	rmio_map_free(dev->map);
 	rmio_map_free(dev->map_was);
 	free(dev->areas);

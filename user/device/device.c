@@ -5,6 +5,7 @@
  * rings (ringed.c) and the socket (peer.c).
  */
 #include "device.h"
+#include "refuse.h"
 #include "sizes.h"
 
 #include <errno.h>
@@ -151,9 +152,12 @@ void *rmio_dev_shadow(struct rmio_dev *dev)
 
 int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, uint32_t len)
 {
-	if ((len != 1 && len != 2 && len != 4 && len != 8) || offset % len ||
-	    offset >= dev->shadow_size || len > dev->shadow_size - offset)
-		return -EINVAL;
+	if (len != 1 && len != 2 && len != 4 && len != 8)
+		return rmio_refuse(-EINVAL, "rmio_dev_shadow_put: len is %u, not 1, 2, 4 or 8", len);
+	if (offset % len || offset >= dev->shadow_size || len > dev->shadow_size - offset)
+		return rmio_refuse(-EINVAL, "rmio_dev_shadow_put: offset 0x%llx, %u bytes: not aligned, "
+				   "or beyond the image of 0x%zx bytes", (unsigned long long)offset,
+				   len, dev->shadow_size);
 	rmio_shadow_put(dev->shadow, offset, value, len);
 	return 0;
 }

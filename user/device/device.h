@@ -46,7 +46,7 @@ struct rmio_dev {
 	uint32_t nr_areas;
 	struct rmio_map *map;
 	char *shadow;			/* at one address for the device's life */
-	size_t shadow_size;		/* whole pages */
+	size_t shadow_size;		/* bytes; mapped are whole pages */
 
 	bool platform;			/* not PCI: no configuration space */
 	struct rmio_pci_config config;

@@ -5,6 +5,7 @@
  */
 #include "device.h"
 #include "opts.h"
+#include "refuse.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* After accept(2) failed for want of something: look again then. */
@@ -376,22 +379,35 @@ static int serve_socket(struct rmio_dev *dev, int fd)
 	return 0;
 }
 
+/* What it is to be given takes the place of nothing. */
+static int taken(const struct rmio_dev *dev)
+{
+	rmio_refuse_none();
+	if (dev->listen_fd >= 0)
+		return rmio_refuse(-EBUSY, "%s: it listens on %s already", dev->name, dev->path);
+	if (dev->connected)
+		return rmio_refuse(-EBUSY, "%s: it has a peer already", dev->name);
+	return 0;
+}
+
 int rmio_dev_serve(struct rmio_dev *dev, int fd)
 {
-	if (dev->connected || dev->listen_fd >= 0) {
+	int err = taken(dev);
+
+	if (err) {
 		close(fd);
-		return -EBUSY;
+		return err;
 	}
 	return serve_socket(dev, fd);
 }
 
 int rmio_dev_slave(struct rmio_dev *dev, int fd)
 {
-	int err;
+	int err = taken(dev);
 
-	if (dev->connected || dev->listen_fd >= 0) {
+	if (err) {
 		close(fd);
-		return -EBUSY;
+		return err;
 	}
 	err = rmio_dev_attach(dev, fd, slave_gone);
 	if (!err)
@@ -454,23 +470,38 @@ static void listen_again(struct rmio_timer *t)
 	next_peer((struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, listen_again)));
 }
 
+/* Why no socket could be had there. */
+static int why_not(int err, const char *path)
+{
+	struct sockaddr_un at;
+	struct stat st;
+
+	if (err == -ENAMETOOLONG)
+		return rmio_refuse(err, "%s: a socket's path has 1 to %zu bytes, this one %zu", path,
+				   sizeof(at.sun_path) - 1, strlen(path));
+	if (err == -EADDRINUSE && !lstat(path, &st) && !S_ISSOCK(st.st_mode))
+		return rmio_refuse(err, "%s: there is something that is no socket", path);
+	if (err == -EADDRINUSE)
+		return rmio_refuse(err, "%s: another process serves it", path);
+	return rmio_refuse(err, "%s: %s", path, strerror(-err));
+}
+
 static int listen_as(struct rmio_dev *dev, const char *path, const struct rmio_name_opts *opts)
 {
-	bool busy = dev->listen_fd >= 0 || dev->connected;
-	char *copy = busy ? NULL : strdup(path);
-	int fd;
+	int fd = taken(dev);
+	char *copy = fd ? NULL : strdup(path);
 
 	if (!copy) {
 		if (opts->fd >= 0)
 			close(opts->fd);
-		return busy ? -EBUSY : -ENOMEM;
+		return fd ? fd : -ENOMEM;
 	}
 	dev->path = copy;
 	fd = rmio_name_claim(path, opts, &dev->own_name);
 	if (fd < 0) {
 		free(dev->path);
 		dev->path = NULL;
-		return fd;
+		return why_not(fd, path);
 	}
 	dev->listen_fd = fd;
 	dev->listen_again.fire = listen_again;

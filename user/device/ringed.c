@@ -10,6 +10,7 @@
  * goes over.
  */
 #include "device.h"
+#include "memfd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -198,17 +199,17 @@ void rmio_dev_push_map(struct rmio_dev *dev)
 /* The master's memory takes the place of ours, or the other way: the contents stay. */
 static int keep_shadow(struct rmio_dev *dev, char **copy)
 {
-	*copy = malloc(dev->shadow_size);
+	*copy = malloc(rmio_pages(dev->shadow_size));
 	if (!*copy)
 		return -ENOMEM;
-	memcpy(*copy, dev->shadow, dev->shadow_size);
+	memcpy(*copy, dev->shadow, rmio_pages(dev->shadow_size));
 	return 0;
 }
 
 static void put_back(struct rmio_dev *dev, char *copy)
 {
 	if (copy)
-		memcpy(dev->shadow, copy, dev->shadow_size);
+		memcpy(dev->shadow, copy, rmio_pages(dev->shadow_size));
 	free(copy);
 }
 
@@ -223,7 +224,7 @@ static void take_shadow_back(struct rmio_dev *dev)
 
 	if (keep_shadow(dev, &copy))
 		return;
-	if (mmap(dev->shadow, dev->shadow_size, PROT_READ | PROT_WRITE,
+	if (mmap(dev->shadow, rmio_pages(dev->shadow_size), PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
 		free(copy);
 		return;

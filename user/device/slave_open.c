@@ -30,9 +30,12 @@ static int check_hdr(const struct rmio_down_hdr *h, uint64_t size)
 {
 	size_t stride = rmio_lane_stride(h->ring_slots);
 
-	if (h->magic != RMIO_ABI_MAGIC || h->version != RMIO_ABI_VERSION ||
-	    (h->features & ~RMIO_FEATURES))
-		return -EPROTO;
+	if (h->magic != RMIO_ABI_MAGIC)
+		return rmio_refuse(-EPROTO, "rmio_slave_open: the memory that came has no lanes");
+	if (h->version != RMIO_ABI_VERSION || (h->features & ~RMIO_FEATURES))
+		return rmio_refuse(-EPROTO, "rmio_slave_open: the VMM's lanes are of version %u with "
+				   "features 0x%llx, this library's of %u", h->version,
+				   (unsigned long long)h->features, RMIO_ABI_VERSION);
 	if (!all_zero(h->reserved, sizeof(h->reserved)) ||
 	    !all_zero(h->reserved1, sizeof(h->reserved1)) ||
 	    !all_zero(h->reserved2, sizeof(h->reserved2)))
@@ -123,7 +126,8 @@ static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t
 	int err;
 
 	if (rmio_memory_check(fds[0], down_size, true))
-		return -EPROTO;
+		return rmio_refuse(-EPROTO, "rmio_slave_open: the memory of the requests is not "
+				   "sealed, or not of its size");
 	const void *down = rmio_memfd_map(fds[0], down_size, false, NULL);
 
 	if (!down)
@@ -134,8 +138,11 @@ static int map_lanes(struct rmio_slave **out, int chan, const int *fds, uint64_t
 		goto unmap_down;
 	up_size = (uint64_t)RMIO_PAGE * (1 + h.nr_lanes);
 	err = -EPROTO;
-	if (rmio_memory_check(fds[1], up_size, false))
+	if (rmio_memory_check(fds[1], up_size, false)) {
+		rmio_refuse(err, "rmio_slave_open: the memory of the replies is not sealed, or not "
+			    "of its size");
 		goto unmap_down;
+	}
 	up = rmio_memfd_map(fds[1], up_size, true, NULL);
 	if (!up) {
 		err = -errno;
@@ -216,8 +223,12 @@ int rmio_slave_open(int fd, const struct rmio_slave_opts *opts, struct rmio_slav
 	n = rmio_chan_recv(fd, &h, NULL, 0, fds, &nfds);
 	err = n == -ECONNRESET ? -ECONNRESET : -EPROTO;
 	if (n < 0 || h.type != RMIO_CHAN_HELLO || h.answer ||
-	    !(nfds == 2 || (nfds == 5 && rmio_foreign_is_eventfd(fds[4]))))
+	    !(nfds == 2 || (nfds == 5 && rmio_foreign_is_eventfd(fds[4])))) {
+		rmio_refuse(err, "rmio_slave_open: %s", err == -ECONNRESET ? "the master is gone" :
+			    "the descriptor is no slave's, or this process has none left to "
+			    "receive its memory with");
 		goto close_fds;
+	}
 	err = map_lanes(&s, fd, fds, h.value);
 	if (err)
 		goto close_fds;

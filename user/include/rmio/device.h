@@ -123,7 +123,7 @@ void rmio_timer_cancel(struct rmio_loop *loop, struct rmio_timer *t);
 struct rmio_dev_range {
 	uint32_t id;		/* vfio-user region index, to 255; PCI: 0..5 BARs, 6..8 not */
 	uint32_t bus;		/* enum rmio_bus */
-	uint64_t len;		/* bytes; BARs: a power of two, memory from 16, I/O from 4 */
+	uint64_t len;		/* bytes; BARs: a power of two, memory from 16, I/O 4 to 256 */
 	uint32_t flags;		/* RMIO_DEV_RANGE_* */
 	uint8_t sizes;		/* RMIO_SIZE_* that load() and store() implement; 0: all */
 	uint8_t valid;		/* RMIO_SIZE_* that the guest may use; 0: all */
@@ -178,7 +178,7 @@ struct rmio_dev_desc {
 	uint32_t nr_areas;		/* to RMIO_AREAS_MAX */
 	const struct rmio_area *areas;	/* access map; shadow offsets into one image */
 	uint64_t shadow_size;		/* bytes, to RMIO_SHADOW_MAX; 0: no image */
-	uint16_t vendor, device;	/* PCI identification */
+	uint16_t vendor, device;	/* PCI identification; vendor neither 0 nor 0xffff */
 	uint16_t subvendor, subdevice;	/* the same of the board; 0: none */
 	uint32_t class_code;		/* 24 bits: class, subclass, interface */
 	uint8_t revision;		/* of the device, any */
@@ -295,7 +295,10 @@ void *rmio_dev_shadow(struct rmio_dev *dev);
 
 /**
  * rmio_dev_shadow_put - store one value into the shadow, never torn
- * @len: 1, 2, 4 or 8; @offset a multiple of it, inside the image (else -EINVAL)
+ * @offset: a multiple of @len, inside the image
+ * @len: 1, 2, 4 or 8
+ *
+ * Returns 0 or -EINVAL, and stores nothing then.
  */
 int rmio_dev_shadow_put(struct rmio_dev *dev, uint64_t offset, uint64_t value, uint32_t len);
 
