@@ -8,6 +8,7 @@
 #include "log.h"
 #include "sockets.h"
 #include "start.h"
+#include "surroundings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,8 +141,8 @@ static int set_placement(struct rmio_wait_opts *w, const char *where)
 }
 
 enum {
-	OPT_SOCKET = 256, OPT_FD, OPT_MODE, OPT_GROUP, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE, OPT_QUIET,
-	OPT_HELP,
+	OPT_SOCKET = 256, OPT_FD, OPT_MODE, OPT_GROUP, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE,
+	OPT_QUIET, OPT_HELP,
 };
 
 static const struct option options[] = {
@@ -381,8 +382,7 @@ static int run(struct dev_cmd *c)
 
 	err = rmio_loop_new(&c->opts, &running);
 	if (err) {
-		fprintf(stderr, "rmio dev: io_uring: %s%s\n", strerror(-err),
-			err == -EPERM ? " (see sysctl kernel.io_uring_disabled)" : "");
+		fprintf(stderr, "rmio dev: io_uring: %s\n", rmio_errstr(err));
 		return 1;
 	}
 	sigaction(SIGINT, &sa, NULL);
@@ -426,6 +426,8 @@ int cmd_dev(int argc, char **argv)
 	err = parse(&c, argc, argv);
 	if (!err) {
 		cmd_more_descriptors();
+		if (!c.quiet)
+			surroundings_say("rmio dev");
 		if (c.quiet)
 			c.opts.log = NULL;
 		err = run(&c);

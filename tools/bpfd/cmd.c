@@ -13,6 +13,7 @@
 #include "log.h"
 #include "sockets.h"
 #include "start.h"
+#include "surroundings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -341,6 +342,8 @@ int cmd_bpfd(int argc, char **argv)
 		return USAGE_ERROR;
 	}
 	cmd_more_descriptors();
+	if (!b.quiet)
+		surroundings_say("rmio bpfd");
 	if (try_load())
 		return 1;
 	account_init(&b.account);

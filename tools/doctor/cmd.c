@@ -129,6 +129,7 @@ int cmd_doctor(int argc, char **argv)
 		help(stderr);
 		return 2;
 	}
+	doctor_surroundings(&mechanisms);
 	doctor_kvm(&mechanisms);
 	doctor_uring(&mechanisms);
 	doctor_memory(&mechanisms);

@@ -12,7 +12,7 @@
 #define DOCTOR_MAX	64
 
 struct finding {
-	const char *group;	/* backend, kvm, io_uring, memory, bpf */
+	const char *group;	/* backend, system, kvm, io_uring, memory, bpf */
 	const char *name;
 	const char *use;	/* what it is good for here */
 	bool there;
@@ -37,6 +37,7 @@ bool doctor_has(const struct doctor *d, const char *group, const char *name);
 
 /* -- each adds what it finds --------------------------------------------- */
 
+void doctor_surroundings(struct doctor *d);
 void doctor_kvm(struct doctor *d);
 void doctor_uring(struct doctor *d);
 void doctor_memory(struct doctor *d);

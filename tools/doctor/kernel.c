@@ -3,11 +3,13 @@
  * `rmio doctor`: io_uring, sealed memory and BPF, each tried.
  */
 #include "doctor.h"
+#include "surroundings.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/bpf.h>
+#include <rmio/device.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,8 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
+#define LOOPS	8
+
 /* Numbers of Linux's ABI that older headers do not name. */
 #define OP_FUTEX_WAIT	51
 #define OP_FUTEX_WAKE	52
@@ -29,17 +33,38 @@
 #define PIDFD_THREAD O_EXCL
 #endif
 
-static long read_number(const char *path, long otherwise)
+void doctor_surroundings(struct doctor *d)
 {
-	FILE *f = fopen(path, "re");
-	long v = otherwise;
+	struct surrounding s[SURROUNDINGS];
+	struct finding *f;
 
-	if (!f)
-		return otherwise;
-	if (fscanf(f, "%ld", &v) != 1)
-		v = otherwise;
-	fclose(f);
-	return v;
+	surroundings_look(s);
+	for (int i = 0; i < SURROUNDINGS; i++) {
+		f = doctor_add(d, "system", s[i].name, s[i].use);
+		if (!s[i].there)
+			doctor_not(f, s[i].todo, "%s", s[i].why);
+	}
+}
+
+/* As many device processes as one user may well have, each with the ring that it takes. */
+static void several_rings(struct doctor *d)
+{
+	struct finding *f = doctor_add(d, "io_uring", "several loops", "as many device processes");
+	struct rmio_loop *loops[LOOPS];
+	int n, rc = 0;
+
+	for (n = 0; n < LOOPS; n++) {
+		rc = rmio_loop_new(NULL, &loops[n]);
+		if (rc)
+			break;
+	}
+	if (rc)
+		doctor_not(f, rc == -ENOMEM ? "ulimit -l unlimited, or LimitMEMLOCK=infinity of systemd" :
+			   "", "%d of %d: %s", n, LOOPS, rmio_errstr(rc));
+	else
+		doctor_note(f, "%d at once", LOOPS);
+	while (n)
+		rmio_loop_free(loops[--n]);
 }
 
 void doctor_uring(struct doctor *d)
@@ -49,23 +74,22 @@ void doctor_uring(struct doctor *d)
 	struct io_uring ring;
 	struct io_uring_params p = { .flags = want };
 	struct io_uring_probe *probe;
-	long off = read_number("/proc/sys/kernel/io_uring_disabled", 0);
+	struct rmio_loop *loop;
 	int rc, last_rc = 0;
 
-	rc = io_uring_queue_init(4, &ring, 0);
+	/* As a device process makes it: a small ring might fit where that does not. */
+	rc = rmio_loop_new(NULL, &loop);
 	if (!rc) {
-		io_uring_queue_exit(&ring);
+		rmio_loop_free(loop);
 		last_rc = io_uring_queue_init_params(4, &ring, &p);
 		if (!last_rc)
 			doctor_note(f, "features 0x%x", p.features);
-	} else if (rc == -EPERM && off) {
-		doctor_not(f, "sysctl kernel.io_uring_disabled=0",
-			   "kernel.io_uring_disabled is %ld", off);
 	} else {
-		doctor_not(f,
-			   rc == -EPERM ? "allow io_uring in this container's seccomp policy" : "",
-			   "io_uring_setup: %s", strerror(-rc));
+		doctor_not(f, rc == -EPERM ? "sysctl kernel.io_uring_disabled=0, or allow io_uring in the "
+			   "seccomp policy" : rc == -ENOMEM ? "ulimit -l unlimited" : "",
+			   "%s", rmio_errstr(rc));
 	}
+	several_rings(d);
 
 	f = doctor_add(d, "io_uring", "deferred task running",
 		       "completions only when the loop asks for them");

@@ -16,6 +16,7 @@
 #include "start.h"
 #include "stats.h"
 #include "statsock.h"
+#include "surroundings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -473,6 +474,7 @@ int cmd_vmm(int argc, char **argv)
 		return rc < 0 ? STATUS_FAILED : 0;
 	}
 	cmd_more_descriptors();
+	surroundings_say("rmio vmm");
 	pthread_mutex_init(&v->lock, NULL);
 	rc = set_up(v, &err);
 	status = rc ? -1 : run(v, &err);

@@ -37,6 +37,8 @@ static void run_dev(const char *spec, const struct vmm_options *o)
 	argv[n++] = spec;
 	argv[n] = NULL;
 	execv("/proc/self/exe", (char *const *)argv);
+	dprintf(STDERR_FILENO, "rmio vmm: /proc/self/exe: %s%s\n", strerror(errno),
+		errno == ENOENT ? "; --spawn needs /proc" : "");
 }
 
 /* A program of the user's: its arguments, then where the socket is. */

@@ -10,6 +10,7 @@
  * wake.h), looks at the lanes again (C4), and sleeps in io_uring_enter.
  */
 #include "loop.h"
+#include "loop_ring.h"
 #include "opts.h"
 #include "own_io.h"
 
@@ -51,36 +52,6 @@ void rmio_loop_log(struct rmio_loop *l, const char *fmt, ...)
 
 /* -- making and unmaking --------------------------------------------------------- */
 
-static int make_ring(struct io_uring *ring, uint32_t entries)
-{
-	static const uint32_t flags[] = {
-		IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
-		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,	/* Linux 6.1 */
-		IORING_SETUP_R_DISABLED,				/* 5.10 */
-	};
-	struct io_uring_params p;
-	int err = -ENOSYS;
-	size_t i;
-
-	for (i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
-		p = (struct io_uring_params){ .flags = flags[i] | IORING_SETUP_CLAMP };
-		err = io_uring_queue_init_params(entries, ring, &p);
-		if (err != -EINVAL)
-			break;
-	}
-	return err;
-}
-
-static bool has_futex(struct io_uring *ring)
-{
-	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-	bool has = probe && io_uring_opcode_supported(probe, RMIO_URING_FUTEX_WAIT);
-
-	if (probe)
-		io_uring_free_probe(probe);
-	return has;
-}
-
 static void stopped(void *arg, uint32_t events)
 {
 	struct rmio_loop *l = arg;
@@ -116,10 +87,10 @@ int rmio_loop_new(const struct rmio_loop_opts *opts, struct rmio_loop **out)
 		err = -errno;
 		goto free_loop;
 	}
-	err = make_ring(&l->ring, l->opts.entries ? l->opts.entries : ENTRIES);
+	err = rmio_loop_ring_init(&l->ring, l->opts.entries ? l->opts.entries : ENTRIES);
 	if (err)
 		goto close_stop;
-	l->futex = has_futex(&l->ring);
+	l->futex = rmio_loop_ring_has_futex(&l->ring);
 	l->due_end = &l->due;
 	rmio_eventfds_init(&l->eventfds);
 	l->stop_watch = rmio_watch_eventfd(l, l->stop_fd, stopped, l);
