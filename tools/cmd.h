@@ -11,6 +11,7 @@ int cmd_vmm(int argc, char **argv);
 int cmd_connect(int argc, char **argv);
 int cmd_bpfd(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_demo(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

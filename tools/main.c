@@ -15,6 +15,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{ "demo", cmd_demo, "show a guest with a device in another process, and what that costs" },
 	{ "dev", cmd_dev, "run devices in this process" },
 	{ "vmm", cmd_vmm, "run a flat 64-bit guest with devices in other processes" },
 	{ "connect", cmd_connect, "give a program a connected socket as a descriptor" },
