@@ -197,6 +197,13 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
 	}
 }
 
+int rmio_event_sleep(const uint32_t *event, uint32_t seen)
+{
+	if (futex(event, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, seen, NULL) && errno == EINTR)
+		return -EINTR;
+	return 0;
+}
+
 void rmio_event_raise(uint32_t *event)
 {
 	int saved = errno;

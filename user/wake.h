@@ -144,6 +144,9 @@ int rmio_sleeper_sleep(struct rmio_sleeper *s, struct rmio_prod *p, uint32_t *ev
  */
 void rmio_event_raise(uint32_t *event);
 
+/* Sleep while *event is @seen.  0 (look again), -EINTR. */
+int rmio_event_sleep(const uint32_t *event, uint32_t seen);
+
 /*
  * The descriptor by which a vCPU that is in the kernel device is kicked, -1: it is not there.
  * The vCPU stores it and looks at its kicks afterwards; who kicks counts the kick and looks at
@@ -158,6 +161,30 @@ void rmio_kicking(uint32_t *n, int by);
  * A word that one thread at a time writes, by a release, and others look at, by an acquire: who
  * sees the word sees what was written before it.
  */
+/* A link of a list, as such a word. */
+static inline const void *rmio_link_read(const void *const *link)
+{
+	return __atomic_load_n(link, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Does it lead anywhere?  On the data path, where this is one compare with memory, which compilers
+ * make of no atomic load; who then follows the link reads it by the above.
+ */
+static inline bool rmio_link_set(const void *const *link)
+{
+#ifdef __SANITIZE_THREAD__
+	return __atomic_load_n(link, __ATOMIC_RELAXED);
+#else
+	return *(const void *const volatile *)link;
+#endif
+}
+
+static inline void rmio_link_write(const void **link, const void *to)
+{
+	__atomic_store_n(link, to, __ATOMIC_RELEASE);
+}
+
 uint32_t rmio_word_read(const uint32_t *word);
 void rmio_word_write(uint32_t *word, uint32_t value);
 

@@ -123,8 +123,8 @@ int rmio_backend_maps(const struct rmio_vm *vm,
 /* In front of those that the vCPU has.  vm->lock held. */
 static inline void rmio_vcpu_hook(struct rmio_vcpu *v, struct rmio_hooks *h)
 {
-	h->next = v->hooks;
-	v->hooks = h;
+	h->next = rmio_hooks_first(v);
+	rmio_link_write((const void **)&v->hooks, h);
 }
 
 #endif

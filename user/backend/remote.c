@@ -4,6 +4,29 @@
  */
 #include "remote.h"
 
+/* Where the link to @h is, or (NULL) to none. */
+static const void **link_to(struct rmio_vcpu *v, const struct rmio_hooks *h)
+{
+	const struct rmio_hooks **at = &v->hooks;
+
+	while (*at && *at != h)
+		at = &((struct rmio_hooks *)*at)->next;
+	return (const void **)at;
+}
+
+void rmio_hooks_append(struct rmio_vcpu *v, struct rmio_hooks *h)
+{
+	rmio_link_write(link_to(v, NULL), h);
+}
+
+void rmio_hooks_remove(struct rmio_vcpu *v, const struct rmio_hooks *h)
+{
+	const void **at = link_to(v, h);
+
+	if (*at)
+		rmio_link_write(at, rmio_hooks_next(h));
+}
+
 void rmio_vm_freeze(struct rmio_vm *vm)
 {
 	uint32_t i;

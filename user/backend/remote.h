@@ -75,7 +75,7 @@ struct rmio_vmm_ops {
 
 /* The steps that a back end takes around KVM_RUN; the vCPU's thread alone. */
 struct rmio_hooks {
-	const struct rmio_hooks *next;	/* another back end's */
+	const struct rmio_hooks *next;	/* another's; as rmio_vcpu.hooks */
 	void *arg;
 	/* After each KVM_RUN: what the back end has still to do.  0 or -EINTR (again, later). */
 	int (*after_run)(void *arg, struct kvm_run *run);
@@ -92,8 +92,11 @@ struct rmio_vcpu {
 	uint32_t kicks;			/* changes when it was kicked */
 	uint32_t kicks_seen;
 	volatile uint8_t *immediate_exit;	/* kvm_run's, during rmio_vcpu_exit */
-	/* NULL: none.  They come when a back end is loaded, which may be late. */
-	const struct rmio_hooks *volatile hooks;
+	/*
+	 * NULL: none.  They come when a back end is loaded, which may be late, and when the VM
+	 * is quiesced, and go when it is resumed; changed with vm->lock held, by rmio_hooks_*.
+	 */
+	const struct rmio_hooks *hooks;
 	pthread_mutex_t lock;
 	void *part[RMIO_BACKENDS];
 };
@@ -164,6 +167,26 @@ static inline bool rmio_vcpu_kicked(const struct rmio_vcpu *v)
 	return (v->immediate_exit && *v->immediate_exit) ||
 	       rmio_word_read(&v->kicks) != v->kicks_seen;
 }
+
+static inline const struct rmio_hooks *rmio_hooks_first(const struct rmio_vcpu *v)
+{
+	return rmio_link_read((const void *const *)&v->hooks);
+}
+
+static inline bool rmio_hooked(const struct rmio_vcpu *v)
+{
+	return rmio_link_set((const void *const *)&v->hooks);
+}
+
+/* Of one that has been removed, too: a vCPU may be there. */
+static inline const struct rmio_hooks *rmio_hooks_next(const struct rmio_hooks *h)
+{
+	return rmio_link_read((const void *const *)&h->next);
+}
+
+/* With vm->lock held: at the end of those that the vCPU has, and out of them. */
+void rmio_hooks_append(struct rmio_vcpu *v, struct rmio_hooks *h);
+void rmio_hooks_remove(struct rmio_vcpu *v, const struct rmio_hooks *h);
 
 void rmio_vm_freeze(struct rmio_vm *vm);
 void rmio_vm_thaw(struct rmio_vm *vm);

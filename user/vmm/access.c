@@ -6,6 +6,7 @@
  */
 #include "access.h"
 #include "death.h"
+#include "park.h"
 #include "range.h"
 #include "wait.h"
 
@@ -25,7 +26,7 @@ static void leave(struct rmio_vcpu *v)
 {
 	pthread_mutex_lock(&v->lock);
 	/* rmio_access_piece() tells rmio_master_free once it has let go of the lock. */
-	own_vcpu(v)->left_dead |= rmio_state_dead(own_vcpu(v)->inside->state);
+	own_vcpu(v)->look |= rmio_state_dead(own_vcpu(v)->inside->state);
 	own_vcpu(v)->inside = NULL;
 }
 
@@ -281,6 +282,8 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 	int err = -ENODEV;
 
 	if (p->seq) {
+		if (p->seq == RMIO_SEQ_PARKED)
+			return rmio_park_access(v);
 		/* Taken up again: the request is in the ring, or its device is gone. */
 		m = p->waiting;
 		if (m && rmio_master_elsewhere(m))
@@ -310,23 +313,36 @@ static int try_piece(struct rmio_vcpu *v, struct access *a)
 	return 0;
 }
 
+/*
+ * Somebody waits for this vCPU to have left.  And it may have been on its way when the VM was
+ * quiesced.
+ */
+__attribute__((noinline))
+static void look_around(struct rmio_vcpu *v)
+{
+	pthread_mutex_lock(&v->vm->lock);
+	pthread_mutex_lock(&v->lock);
+	if (own_vm(v->vm)->parked)
+		rmio_park_mark(v);
+	pthread_mutex_unlock(&v->lock);
+	pthread_cond_broadcast(&v->vm->left);
+	pthread_mutex_unlock(&v->vm->lock);
+}
+
 int rmio_access_piece(struct rmio_vcpu *v, struct access *a)
 {
-	bool left_dead;
+	bool look;
 	int err;
 
 	do {
 		pthread_mutex_lock(&v->lock);
 		err = try_piece(v, a);
-		left_dead = own_vcpu(v)->left_dead;
-		own_vcpu(v)->left_dead = false;
+		look = own_vcpu(v)->look;
+		own_vcpu(v)->look = false;
 		pthread_mutex_unlock(&v->lock);
 		/* Before the next wait, which may be for another device and long. */
-		if (left_dead) {
-			pthread_mutex_lock(&v->vm->lock);
-			pthread_cond_broadcast(&v->vm->left);
-			pthread_mutex_unlock(&v->vm->lock);
-		}
+		if (look)
+			look_around(v);
 	} while (err == 1);
 	return err;
 }

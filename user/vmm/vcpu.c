@@ -5,6 +5,7 @@
  */
 #include "access.h"
 #include "control.h"
+#include "park.h"
 #include "range.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ static int access_pieces(struct rmio_vcpu *v, struct access *a)
 	struct pending *p = &own_vcpu(v)->pending;
 	int err = 0;
 
-	if (!p->done && !p->seq && (a->len & (a->len - 1)))
+	if ((a->len & (a->len - 1)) && !p->done && !p->active)
 		err = check_whole(v, a);
 	while (!err && p->done < a->len) {
 		struct access part = {
@@ -151,7 +152,10 @@ static int straddling(struct rmio_vcpu *v, struct access *a)
 		return interrupted(p, a);
 	if (!a->store)
 		a->data = p->data;
-	memset(p, 0, sizeof(*p));
+	p->active = false;
+	p->split = false;
+	p->done = 0;
+	p->data = 0;
 	return 0;
 }
 
@@ -203,19 +207,22 @@ int rmio_vcpu_store(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, ui
 /* -- back ends' steps, out of the way of a vCPU that has none -------------------------- */
 
 __attribute__((noinline))
-static int after_run(const struct rmio_hooks *h, struct kvm_run *run)
+static int after_run(const struct rmio_vcpu *v, struct kvm_run *run)
 {
+	const struct rmio_hooks *h;
 	int err = 0;
 
-	for (; h && !err; h = h->next)
+	for (h = rmio_hooks_first(v); h && !err; h = rmio_hooks_next(h))
 		err = h->after_run(h->arg, run);
 	return err;
 }
 
 __attribute__((noinline))
-static bool took(const struct rmio_hooks *h, uint64_t addr, uint32_t len)
+static bool took(const struct rmio_vcpu *v, uint64_t addr, uint32_t len)
 {
-	for (; h; h = h->next)
+	const struct rmio_hooks *h;
+
+	for (h = rmio_hooks_first(v); h; h = rmio_hooks_next(h))
 		if (h->took(h->arg, addr, len))
 			return true;
 	return false;
@@ -237,7 +244,7 @@ static int exit_mmio(struct rmio_vcpu *v, struct kvm_run *run)
 		return -EOPNOTSUPP;
 	/* All 8 bytes, whatever the length: those beyond it are nobody's. */
 	if (a.store) {
-		if (v->hooks && took(v->hooks, a.addr, a.len))
+		if (rmio_hooked(v) && took(v, a.addr, a.len))
 			return 0;
 		memcpy(&a.data, run->mmio.data, sizeof(a.data));
 	}
@@ -283,7 +290,7 @@ static int exit_io(struct rmio_vcpu *v, struct kvm_run *run)
 
 int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	int err = vcpu->hooks ? after_run(vcpu->hooks, run) : 0;
+	int err = rmio_hooked(vcpu) ? after_run(vcpu, run) : 0;
 
 	if (err)
 		return err;
@@ -304,7 +311,7 @@ int rmio_vcpu_exit(struct rmio_vcpu *vcpu, struct kvm_run *run)
  */
 int rmio_vcpu_intr(struct rmio_vcpu *vcpu, struct kvm_run *run)
 {
-	return vcpu->hooks ? after_run(vcpu->hooks, run) : 0;
+	return rmio_hooked(vcpu) ? after_run(vcpu, run) : 0;
 }
 
 int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
@@ -312,7 +319,7 @@ int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run)
 	const struct rmio_hooks *h;
 	int err = 0;
 
-	for (h = vcpu->hooks; h && !err; h = h->next)
+	for (h = rmio_hooks_first(vcpu); h && !err; h = rmio_hooks_next(h))
 		err = h->before_run(h->arg, run);
 	return err;
 }
@@ -346,6 +353,7 @@ int rmio_vcpu_new(struct rmio_vm *vm, uint32_t index, const struct rmio_wait_opt
 	err = vm->vcpus[index] ? -EBUSY : rmio_backend_vcpu_new(v);
 	if (!err) {
 		vm->vcpus[index] = v;
+		rmio_park_new(v);
 		if (vm->lanes_used <= index)
 			vm->lanes_used = index + 1;
 		for (m = vm->masters; m; m = m->next)
@@ -391,6 +399,8 @@ void rmio_vcpu_cancel(struct rmio_vcpu *vcpu)
 	if (p->waiting && p->waiting->ops->cancel)
 		p->waiting->ops->cancel(vcpu, p->waiting);
 	memset(p, 0, sizeof(*p));
+	if (own_vm(vcpu->vm)->parked)
+		rmio_park_mark(vcpu);
 	pthread_mutex_unlock(&vcpu->lock);
 	own_vcpu(vcpu)->io_done = 0;
 }

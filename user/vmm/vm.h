@@ -30,11 +30,12 @@ struct vcpu {
 	struct rmio_sleeper sleeper;
 	uint32_t event;			/* changes when the vCPU has to look up */
 	struct rmio_master *inside;	/* waits for this one; guarded by lock */
-	bool left_dead;			/* has left a dead one; guarded by lock */
+	bool look;			/* has left a dead one, or is to park; guarded by lock */
 	size_t hit[RMIO_BUSES];		/* index of the range of the last access */
 	struct pending pending;
 	uint32_t io_done;		/* string I/O: items done before an interruption */
 	uint64_t straddled;
+	struct rmio_hooks gate;		/* among its hooks while the VM is quiesced */
 };
 
 struct vm {
@@ -42,6 +43,8 @@ struct vm {
 	uint32_t flags;
 	void (*dead)(void *arg, struct rmio_master *m, enum rmio_state why, const char *reason);
 	void *arg;
+	uint32_t parked;		/* quiesced; changes with the VM frozen */
+	uint32_t quiescer;		/* the thread that has quiesced it, or 0 */
 	/* vm->control guards what follows. */
 	uint64_t next_id;
 	int epoll;

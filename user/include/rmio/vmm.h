@@ -95,6 +95,36 @@ int rmio_vm_fd(const struct rmio_vm *vm);
  */
 int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
 
+/**
+ * rmio_vm_quiesce - have all that vCPUs have stored done, and nothing more begin
+ * @timeout_ns: at most, or RMIO_TIMEOUT_*
+ * @late: the device that did not get through with it, on -ETIMEDOUT; may be NULL
+ *
+ * For a pause or a snapshot.  When it returns 0, no vCPU waits for a device, every device that
+ * lives has handled all that vCPUs asked of it, and a vCPU whose thread calls rmio_vcpu_exit,
+ * _intr, _enter, _load or _store stays there until rmio_vm_resume: rmio_vcpu_kick, a signal while
+ * it sleeps, and run->immediate_exit end that with -EINTR as ever.  What a device does of its own, DMA
+ * and interrupts, is not stopped.
+ *
+ * It does not make vCPUs leave KVM_RUN, in which a guest may go on to store on the bpf and kvm back
+ * ends: kick their threads out of it first.  An access that was interrupted before is done, and is
+ * answered when the vCPU's call is repeated; only then the vCPU is parked.  From any thread but one
+ * in rmio_vm_opts.dead, or, with RMIO_VM_MANUAL, the one that has to dispatch while devices attach.
+ * A thread that also runs a vCPU may call it between two accesses; an access of it gives
+ * -EDEADLK until it has resumed the VM.
+ *
+ * Returns 0, -ETIMEDOUT (the VM goes on as before; rmio_errstr names the device), -EBUSY (it is
+ * quiesced already).
+ */
+int rmio_vm_quiesce(struct rmio_vm *vm, uint64_t timeout_ns, struct rmio_master **late);
+
+/**
+ * rmio_vm_resume - let the vCPUs of a quiesced VM go on
+ *
+ * Any thread.  Returns 0, -EINVAL (it is not quiesced).
+ */
+int rmio_vm_resume(struct rmio_vm *vm);
+
 /* -- back ends ------------------------------------------------------------ */
 
 enum rmio_backend {
@@ -194,6 +224,7 @@ void rmio_vcpu_free(struct rmio_vcpu *vcpu);
  *                again with the same run, before KVM_RUN.  A kick is never missed; a
  *                signal only counts while the vCPU sleeps, not while it spins or
  *                just before, so a handler should kick
+ *   -EDEADLK     this thread has quiesced the VM (rmio_vm_quiesce)
  * A dead device answers all ones and takes stores; the return value is 0.
  * Of an access partly inside and partly outside of a range, the part inside goes to the
  * device; of the rest a load reads ones and a store is lost.  It is counted.
@@ -230,7 +261,8 @@ int rmio_vcpu_enter(struct rmio_vcpu *vcpu, struct kvm_run *run);
  * rmio_vcpu_load - the same for a VMM without KVM: one guest load
  * @len: 1 to 8
  *
- * Returns 0, -EOPNOTSUPP, -EINTR (call again), -EINVAL (len, bus); on the kvm back end also
+ * Returns 0, -EOPNOTSUPP, -EINTR (call again), -EINVAL (len, bus), -EDEADLK (this thread has
+ * quiesced the VM); on the kvm back end also
  * -ENOENT (KVM has no vCPU of that id) and -EBUSY (an access of KVM_RUN was interrupted).
  */
 int rmio_vcpu_load(struct rmio_vcpu *vcpu, enum rmio_bus bus, uint64_t addr, uint32_t len,
