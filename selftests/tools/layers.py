@@ -24,6 +24,7 @@ MAY = {
     'backend/kvm': {'', 'wire', 'backend'},
     'backend/exit': {'', 'wire', 'backend'},
     'vmm': {'', 'wire', 'backend'},
+    'pci': {'', 'vmm'},
 }
 # The list of back ends: names the table of each, and calls it through that alone.
 LIST = 'user/backend/backend.c'
@@ -42,6 +43,7 @@ OUTSIDE = {
     'selftests/device/': {'', 'wire', 'device'},
     'selftests/backend/': ALL - {'vmm'},
     'selftests/vmm/': {'', 'wire', 'vmm'},
+    'selftests/pci/': {'', 'pci'},
     'selftests/lib/': ALL,
     'selftests/': set(),
     'bench/': set(),

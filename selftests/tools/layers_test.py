@@ -49,6 +49,8 @@ MADE_UP = {
     'user/vmm/vm.h': '#include <rmio/vmm.h>\n#include "backend/backend.h"\n',
     'user/vmm/vm.c': unit('vm', 'backend', 'msg', 'low', include=['vm.h', 'wire/msg.h']) +
                      'int vm_count;\n',
+    'user/pci/bus.h': '#include <rmio/vmm.h>\n',
+    'user/pci/bus.c': unit('bus', 'vm', 'low', include=['bus.h']),
     'tools/cmd.h': '',
     'tools/cmd.c': '#include "cmd.h"\n#include <rmio/vmm.h>\n',
     'tools/bpfd.c': '#include "wire/msg.h"\n#include "cmd.h"\n',

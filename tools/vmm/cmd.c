@@ -6,11 +6,12 @@
  * All that rmio adds to the loop of a VMM is answer_exit() and answer_intr() below.
  */
 #include "../cmd.h"
+#include "backend.h"
+#include "bus.h"
 #include "device.h"
 #include "log.h"
 #include "machine.h"
 #include "options.h"
-#include "pci.h"
 #include "platform.h"
 #include "sockets.h"
 #include "start.h"
@@ -23,10 +24,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -35,13 +36,12 @@
 #define STATUS_DEADLINE	124
 #define STATUS_FAILED	125
 #define PORT_KILL	0xf5
-#define DEVICE_SLOTS	512u	/* memory slots of KVM for what devices show */
 
 struct vmm {
 	struct vmm_options o;
 	struct vmm_vm *vm;
 	struct vmm_machine machine;
-	struct vmm_pci *pci;
+	struct rmio_pci *pci;
 	struct rmio_vm *rmio;
 	struct rmio_vcpu *vcpus[VMM_VCPUS_MAX];
 	struct vmm_device devices[VMM_DEVICES_MAX];
@@ -67,13 +67,30 @@ static void say(const char *fmt, ...)
 
 /* -- what exits call ------------------------------------------------------- */
 
+/* A device that knows nothing of rmio: each access is a message. */
+static int over_socket(struct vmm *v, struct kvm_run *run)
+{
+	for (unsigned int i = 0; i < v->nr_devices; i++) {
+		struct vmm_device *d = &v->devices[i];
+		int rc = rmio_client_exit(d->client, run);
+
+		if (rc == -EOPNOTSUPP)
+			continue;
+		if ((rc == -ECONNRESET || rc == -ETIMEDOUT || rc == -EPROTO) &&
+		    !atomic_exchange(&d->complained, true))
+			say("%s: the device does not answer: %s", d->title, strerror(-rc));
+		return 0;
+	}
+	return -EOPNOTSUPP;
+}
+
 static int answer_exit(void *arg, struct vmm_vcpu *vcpu)
 {
 	struct vmm *v = arg;
 	int rc = rmio_vcpu_exit(v->vcpus[vcpu->index], vcpu->run);
 
 	if (rc == -EOPNOTSUPP && v->socket_only)
-		rc = vmm_device_answer(v->devices, v->nr_devices, vcpu->run);
+		rc = over_socket(v, vcpu->run);
 	return rc;
 }
 
@@ -104,7 +121,7 @@ static void answer_port(void *arg, uint16_t port, bool out, uint8_t *data, unsig
 	struct vmm *v = arg;
 	uint32_t slot = 0;
 
-	if (vmm_pci_port(v->pci, port, out, data, size))
+	if (rmio_pci_port(v->pci, port, out, data, size))
 		return;
 	if (port == PORT_KILL && out && v->o.allow_kill) {
 		memcpy(&slot, data, size);
@@ -217,57 +234,6 @@ static int watch(struct vmm *v)
 
 /* -- set-up ------------------------------------------------------------------ */
 
-/* What to do about the back end bpf that cannot be had; empty where nothing helps. */
-static const char *remedy(const struct vmm *v, int rc)
-{
-	if (!v->o.broker)
-		return rc == -EPERM ? "; run as root, or with these capabilities, or give the "
-				      "--broker of an `rmio bpfd` that has them" : "";
-	if (socket_remark(v->o.broker, rc))
-		return socket_remark(v->o.broker, rc);
-	if (rc == -ENOENT || rc == -ECONNREFUSED)
-		return "; start it as root: rmio bpfd --socket PATH --group NAME";
-	if (rc == -ECONNRESET || (rc == -EACCES && access(v->o.broker, W_OK)))
-		return "; it serves root, its own user and the group that its --group names";
-	return "";
-}
-
-/* Before the first vCPU and device.  Without devices there is nothing to gain. */
-static int pick_backend(struct vmm *v, struct vmm_err *err)
-{
-	int slots = ioctl(v->vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
-	struct rmio_kvm_opts o = {
-		.sz = sizeof(o),
-		.vm_fd = v->vm->fd,
-		.kick_signal = vmm_kick_signal(),
-		.first_slot = VMM_RAM_SLOTS,
-		.flags = RMIO_KVM_ZONES,
-		.broker = v->o.broker,
-	};
-	const char *why;
-	int rc;
-
-	if (v->o.backend == RMIO_BACKEND_EXIT || !v->o.nr_devices)
-		return 0;
-	if (slots > (int)VMM_RAM_SLOTS)
-		o.nr_slots = (uint32_t)slots - VMM_RAM_SLOTS;
-	if (o.nr_slots > DEVICE_SLOTS)
-		o.nr_slots = DEVICE_SLOTS;
-	if (v->o.backend == RMIO_BACKEND_BPF)
-		o.flags |= RMIO_KVM_BPF;
-	rc = rmio_vm_kvm(v->rmio, &o);
-	if (v->o.backend == RMIO_BACKEND_KVM && rmio_vm_backend(v->rmio, NULL) != RMIO_BACKEND_KVM)
-		return vmm_fail(err, rc ? rc : -ENOTSUP, "--backend kvm: this kernel's KVM has no "
-				"device KVM_DEV_TYPE_USER; kern/README.md says how to get one");
-	if (!rc)
-		return 0;
-	rmio_vm_backend(v->rmio, &why);
-	if (v->o.backend == RMIO_BACKEND_BPF)
-		return vmm_fail(err, rc, "--backend bpf: %s%s", why, remedy(v, rc));
-	say("back end exit, since there is no bpf: %s%s", why, remedy(v, rc));
-	return 0;
-}
-
 static int make_rmio(struct vmm *v, struct vmm_err *err)
 {
 	struct rmio_vm_opts o = {
@@ -280,7 +246,7 @@ static int make_rmio(struct vmm *v, struct vmm_err *err)
 
 	if (rc)
 		return vmm_fail(err, rc, "rmio: %s", strerror(-rc));
-	rc = pick_backend(v, err);
+	rc = vmm_backend_pick(&v->o, v->vm, v->rmio, err);
 	if (rc)
 		return rc;
 	for (unsigned int i = 0; i < v->o.vm.vcpus; i++) {
@@ -289,6 +255,18 @@ static int make_rmio(struct vmm *v, struct vmm_err *err)
 			return vmm_fail(err, rc, "rmio: vCPU %u: %s", i, strerror(-rc));
 	}
 	return 0;
+}
+
+static int add_pci(struct vmm *v, struct vmm_device *d, struct vmm_err *err)
+{
+	struct rmio_pci_dev_opts o = {
+		.sz = sizeof(o),
+		.name = d->name,
+		.flags = d->decodes ? RMIO_PCI_DECODES : 0,
+	};
+	int rc = rmio_pci_add(v->pci, d->client, &o, &d->slot);
+
+	return rc ? vmm_fail(err, rc, "%s", rmio_errstr(rc)) : 0;
 }
 
 static int make_devices(struct vmm *v, struct vmm_err *err)
@@ -304,7 +282,7 @@ static int make_devices(struct vmm *v, struct vmm_err *err)
 		if (d->platform)
 			rc = vmm_platform_add(d, &v->o.devices[i], v->devices, i, v->vm, err);
 		else
-			rc = vmm_pci_add(v->pci, &vmm_device_ops, d, d->name, &d->slot, err);
+			rc = add_pci(v, d, err);
 		if (rc)
 			return rc;
 		if (d->slot)
@@ -360,10 +338,9 @@ static int set_up(struct vmm *v, struct vmm_err *err)
 	rc = vmm_vm_load_file(v->vm, v->o.guest, err);
 	if (rc)
 		return rc;
-	rc = vmm_pci_new(&vmm_pci_kvm_irqs, v->vm, v->vm->ram, v->vm->nr_ram, v->vm->memfd,
-			 &v->pci);
+	rc = vmm_bus_new(v->vm, &v->pci);
 	if (rc)
-		return vmm_fail(err, rc, "%s", strerror(-rc));
+		return vmm_fail(err, rc, "%s", rmio_errstr(rc));
 	rc = make_rmio(v, err);
 	if (!rc)
 		rc = make_devices(v, err);
@@ -440,9 +417,7 @@ static void tear_down(struct vmm *v)
 	 * Off the bus while their clients are still there; without a message, for
 	 * which a device that hangs would make us wait.
 	 */
-	for (unsigned int i = 0; i < v->nr_devices; i++)
-		v->devices[i].closing = true;
-	vmm_pci_free(v->pci);
+	rmio_pci_free(v->pci);
 	for (unsigned int i = 0; i < v->nr_devices; i++)
 		vmm_platform_remove(&v->devices[i], v->vm);
 	for (unsigned int i = 0; i < v->nr_devices; i++)

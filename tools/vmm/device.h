@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * A device in another process, as `rmio vmm` holds it: the library's client,
- * the process if it was spawned, and for a device that does not offer rmio the
- * places of its BARs, since its accesses go over the socket one by one.
+ * A device in another process, as `rmio vmm` holds it: the library's client, and the process if
+ * it was spawned.
  */
 #ifndef VMM_DEVICE_H
 #define VMM_DEVICE_H
 
 #include "options.h"
-#include "pci.h"
 
 #include <rmio/vmm.h>
 #include <sys/types.h>
@@ -28,20 +26,17 @@ struct vmm_device {
 	struct rmio_master *master;	/* NULL: the device does not offer rmio */
 	bool platform;			/* not PCI: where its ranges are the options say */
 	unsigned int regions, irqs;
-	int line_fd, unmask_fd;		/* of a platform device's line; -1: none */
-	unsigned int line;		/* 0: not connected */
 	bool can_reset;
 	bool decodes;			/* it has to be told where its BARs are */
-	bool closing;			/* the connection's end says all: no more messages */
+	_Atomic bool complained;	/* that accesses over the socket fail */
 	pid_t pid;			/* 0: not ours, or reaped */
 	int pidfd;			/* -1: not ours */
 
-	pthread_rwlock_t lock;		/* below; only without a master */
-	struct vmm_place places[VMM_PCI_BARS];
-	bool complained;		/* that accesses fail */
+	/* Of a platform device (platform.c): */
+	struct vmm_place places[VMM_PLACES_MAX];
+	int line_fd, unmask_fd;		/* -1: none */
+	unsigned int line;		/* 0: not connected */
 };
-
-extern const struct vmm_pci_backend_ops vmm_device_ops;
 
 /*
  * Connects to what the options name, or starts it.  vm: where its ranges go.
@@ -52,12 +47,6 @@ int vmm_device_init(struct vmm_device *dev, const struct vmm_device_opts *opts,
 		    struct vmm_err *err);
 /* Closes the connection; a spawned process then ends, or is made to. */
 void vmm_device_exit(struct vmm_device *dev);
-
-/*
- * An exit of KVM, for devices without rmio: each access over the socket of whoever has a part of
- * it.  -EOPNOTSUPP: nobody has.  What fails, and what nobody has of the rest, reads as all ones.
- */
-int vmm_device_answer(struct vmm_device *devs, unsigned int n, struct kvm_run *run);
 
 /* -- spawn.c --------------------------------------------------------------- */
 

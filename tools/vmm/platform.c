@@ -6,6 +6,7 @@
  * below 0x1000, addresses below its hole or between the hole and the I/O APIC's end, none of them
  * memory.
  */
+#include "bus.h"
 #include "platform.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ static const struct taken ports[] = {
 	{ 0xe9, 0xe9, "the console" },
 	{ 0xf4, 0xf5, "the VMM" },
 	{ 0x4d0, 0x4d1, "the interrupt controller" },
-	{ VMM_PCI_ADDRESS, VMM_PCI_DATA + 3, "the PCI bus" },
+	{ 0xcf8, 0xcff, "the PCI bus" },
 	{ VMM_PCI_IO_FIRST, UINT64_MAX, "the PCI bus" },
 };
 
@@ -66,7 +67,7 @@ static const char *taken_by(const struct vmm_place *p, const struct vmm_device *
 			return "memory";
 	}
 	for (unsigned int i = 0; i < n; i++) {
-		for (unsigned int k = 0; devs[i].platform && k < VMM_PCI_BARS; k++) {
+		for (unsigned int k = 0; devs[i].platform && k < VMM_PLACES_MAX; k++) {
 			const struct vmm_place *q = &devs[i].places[k];
 
 			if (q->len && q->io == p->io && p->addr <= q->addr + (q->len - 1) &&
@@ -86,14 +87,12 @@ static int place_range(struct vmm_device *dev, unsigned int id, const struct vmm
 		.bus = p->io ? RMIO_BUS_IO : RMIO_BUS_MEM,
 		.id = id,
 	};
-	int rc = dev->master ? rmio_master_pa_range(dev->master, &r) : 0;
+	int rc = rmio_client_pa_range(dev->client, &r);
 
 	if (rc)
 		return vmm_fail(err, rc, "%s: range %u at 0x%llx: %s", dev->name, id,
-				(unsigned long long)p->addr, strerror(-rc));
-	pthread_rwlock_wrlock(&dev->lock);
+				(unsigned long long)p->addr, rmio_errstr(rc));
 	dev->places[id] = *p;
-	pthread_rwlock_unlock(&dev->lock);
 	return 0;
 }
 
@@ -118,9 +117,9 @@ static int place_all(struct vmm_device *dev, const struct vmm_device_opts *opts,
 			return vmm_fail(err, -EINVAL, "%s is not PCI: say where its range %u, of "
 					"%llu bytes, lies, by port=ADDRESS or mmio=ADDRESS",
 					dev->name, id, (unsigned long long)info.size);
-		if (id >= VMM_PCI_BARS)
+		if (id >= VMM_PLACES_MAX)
 			return vmm_fail(err, -ENOTSUP, "%s: a range of id %u, above %u", dev->name,
-					id, VMM_PCI_BARS - 1);
+					id, VMM_PLACES_MAX - 1);
 		p = (struct vmm_place){ opts->places[n].io, opts->places[n].addr, info.size };
 		if (p.len - 1 > UINT64_MAX - p.addr)
 			return vmm_fail(err, -EINVAL, "%s: range %u wraps", dev->name, id);
@@ -217,7 +216,7 @@ void vmm_platform_remove(struct vmm_device *dev, struct vmm_vm *vm)
 bool vmm_platform_port(const struct vmm_device *devs, unsigned int n, uint16_t port)
 {
 	for (unsigned int i = 0; i < n; i++) {
-		for (unsigned int k = 0; devs[i].platform && k < VMM_PCI_BARS; k++) {
+		for (unsigned int k = 0; devs[i].platform && k < VMM_PLACES_MAX; k++) {
 			const struct vmm_place *p = &devs[i].places[k];
 
 			if (p->len && p->io && port >= p->addr && port - p->addr < p->len)

@@ -45,6 +45,7 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 	pthread_mutexattr_settype(&again, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&c->lock, &again);
 	pthread_mutexattr_destroy(&again);
+	pthread_rwlock_init(&c->places_lock, NULL);
 	c->timeout_ns = (o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS) * 1000000ull;
 	err = o.protocol == RMIO_PROTOCOL_MULTI_PROCESS ? client_mp_start(c)
 							: client_vu_start(c, &o);
@@ -105,6 +106,7 @@ void rmio_client_free(struct rmio_client *c)
 	if (c->master)
 		rmio_master_free(c->master);
 	pthread_mutex_destroy(&c->lock);
+	pthread_rwlock_destroy(&c->places_lock);
 	free(c->sizes);
 	free(c);
 }

@@ -52,6 +52,10 @@ struct rmio_client {
 	struct rmio_master *master;
 	struct region_size *sizes;	/* of the regions that somebody has asked for */
 	uint32_t nr_sizes;
+	/* Without rings (client_exit.c), beside the lock above: */
+	pthread_rwlock_t places_lock;
+	struct rmio_pa_range places[CLIENT_PLACES_MAX];
+	uint32_t nr_places;
 	/* multi-process: */
 	struct client_mp *mp;
 };

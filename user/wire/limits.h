@@ -73,6 +73,9 @@
 /* Replies that were waited for in vain and may still come; with more it is given up. */
 #define CLIENT_LATE_MAX	16u
 
+/* Ranges of a device without rings that a VMM places. */
+#define CLIENT_PLACES_MAX 64u
+
 /* -- QEMU's multi-process protocol: its own limits (mp_wire.h) ---------------------------- */
 
 #define MP_MEM_MAX	8u	/* entries in the message; */

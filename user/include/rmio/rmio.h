@@ -7,6 +7,7 @@
 #include <rmio/err.h>
 #include <rmio/wait.h>
 #include <rmio/vmm.h>
+#include <rmio/pci.h>
 #include <rmio/slave.h>
 #include <rmio/device.h>
 

@@ -591,6 +591,25 @@ int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action,
  */
 int rmio_client_reset(struct rmio_client *c);
 
+/**
+ * rmio_client_pa_range - place, move or (len 0) remove a range, with rings or without
+ *
+ * With rings it is rmio_master_pa_range; without, rmio_client_exit answers the range's accesses.
+ * Returns what that does, and without rings 0, -EINVAL, -EOVERFLOW, -ENXIO, -EFBIG, -ENOSPC (more
+ * than 64), or what rmio_client_region_info returns.
+ */
+int rmio_client_pa_range(struct rmio_client *c, const struct rmio_pa_range *range);
+
+/**
+ * rmio_client_exit - answer a KVM_EXIT_MMIO or KVM_EXIT_IO of a device without rings, by messages
+ *
+ * For an exit that rmio_vcpu_exit has said is nobody's.  An access that is only in part in a range
+ * of this client is cut there: of the rest a load reads ones and a store is lost.  Any thread; it
+ * waits for the replies.  Returns 0; -EOPNOTSUPP: not an access to a range of this client, or it
+ * has rings; otherwise why a part was not answered, which then reads as all ones.
+ */
+int rmio_client_exit(struct rmio_client *c, struct kvm_run *run);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@
  * messages through routes and irqfds.  An interrupt goes from the device
  * process to KVM; this file only connects the two.
  */
-#include "pci_priv.h"
+#include "priv.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -13,65 +13,32 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static int kvm_route_new(void *arg)
-{
-	return vmm_msi_route_new(arg);
-}
-
-static int kvm_route_set(void *arg, unsigned int gsi, uint64_t addr, uint32_t data)
-{
-	return vmm_msi_route_set(arg, gsi, addr, data);
-}
-
-static void kvm_route_free(void *arg, unsigned int gsi)
-{
-	vmm_msi_route_free(arg, gsi);
-}
-
-static int kvm_assign(void *arg, int eventfd, int resample, unsigned int gsi)
-{
-	return vmm_irqfd_assign(arg, eventfd, resample, gsi);
-}
-
-static int kvm_deassign(void *arg, int eventfd, unsigned int gsi)
-{
-	return vmm_irqfd_deassign(arg, eventfd, gsi);
-}
-
-const struct vmm_pci_irq_ops vmm_pci_kvm_irqs = {
-	.route_new = kvm_route_new,
-	.route_set = kvm_route_set,
-	.route_free = kvm_route_free,
-	.assign = kvm_assign,
-	.deassign = kvm_deassign,
-};
-
 /* -- pin ------------------------------------------------------------------ */
 
-static int init_pin(struct vmm_pci_dev *d, unsigned int pin, struct vmm_err *err)
+static int init_pin(struct pci_dev *d, unsigned int pin)
 {
 	unsigned int line = 0;
 
 	if (pin > 4)
-		return vmm_fail(err, -EINVAL, "%s: interrupt pin %u", d->name, pin);
-	if (pin) {
+		return rmio_refuse(-EINVAL, "%s: interrupt pin %u", d->name, pin);
+	if (pin && d->pci->nr_gsis) {
 		d->pin = pin;
-		d->pin_gsi = 16 + (d->slot + pin - 1) % 8;
+		d->pin_gsi = d->pci->first_gsi + (d->slot + pin - 1) % d->pci->nr_gsis;
 		line = d->pin_gsi;
 		d->pin_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		d->pin_unmask = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (d->pin_fd < 0 || d->pin_unmask < 0)
-			return vmm_fail(err, -errno, "eventfd: %s", strerror(errno));
+			return rmio_refuse(-errno, "eventfd: %s", strerror(errno));
 	}
 	d->cfg[PCI_INTERRUPT_LINE] = (uint8_t)line;
 	d->writable[PCI_INTERRUPT_LINE] = 0xff;
 	d->mine[PCI_INTERRUPT_LINE] = 0xff;
-	d->cfg[PCI_INTERRUPT_PIN] = (uint8_t)pin;
+	d->cfg[PCI_INTERRUPT_PIN] = (uint8_t)d->pin;
 	d->mine[PCI_INTERRUPT_PIN] = 0xff;
 	return 0;
 }
 
-static void pin_off(struct vmm_pci_dev *d, bool device_too)
+static void pin_off(struct pci_dev *d, bool device_too)
 {
 	if (d->pin_assigned)
 		d->pci->irqs->deassign(d->pci->irq_arg, d->pin_fd, d->pin_gsi);
@@ -82,7 +49,7 @@ static void pin_off(struct vmm_pci_dev *d, bool device_too)
 	}
 }
 
-static void pin_on(struct vmm_pci_dev *d)
+static void pin_on(struct pci_dev *d)
 {
 	bool had = d->pin_set;
 	int rc = 0;
@@ -116,14 +83,14 @@ static void pin_on(struct vmm_pci_dev *d)
 
 /* -- messages ------------------------------------------------------------- */
 
-static unsigned int msi_data_reg(const struct vmm_pci_dev *d)
+static unsigned int msi_data_reg(const struct pci_dev *d)
 {
 	bool wide = d->cfg[d->msi + PCI_MSI_FLAGS] & PCI_MSI_FLAGS_64BIT;
 
 	return d->msi + (wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32);
 }
 
-static unsigned int msi_mask_reg(const struct vmm_pci_dev *d)
+static unsigned int msi_mask_reg(const struct pci_dev *d)
 {
 	uint16_t flags = (uint16_t)pci_get(d->cfg + d->msi + PCI_MSI_FLAGS, 2);
 
@@ -132,7 +99,7 @@ static unsigned int msi_mask_reg(const struct vmm_pci_dev *d)
 	return d->msi + (flags & PCI_MSI_FLAGS_64BIT ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32);
 }
 
-unsigned int pci_msi_pending_reg(const struct vmm_pci_dev *d)
+unsigned int pci_msi_pending_reg(const struct pci_dev *d)
 {
 	unsigned int mask = d->msi ? msi_mask_reg(d) : 0;
 
@@ -140,7 +107,7 @@ unsigned int pci_msi_pending_reg(const struct vmm_pci_dev *d)
 }
 
 /* A masked vector's message stays in its eventfd until KVM gets it back. */
-uint32_t pci_msi_pending(const struct vmm_pci_dev *d)
+uint32_t pci_msi_pending(const struct pci_dev *d)
 {
 	uint32_t pending = 0;
 
@@ -153,7 +120,7 @@ uint32_t pci_msi_pending(const struct vmm_pci_dev *d)
 	return pending;
 }
 
-static int init_msi(struct vmm_pci_dev *d, unsigned int at, const uint8_t *c, struct vmm_err *err)
+static int init_msi(struct pci_dev *d, unsigned int at, const uint8_t *c)
 {
 	uint16_t flags = (uint16_t)pci_get(c + at + PCI_MSI_FLAGS, 2);
 	unsigned int log2 = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
@@ -164,11 +131,11 @@ static int init_msi(struct vmm_pci_dev *d, unsigned int at, const uint8_t *c, st
 	if (flags & PCI_MSI_FLAGS_MASKBIT)
 		len = wide ? 24 : 20;
 	if (at + len > 256 || log2 > 5)
-		return vmm_fail(err, -EINVAL, "%s: MSI capability at 0x%x is malformed", d->name,
+		return rmio_refuse(-EINVAL, "%s: MSI capability at 0x%x is malformed", d->name,
 				at);
 	rc = d->ops->msi_count(d->be, &count);
 	if (rc)
-		return vmm_fail(err, rc, "%s: number of messages: %s", d->name, strerror(-rc));
+		return rmio_refuse(rc, "%s: number of messages: %s", d->name, strerror(-rc));
 	while (log2 && 1u << log2 > count)
 		log2--;
 	if (!count)
@@ -189,18 +156,18 @@ static int init_msi(struct vmm_pci_dev *d, unsigned int at, const uint8_t *c, st
 	return 0;
 }
 
-static void vector_off(struct vmm_pci_dev *d, unsigned int i)
+static void vector_off(struct pci_dev *d, unsigned int i)
 {
-	struct vmm_pci_vector *v = &d->vectors[i];
+	struct pci_vector *v = &d->vectors[i];
 
 	if (v->assigned)
 		d->pci->irqs->deassign(d->pci->irq_arg, v->fd, (unsigned int)v->gsi);
 	v->assigned = false;
 }
 
-static void vector_free(struct vmm_pci_dev *d, unsigned int i)
+static void vector_free(struct pci_dev *d, unsigned int i)
 {
-	struct vmm_pci_vector *v = &d->vectors[i];
+	struct pci_vector *v = &d->vectors[i];
 
 	vector_off(d, i);
 	if (v->gsi >= 0)
@@ -211,7 +178,7 @@ static void vector_free(struct vmm_pci_dev *d, unsigned int i)
 	v->routed = false;
 }
 
-static void msi_off(struct vmm_pci_dev *d)
+static void msi_off(struct pci_dev *d)
 {
 	if (!d->msi_on)
 		return;
@@ -221,14 +188,14 @@ static void msi_off(struct vmm_pci_dev *d)
 	d->msi_on = 0;
 }
 
-static int msi_start(struct vmm_pci_dev *d, unsigned int count)
+static int msi_start(struct pci_dev *d, unsigned int count)
 {
-	int fds[VMM_PCI_MSI_MAX];
+	int fds[PCI_MSI_MAX];
 	unsigned int i;
 	int rc;
 
 	for (i = 0; i < count; i++) {
-		struct vmm_pci_vector *v = &d->vectors[i];
+		struct pci_vector *v = &d->vectors[i];
 
 		v->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		v->gsi = d->pci->irqs->route_new(d->pci->irq_arg);
@@ -252,10 +219,10 @@ free_vectors:
 }
 
 /* Route first, then the irqfd: what waits in the eventfd goes the new way. */
-static void vector_update(struct vmm_pci_dev *d, unsigned int i, uint64_t addr, uint32_t data,
+static void vector_update(struct pci_dev *d, unsigned int i, uint64_t addr, uint32_t data,
 			  bool masked)
 {
-	struct vmm_pci_vector *v = &d->vectors[i];
+	struct pci_vector *v = &d->vectors[i];
 	int rc;
 
 	if (masked) {
@@ -279,7 +246,7 @@ static void vector_update(struct vmm_pci_dev *d, unsigned int i, uint64_t addr, 
 						    (unsigned int)v->gsi);
 }
 
-static void msi_update(struct vmm_pci_dev *d, unsigned int count)
+static void msi_update(struct pci_dev *d, unsigned int count)
 {
 	unsigned int mask_reg = msi_mask_reg(d), at = d->msi;
 	uint32_t mask = mask_reg ? pci_get(d->cfg + mask_reg, 4) : 0;
@@ -307,10 +274,10 @@ static void msi_update(struct vmm_pci_dev *d, unsigned int count)
  * Follows the list of capabilities, takes MSI over and unlinks MSI-X.  The
  * list is the device's: it may point anywhere and in circles.
  */
-int pci_irqs_init(struct vmm_pci_dev *d, const uint8_t *c, struct vmm_err *err)
+int pci_irqs_init(struct pci_dev *d, const uint8_t *c)
 {
 	unsigned int link = PCI_CAPABILITY_LIST, at, n = 0;
-	int rc = init_pin(d, c[PCI_INTERRUPT_PIN], err);
+	int rc = init_pin(d, c[PCI_INTERRUPT_PIN]);
 
 	if (rc || !(pci_get(c + PCI_STATUS, 2) & PCI_STATUS_CAP_LIST))
 		return rc;
@@ -318,7 +285,7 @@ int pci_irqs_init(struct vmm_pci_dev *d, const uint8_t *c, struct vmm_err *err)
 		if (c[at] == PCI_CAP_ID_MSIX)
 			continue;
 		if (c[at] == PCI_CAP_ID_MSI && !d->msi) {
-			rc = init_msi(d, at, c, err);
+			rc = init_msi(d, at, c);
 			if (rc)
 				return rc;
 		}
@@ -331,7 +298,7 @@ int pci_irqs_init(struct vmm_pci_dev *d, const uint8_t *c, struct vmm_err *err)
 	return 0;
 }
 
-void pci_irqs_update(struct vmm_pci_dev *d)
+void pci_irqs_update(struct pci_dev *d)
 {
 	uint16_t command = (uint16_t)pci_get(d->cfg + PCI_COMMAND, 2);
 	unsigned int count = 0;
@@ -359,7 +326,7 @@ void pci_irqs_update(struct vmm_pci_dev *d)
 		pin_on(d);
 }
 
-void pci_irqs_exit(struct vmm_pci_dev *d)
+void pci_irqs_exit(struct pci_dev *d)
 {
 	msi_off(d);
 	pin_off(d, true);

@@ -3,7 +3,7 @@
  * BARs: sized by their writable bits, placed where guest and decoding bits
  * say.  A change of place is the only thing on this side of the data path.
  */
-#include "pci_priv.h"
+#include "priv.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -18,9 +18,9 @@ static uint64_t round_up_pow2(uint64_t v)
 	return p;
 }
 
-static int init_bar(struct vmm_pci_dev *d, unsigned int i, uint32_t low, struct vmm_err *err)
+static int init_bar(struct pci_dev *d, unsigned int i, uint32_t low)
 {
-	struct vmm_pci_bar *b = &d->bars[i];
+	struct pci_bar *b = &d->bars[i];
 	unsigned int reg = PCI_BASE_ADDRESS_0 + 4 * i;
 	uint64_t most, mask;
 	uint32_t type;
@@ -29,16 +29,16 @@ static int init_bar(struct vmm_pci_dev *d, unsigned int i, uint32_t low, struct 
 	memset(d->mine + reg, 0xff, 4);
 	rc = d->ops->region_size(d->be, i, &b->region);
 	if (rc)
-		return vmm_fail(err, rc, "%s: region %u: %s", d->name, i, strerror(-rc));
+		return rmio_refuse(rc, "%s: region %u: %s", d->name, i, strerror(-rc));
 	if (!b->region)
 		return 0;
 	b->io = low & PCI_BASE_ADDRESS_SPACE_IO;
 	b->wide = !b->io && (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
-	if (b->wide && i == VMM_PCI_BARS - 1)
-		return vmm_fail(err, -EINVAL, "%s: BAR %u cannot have 64 bits", d->name, i);
-	most = b->io ? VMM_PCI_IO_LAST / 2 + 1 : b->wide ? 1ull << 40 : 1ull << 31;
+	if (b->wide && i == PCI_BARS - 1)
+		return rmio_refuse(-EINVAL, "%s: BAR %u cannot have 64 bits", d->name, i);
+	most = b->io ? 0x8000 : b->wide ? 1ull << 40 : 1ull << 31;
 	if (b->region > most)
-		return vmm_fail(err, -E2BIG, "%s: BAR %u of 0x%llx bytes is too large", d->name, i,
+		return rmio_refuse(-E2BIG, "%s: BAR %u of 0x%llx bytes is too large", d->name, i,
 				(unsigned long long)b->region);
 	b->size = round_up_pow2(b->region);
 	if (b->io) {
@@ -58,10 +58,10 @@ static int init_bar(struct vmm_pci_dev *d, unsigned int i, uint32_t low, struct 
 	return 0;
 }
 
-int pci_bars_init(struct vmm_pci_dev *d, const uint8_t *device_cfg, struct vmm_err *err)
+int pci_bars_init(struct pci_dev *d, const uint8_t *device_cfg)
 {
-	for (unsigned int i = 0; i < VMM_PCI_BARS; i++) {
-		int rc = init_bar(d, i, pci_get(device_cfg + PCI_BASE_ADDRESS_0 + 4 * i, 4), err);
+	for (unsigned int i = 0; i < PCI_BARS; i++) {
+		int rc = init_bar(d, i, pci_get(device_cfg + PCI_BASE_ADDRESS_0 + 4 * i, 4));
 
 		if (rc)
 			return rc;
@@ -71,12 +71,17 @@ int pci_bars_init(struct vmm_pci_dev *d, const uint8_t *device_cfg, struct vmm_e
 	return 0;
 }
 
-/* Where the guest wants a BAR; false: nowhere, or where it cannot be. */
-static bool wanted(struct vmm_pci_dev *d, unsigned int i, uint64_t *addr)
+static bool within(const struct rmio_pci_window *w, uint64_t first, uint64_t last)
 {
-	struct vmm_pci_bar *b = &d->bars[i];
+	return w->last && last >= first && first >= w->first && last <= w->last;
+}
+
+/* Where the guest wants a BAR; false: nowhere, or where it cannot be. */
+static bool wanted(struct pci_dev *d, unsigned int i, uint64_t *addr)
+{
+	struct pci_bar *b = &d->bars[i];
 	unsigned int reg = PCI_BASE_ADDRESS_0 + 4 * i;
-	uint64_t a, last, high = VMM_HIGH_ADDR;
+	uint64_t a, last;
 	uint16_t command = (uint16_t)pci_get(d->cfg + PCI_COMMAND, 2);
 
 	if (!b->region || !(command & (b->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
@@ -87,31 +92,27 @@ static bool wanted(struct vmm_pci_dev *d, unsigned int i, uint64_t *addr)
 	last = a + (b->size - 1);
 	*addr = a;
 	if (b->io)
-		return a >= VMM_PCI_IO_FIRST && last <= VMM_PCI_IO_LAST;
-	if (a >= VMM_PCI_MEM_FIRST && last <= VMM_PCI_MEM_LAST)
-		return true;
-	if (d->pci->nr_ram > 1)
-		high = d->pci->ram[1].gpa + d->pci->ram[1].len;
-	return a >= high && last >= a && last < 1ull << 46;
+		return within(&d->pci->io, a, last);
+	return within(&d->pci->mem, a, last) || (b->wide && within(&d->pci->high, a, last));
 }
 
-static void take_away(struct vmm_pci_dev *d, unsigned int i)
+static void take_away(struct pci_dev *d, unsigned int i)
 {
-	struct vmm_pci_bar *b = &d->bars[i];
+	struct pci_bar *b = &d->bars[i];
 
 	if (b->placed)
 		d->ops->place(d->be, i, b->io, 0, 0);
 	b->placed = false;
 }
 
-static struct vmm_pci_dev *overlapped(struct vmm_pci *pci, const struct vmm_pci_bar *self,
+static struct pci_dev *overlapped(struct rmio_pci *pci, const struct pci_bar *self,
 				      uint64_t addr)
 {
-	for (unsigned int s = 1; s < VMM_PCI_SLOTS; s++) {
-		struct vmm_pci_dev *d = pci->slots[s];
+	for (unsigned int s = 1; s < RMIO_PCI_SLOTS; s++) {
+		struct pci_dev *d = pci->slots[s];
 
-		for (unsigned int i = 0; d && i < VMM_PCI_BARS; i++) {
-			struct vmm_pci_bar *b = &d->bars[i];
+		for (unsigned int i = 0; d && i < PCI_BARS; i++) {
+			struct pci_bar *b = &d->bars[i];
 
 			if (b != self && b->placed && b->io == self->io &&
 			    addr <= b->addr + (b->size - 1) && b->addr <= addr + (self->size - 1))
@@ -121,10 +122,10 @@ static struct vmm_pci_dev *overlapped(struct vmm_pci *pci, const struct vmm_pci_
 	return NULL;
 }
 
-static void put(struct vmm_pci_dev *d, unsigned int i, uint64_t addr, bool complain)
+static void put(struct pci_dev *d, unsigned int i, uint64_t addr, bool complain)
 {
-	struct vmm_pci_bar *b = &d->bars[i];
-	struct vmm_pci_dev *other = overlapped(d->pci, b, addr);
+	struct pci_bar *b = &d->bars[i];
+	struct pci_dev *other = overlapped(d->pci, b, addr);
 	int rc;
 
 	if (other) {
@@ -151,15 +152,15 @@ static void put(struct vmm_pci_dev *d, unsigned int i, uint64_t addr, bool compl
 	b->addr = addr;
 }
 
-static void put_all(struct vmm_pci *pci, bool complain)
+static void put_all(struct rmio_pci *pci, bool complain)
 {
 	uint64_t addr;
 
-	for (unsigned int s = 1; s < VMM_PCI_SLOTS; s++) {
-		struct vmm_pci_dev *d = pci->slots[s];
+	for (unsigned int s = 1; s < RMIO_PCI_SLOTS; s++) {
+		struct pci_dev *d = pci->slots[s];
 
-		for (unsigned int i = 0; d && i < VMM_PCI_BARS; i++) {
-			struct vmm_pci_bar *b = &d->bars[i];
+		for (unsigned int i = 0; d && i < PCI_BARS; i++) {
+			struct pci_bar *b = &d->bars[i];
 
 			if (wanted(d, i, &addr) && !(b->placed && b->addr == addr))
 				put(d, i, addr, complain);
@@ -167,15 +168,15 @@ static void put_all(struct vmm_pci *pci, bool complain)
 	}
 }
 
-void pci_bars_update(struct vmm_pci *pci)
+void pci_bars_update(struct rmio_pci *pci)
 {
 	uint64_t addr;
 
 	/* First what goes, so that another can come to its place. */
-	for (unsigned int s = 1; s < VMM_PCI_SLOTS; s++) {
-		struct vmm_pci_dev *d = pci->slots[s];
+	for (unsigned int s = 1; s < RMIO_PCI_SLOTS; s++) {
+		struct pci_dev *d = pci->slots[s];
 
-		for (unsigned int i = 0; d && i < VMM_PCI_BARS; i++) {
+		for (unsigned int i = 0; d && i < PCI_BARS; i++) {
 			if (d->bars[i].placed && !wanted(d, i, &addr))
 				take_away(d, i);
 		}
@@ -185,8 +186,8 @@ void pci_bars_update(struct vmm_pci *pci)
 	put_all(pci, true);
 }
 
-void pci_bars_remove(struct vmm_pci_dev *d)
+void pci_bars_remove(struct pci_dev *d)
 {
-	for (unsigned int i = 0; i < VMM_PCI_BARS; i++)
+	for (unsigned int i = 0; i < PCI_BARS; i++)
 		take_away(d, i);
 }

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
- * What pci.c (configuration space), pci_bar.c (placing), pci_irq.c (interrupts)
- * and pci_complain.c (messages) share.  All of it is used with the bus's lock held.
+ * What bus.c (devices), config.c (configuration space), bar.c (placing) and irq.c (interrupts)
+ * share.  All of it is used with the bus's lock held.
  */
-#ifndef VMM_PCI_PRIV_H
-#define VMM_PCI_PRIV_H
+#ifndef RMIO_PCI_PRIV_H
+#define RMIO_PCI_PRIV_H
 
-#include "pci.h"
+#include "backend.h"
+#include "refuse.h"
 
-struct vmm_pci_bar {
+#include <pthread.h>
+
+#define PCI_ADDRESS_PORT	0xcf8
+#define PCI_DATA_PORT		0xcfc
+
+struct pci_bar {
 	uint64_t region;	/* bytes of the device's region, 0: no BAR */
 	uint64_t size;		/* the same rounded up to a power of two */
 	bool io;
@@ -18,7 +24,7 @@ struct vmm_pci_bar {
 	bool complained;	/* about a place that cannot be */
 };
 
-struct vmm_pci_vector {
+struct pci_vector {
 	int fd;			/* eventfd, -1: none yet */
 	int gsi;		/* -1: none yet */
 	bool assigned;
@@ -27,10 +33,10 @@ struct vmm_pci_vector {
 	bool routed;
 };
 
-struct vmm_pci_dev {
-	struct vmm_pci *pci;
+struct pci_dev {
+	struct rmio_pci *pci;
 	unsigned int slot;
-	const struct vmm_pci_backend_ops *ops;
+	const struct pci_backend_ops *ops;
 	void *be;
 	char name[64];
 	unsigned int complaints;
@@ -38,7 +44,7 @@ struct vmm_pci_dev {
 	uint8_t mine[256];	/* which ones these are */
 	uint8_t writable[256];	/* which of them a guest can change */
 	uint8_t pass[256];	/* not 0: a write goes to the device as well */
-	struct vmm_pci_bar bars[VMM_PCI_BARS];
+	struct pci_bar bars[PCI_BARS];
 
 	unsigned int pin;	/* 0: none */
 	unsigned int pin_gsi;
@@ -49,18 +55,22 @@ struct vmm_pci_dev {
 	unsigned int msi;	/* offset of the capability, 0: none */
 	unsigned int msi_max;	/* vectors, a power of two */
 	unsigned int msi_on;	/* vectors in use, 0: off */
-	struct vmm_pci_vector vectors[VMM_PCI_MSI_MAX];
+	struct pci_vector vectors[PCI_MSI_MAX];
 };
 
-struct vmm_pci {
+struct rmio_pci {
 	pthread_mutex_t lock;
 	uint32_t address;	/* of 0xcf8 */
-	const struct vmm_pci_irq_ops *irqs;
+	const struct rmio_pci_irq_ops *irqs;
 	void *irq_arg;
-	struct vmm_ram ram[2];
-	unsigned int nr_ram;
-	int memfd;
-	struct vmm_pci_dev *slots[VMM_PCI_SLOTS];
+	struct rmio_pci_memory *memory;
+	unsigned int nr_memory;
+	struct rmio_pci_window mem, high, io;
+	uint32_t first_gsi, nr_gsis;
+	void (*log)(void *arg, const char *who, const char *line);
+	void *log_arg;
+	struct pci_dev *slots[RMIO_PCI_SLOTS];
+	bool quiet;		/* no more messages to any device */
 };
 
 static inline uint32_t pci_get(const uint8_t *p, unsigned int bytes)
@@ -78,23 +88,28 @@ static inline void pci_put(uint8_t *p, unsigned int bytes, uint32_t v)
 		p[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* pci_complain.c.  A guest can cause these lines: callers see to it that there are few. */
+/* complain.c.  A guest can cause these lines: of one device there are few. */
 __attribute__((format(printf, 2, 3)))
-void pci_complain(struct vmm_pci_dev *d, const char *fmt, ...);
+void pci_complain(struct pci_dev *d, const char *fmt, ...);
 
-/* pci_bar.c */
-int pci_bars_init(struct vmm_pci_dev *d, const uint8_t *device_cfg, struct vmm_err *err);
+/* config.c: one access, of 1 to 4 bytes, within the 256. */
+void pci_config_read(struct pci_dev *d, unsigned int reg, uint8_t *buf, unsigned int len);
+void pci_config_write(struct pci_dev *d, unsigned int reg, const uint8_t *buf, unsigned int len);
+int pci_header_init(struct pci_dev *d, const uint8_t *device_cfg);
+
+/* bar.c */
+int pci_bars_init(struct pci_dev *d, const uint8_t *device_cfg);
 /* Puts every BAR of the bus where its registers say. */
-void pci_bars_update(struct vmm_pci *pci);
-void pci_bars_remove(struct vmm_pci_dev *d);
+void pci_bars_update(struct rmio_pci *pci);
+void pci_bars_remove(struct pci_dev *d);
 
-/* pci_irq.c */
-int pci_irqs_init(struct vmm_pci_dev *d, const uint8_t *device_cfg, struct vmm_err *err);
+/* irq.c */
+int pci_irqs_init(struct pci_dev *d, const uint8_t *device_cfg);
 /* Follows the command register and the MSI capability. */
-void pci_irqs_update(struct vmm_pci_dev *d);
-uint32_t pci_msi_pending(const struct vmm_pci_dev *d);
+void pci_irqs_update(struct pci_dev *d);
+uint32_t pci_msi_pending(const struct pci_dev *d);
 /* Offset of the pending bits in configuration space, 0: none. */
-unsigned int pci_msi_pending_reg(const struct vmm_pci_dev *d);
-void pci_irqs_exit(struct vmm_pci_dev *d);
+unsigned int pci_msi_pending_reg(const struct pci_dev *d);
+void pci_irqs_exit(struct pci_dev *d);
 
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * The PCI bus of rmio vmm, driven through its ports with a device of this file
+ * The PCI bus, driven through its ports with a device of this file
  * behind it: mechanism #1, sizing and placing of BARs, pin and messages.
  * Needs no KVM.
  */
 #include "ktap.h"
 
-#include "vmm/pci.h"
+#include "pci/backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ struct fake {
 	unsigned int unmasks;
 	unsigned int maps;
 	unsigned int resets;
+	unsigned int gone;
 };
 
 static int f_read(void *be, unsigned int reg, void *buf, unsigned int len)
@@ -128,7 +129,12 @@ static int f_reset(void *be)
 	return 0;
 }
 
-static const struct vmm_pci_backend_ops ops = {
+static void f_gone(void *be)
+{
+	((struct fake *)be)->gone++;
+}
+
+static const struct pci_backend_ops ops = {
 	.config_read = f_read,
 	.config_write = f_write,
 	.region_size = f_region,
@@ -139,6 +145,7 @@ static const struct vmm_pci_backend_ops ops = {
 	.set_msi = f_msi,
 	.dma_map = f_dma,
 	.reset = f_reset,
+	.gone = f_gone,
 };
 
 /* -- interrupt controllers ------------------------------------------------ */
@@ -194,7 +201,7 @@ static int i_deassign(void *arg, int fd, unsigned int gsi)
 	return 0;
 }
 
-static const struct vmm_pci_irq_ops irq_ops = {
+static const struct rmio_pci_irq_ops irq_ops = {
 	.route_new = i_new,
 	.route_set = i_set,
 	.route_free = i_free,
@@ -204,14 +211,14 @@ static const struct vmm_pci_irq_ops irq_ops = {
 
 /* -- the bus -------------------------------------------------------------- */
 
-static struct vmm_pci *pci;
+static struct rmio_pci *pci;
 static struct irqs irqs;
 
 static void select_reg(unsigned int slot, unsigned int reg)
 {
 	uint32_t a = 0x80000000u | slot << 11 | (reg & 0xfc);
 
-	T_OK(vmm_pci_port(pci, 0xcf8, true, &a, 4));
+	T_OK(rmio_pci_port(pci, 0xcf8, true, &a, 4));
 }
 
 static uint32_t rd(unsigned int slot, unsigned int reg, unsigned int size)
@@ -219,14 +226,14 @@ static uint32_t rd(unsigned int slot, unsigned int reg, unsigned int size)
 	uint32_t v = 0;
 
 	select_reg(slot, reg);
-	T_OK(vmm_pci_port(pci, (uint16_t)(0xcfc + (reg & 3)), false, &v, size));
+	T_OK(rmio_pci_port(pci, (uint16_t)(0xcfc + (reg & 3)), false, &v, size));
 	return v;
 }
 
 static void wr(unsigned int slot, unsigned int reg, unsigned int size, uint32_t v)
 {
 	select_reg(slot, reg);
-	T_OK(vmm_pci_port(pci, (uint16_t)(0xcfc + (reg & 3)), true, &v, size));
+	T_OK(rmio_pci_port(pci, (uint16_t)(0xcfc + (reg & 3)), true, &v, size));
 }
 
 static void put16(uint8_t *p, uint32_t v)
@@ -261,21 +268,27 @@ static void fake_init(struct fake *f)
 
 static bool bus_new(void)
 {
-	static const struct vmm_ram ram = { 0, MEMORY, 0 };
+	static const struct rmio_pci_memory memory = { .len = MEMORY, .fd = -1 };
+	struct rmio_pci_opts o = {
+		.sz = sizeof(o), .irqs = &irq_ops, .irq_arg = &irqs,
+		.memory = &memory, .nr_memory = 1,
+		.mem = { 0xe0000000, 0xfebfffff }, .high = { 1ull << 32, (1ull << 46) - 1 },
+		.io = { 0x1000, 0xffff }, .first_gsi = 16, .nr_gsis = 8,
+	};
 
 	memset(&irqs, 0, sizeof(irqs));
 	memset(irqs.fd, 0xff, sizeof(irqs.fd));
-	return T_EQ(vmm_pci_new(&irq_ops, &irqs, &ram, 1, -1, &pci), 0);
+	return T_EQ(rmio_pci_new(&o, &pci), 0);
 }
 
 static bool add(struct fake *f)
 {
-	struct vmm_err err = { "" };
-	unsigned int slot;
+	uint32_t slot = 0;
+	int rc = rmio_pci_add_backend(pci, &ops, f, "fake", &slot);
 
-	if (T_EQ(vmm_pci_add(pci, &ops, f, "fake", &slot, &err), 0))
+	if (T_EQ(rc, 0))
 		return true;
-	ktap_diag("%s", err.text);
+	ktap_diag("%s", rmio_errstr(rc));
 	return false;
 }
 
@@ -303,32 +316,32 @@ static void mechanism(void)
 
 	/* Other functions, other buses, and the enable bit. */
 	v = 0x80000000u | 1 << 11 | 1 << 8;
-	vmm_pci_port(pci, 0xcf8, true, &v, 4);
-	vmm_pci_port(pci, 0xcfc, false, &v, 4);
+	rmio_pci_port(pci, 0xcf8, true, &v, 4);
+	rmio_pci_port(pci, 0xcfc, false, &v, 4);
 	T_EQ(v, 0xffffffff);
 	v = 0x80000000u | 1 << 11 | 1 << 16;
-	vmm_pci_port(pci, 0xcf8, true, &v, 4);
-	vmm_pci_port(pci, 0xcfc, false, &v, 4);
+	rmio_pci_port(pci, 0xcf8, true, &v, 4);
+	rmio_pci_port(pci, 0xcfc, false, &v, 4);
 	T_EQ(v, 0xffffffff);
 	v = 1 << 11;
-	vmm_pci_port(pci, 0xcf8, true, &v, 4);
-	vmm_pci_port(pci, 0xcfc, false, &v, 4);
+	rmio_pci_port(pci, 0xcf8, true, &v, 4);
+	rmio_pci_port(pci, 0xcfc, false, &v, 4);
 	T_EQ(v, 0xffffffff);
 
 	/* Reads back; narrow writes pass it by; reserved bits are zero. */
 	v = 0xffffffff;
-	vmm_pci_port(pci, 0xcf8, true, &v, 4);
+	rmio_pci_port(pci, 0xcf8, true, &v, 4);
 	v = 0;
-	vmm_pci_port(pci, 0xcf8, false, &v, 4);
+	rmio_pci_port(pci, 0xcf8, false, &v, 4);
 	T_EQ(v, 0x80fffffc);
-	T_EQ(vmm_pci_port(pci, 0xcf8, true, &v, 1), false);
-	T_EQ(vmm_pci_port(pci, 0xcf9, true, &v, 1), false);
-	T_EQ(vmm_pci_port(pci, 0xcf8, true, &v, 2), false);
-	T_EQ(vmm_pci_port(pci, 0xcfe, true, &v, 4), false);
-	T_EQ(vmm_pci_port(pci, 0xcff, false, &v, 2), false);
-	T_EQ(vmm_pci_port(pci, 0xd00, false, &v, 1), false);
-	T_EQ(vmm_pci_port(pci, 0xcf7, false, &v, 4), false);
-	vmm_pci_free(pci);
+	T_EQ(rmio_pci_port(pci, 0xcf8, true, &v, 1), false);
+	T_EQ(rmio_pci_port(pci, 0xcf9, true, &v, 1), false);
+	T_EQ(rmio_pci_port(pci, 0xcf8, true, &v, 2), false);
+	T_EQ(rmio_pci_port(pci, 0xcfe, true, &v, 4), false);
+	T_EQ(rmio_pci_port(pci, 0xcff, false, &v, 2), false);
+	T_EQ(rmio_pci_port(pci, 0xd00, false, &v, 1), false);
+	T_EQ(rmio_pci_port(pci, 0xcf7, false, &v, 4), false);
+	rmio_pci_free(pci);
 }
 
 static void pass_through(void)
@@ -362,7 +375,7 @@ static void pass_through(void)
 	f.read_rc = -ECONNRESET;
 	T_EQ(rd(1, 0, 4), 0xffffffff);
 	T_EQ(rd(1, PCI_COMMAND, 2), PCI_COMMAND_MASTER);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 static void bar_sizes(void)
@@ -390,7 +403,7 @@ static void bar_sizes(void)
 	wr(1, PCI_BASE_ADDRESS_0 + 2, 2, 0xe23f);
 	T_EQ(rd(1, PCI_BASE_ADDRESS_0, 4), 0xe2300000);
 	T_EQ(f.places, 0);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 static void bar_places(void)
@@ -454,7 +467,7 @@ static void bar_places(void)
 	wr(1, PCI_COMMAND, 2, 0);
 	T_EQ(f.at[0].len, 0);
 	T_EQ(f.at[2].len, 0);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 static void bar_overlaps(void)
@@ -492,10 +505,10 @@ static void bar_overlaps(void)
 	/* What lay below a device comes up when the device goes. */
 	wr(2, PCI_BASE_ADDRESS_0, 4, 0xe1000000);
 	T_EQ(b.at[0].len, 0);
-	vmm_pci_remove(pci, 1);
+	rmio_pci_remove(pci, 1);
 	T_EQ(b.at[0].addr, 0xe1000000);
 	T_EQ(rd(1, 0, 4), 0xffffffff);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 static void capabilities(void)
@@ -510,7 +523,7 @@ static void capabilities(void)
 	T_EQ(rd(1, 0x60, 1), PCI_CAP_ID_MSI);
 	T_EQ(rd(1, 0x61, 1), 0);
 	T_EQ(rd(1, 0x62, 2), PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT | 2 << 1);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 
 	/* A list in a circle ends for the guest too. */
 	T_REQUIRE(bus_new());
@@ -524,7 +537,7 @@ static void capabilities(void)
 			at = rd(1, at + 1, 1);
 		T_LT(n, 100);
 	}
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 
 	/* Fewer vectors than the capability says. */
 	T_REQUIRE(bus_new());
@@ -532,49 +545,123 @@ static void capabilities(void)
 	f.msi_count = 3;
 	T_REQUIRE(add(&f));
 	T_EQ(rd(1, 0x62, 2) >> 1 & 7, 1);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
+}
+
+static int try(struct fake *f, const char *name)
+{
+	uint32_t slot = 0;
+
+	return rmio_pci_add_backend(pci, &ops, f, name, &slot);
 }
 
 static void refused(void)
 {
-	struct vmm_err err = { "" };
 	struct fake f;
 
 	T_REQUIRE(bus_new());
 	fake_init(&f);
 	f.cfg[PCI_HEADER_TYPE] = 1;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "bridge", NULL, &err), -ENOTSUP);
-	T_OK(strstr(err.text, "header type 1"));
+	T_EQ(try(&f, "bridge"), -ENOTSUP);
+	T_OK(strstr(rmio_errstr(-ENOTSUP), "header type 1"));
 	fake_init(&f);
 	f.cfg[PCI_INTERRUPT_PIN] = 5;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "pin", NULL, &err), -EINVAL);
+	T_EQ(try(&f, "pin"), -EINVAL);
 	fake_init(&f);
 	f.cfg[0x61] = 0xfc;
 	f.cfg[0x60] = PCI_CAP_ID_PM;
 	f.cfg[0xfc] = PCI_CAP_ID_MSI;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "msi", NULL, &err), -EINVAL);
-	T_OK(strstr(err.text, "malformed"));
+	T_EQ(try(&f, "msi"), -EINVAL);
+	T_OK(strstr(rmio_errstr(-EINVAL), "malformed"));
 	fake_init(&f);
 	f.region[0] = 1ull << 33;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "bar", NULL, &err), -E2BIG);
+	T_EQ(try(&f, "bar"), -E2BIG);
 	fake_init(&f);
 	f.region[5] = 16;
 	f.cfg[PCI_BASE_ADDRESS_5] = PCI_BASE_ADDRESS_MEM_TYPE_64;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "wide", NULL, &err), -EINVAL);
+	T_EQ(try(&f, "wide"), -EINVAL);
 	fake_init(&f);
 	f.read_rc = -ETIMEDOUT;
-	T_EQ(vmm_pci_add(pci, &ops, &f, "dead", NULL, &err), -ETIMEDOUT);
+	T_EQ(try(&f, "dead"), -ETIMEDOUT);
 	fake_init(&f);
 	memset(f.cfg, 0xff, 2);
-	T_EQ(vmm_pci_add(pci, &ops, &f, "none", NULL, &err), -ENODEV);
+	T_EQ(try(&f, "none"), -ENODEV);
 	T_EQ(irqs.routes, 0);
 
 	fake_init(&f);
 	f.cfg[PCI_INTERRUPT_PIN] = 0;
-	for (unsigned int i = 1; i < VMM_PCI_SLOTS; i++)
-		T_EQ(vmm_pci_add(pci, &ops, &f, "one", NULL, &err), 0);
-	T_EQ(vmm_pci_add(pci, &ops, &f, "more", NULL, &err), -ENOSPC);
-	vmm_pci_free(pci);
+	for (unsigned int i = 1; i < RMIO_PCI_SLOTS; i++)
+		T_EQ(try(&f, "one"), 0);
+	T_EQ(try(&f, "more"), -ENOSPC);
+	rmio_pci_free(pci);
+}
+
+/* Slots that the VMM chooses, configuration space by slot, and a device that leaves. */
+static void slots(void)
+{
+	struct fake f, g;
+	uint32_t slot = 5, v = 0;
+
+	T_REQUIRE(bus_new());
+	fake_init(&f);
+	fake_init(&g);
+	T_EQ(rmio_pci_add_backend(pci, &ops, &f, "five", &slot), 0);
+	T_EQ(slot, 5);
+	T_EQ(rmio_pci_add_backend(pci, &ops, &g, "too", &slot), -EBUSY);
+	T_OK(strstr(rmio_errstr(-EBUSY), "slot 5 is taken by five"));
+	slot = RMIO_PCI_SLOTS;
+	T_EQ(rmio_pci_add_backend(pci, &ops, &g, "far", &slot), -EINVAL);
+	T_REQUIRE(add(&g));
+	T_EQ(rd(1, 0, 4), 0x11e81234);
+	rmio_pci_config(pci, 5, 0, false, &v, 4);
+	T_EQ(v, 0x11e81234);
+	v = 0xe0000000;
+	rmio_pci_config(pci, 5, PCI_BASE_ADDRESS_0, true, &v, 4);
+	v = PCI_COMMAND_MEMORY;
+	rmio_pci_config(pci, 5, PCI_COMMAND, true, &v, 2);
+	T_EQ(f.at[0].addr, 0xe0000000);
+	T_EQ(f.at[0].len, 1 << 20);
+	v = 0;
+	rmio_pci_config(pci, 6, 0, false, &v, 4);
+	T_EQ(v, 0xffffffff);
+	v = 0;
+	rmio_pci_config(pci, 5, 254, false, &v, 4);
+	T_EQ(v, 0xffffffff);
+	rmio_pci_config(pci, 99, 0, false, &v, 4);
+	/* Gone: no range, no interrupt, no slot; and it can come back. */
+	T_GE(f.intx, 0);
+	rmio_pci_remove(pci, 5);
+	T_EQ(f.at[0].len, 0);
+	T_EQ(f.intx, -1);
+	T_EQ(f.gone, 1);
+	T_EQ(rd(5, 0, 4), 0xffffffff);
+	rmio_pci_remove(pci, 5);
+	rmio_pci_remove(pci, 0);
+	rmio_pci_remove(pci, 99);
+	slot = 5;
+	T_EQ(rmio_pci_add_backend(pci, &ops, &f, "five", &slot), 0);
+	rmio_pci_free(pci);
+	T_EQ(f.gone, 2);
+	T_EQ(g.gone, 1);
+}
+
+static void options(void)
+{
+	struct rmio_pci_opts o = { .sz = sizeof(o) };
+
+	T_EQ(rmio_pci_new(&o, &pci), -EINVAL);
+	o.irqs = &irq_ops;
+	o.nr_memory = 1;
+	T_EQ(rmio_pci_new(&o, &pci), -EINVAL);
+	o.nr_memory = 0;
+	o.io = (struct rmio_pci_window){ 0x1000, 0x10000 };
+	T_EQ(rmio_pci_new(&o, &pci), -EINVAL);
+	o.io = (struct rmio_pci_window){ 0x1000, 0xfff };
+	T_EQ(rmio_pci_new(&o, &pci), -EINVAL);
+	o.io = (struct rmio_pci_window){ 0, 0 };
+	T_EQ(rmio_pci_new(&o, &pci), 0);
+	rmio_pci_free(pci);
+	rmio_pci_free(NULL);
 }
 
 static void pin(void)
@@ -602,7 +689,7 @@ static void pin(void)
 	wr(1, PCI_COMMAND, 2, 0);
 	T_EQ(irqs.fd[18], f.intx);
 	T_EQ(f.unmasks, 1);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 	T_EQ(irqs.fd[18], -1);
 	T_EQ(f.intx, -1);
 }
@@ -627,7 +714,7 @@ static void full_eventfds(void)
 	wr(1, PCI_COMMAND, 2, 0);
 	T_EQ(f.unmasks, 1);
 	T_EQ(irqs.fd[17], f.intx);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 static void messages(void)
@@ -686,7 +773,7 @@ static void messages(void)
 	T_EQ(irqs.routes, 0);
 	T_GE(f.intx, 0);
 	T_EQ(irqs.fd[17], f.intx);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 }
 
 /* Random writes to all of configuration space: no crash, nothing left over. */
@@ -710,13 +797,15 @@ static void scribble(void)
 		T_REQUIRE(T_LE(f.msi_on, 4));
 	}
 	T_EQ(rd(1, PCI_HEADER_TYPE, 1), 0);
-	vmm_pci_free(pci);
+	rmio_pci_free(pci);
 	T_EQ(irqs.routes, 0);
 	for (int i = 0; i < 64; i++)
 		T_EQ(irqs.fd[i], -1);
 }
 
 static const struct ktap_test tests[] = {
+	{ "slots", slots },
+	{ "options", options },
 	{ "mechanism #1", mechanism },
 	{ "pass-through and what is kept", pass_through },
 	{ "BAR sizes", bar_sizes },
