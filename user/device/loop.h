@@ -106,9 +106,21 @@ void rmio_loop_src_hot(struct rmio_loop *l, struct rmio_src *src);
 /* Hand what is queued to the kernel; 0 or what io_uring_enter failed with. */
 int rmio_loop_flush(struct rmio_loop *l);
 
+/* What was raised: done before this returns, but for what goes through the ring. */
+void rmio_signal_flush(struct rmio_loop *l);
+
 static inline bool rmio_loop_queued(const struct rmio_loop *l)
 {
 	return l->due || io_uring_sq_ready(&l->ring);
+}
+
+/* What has been signalled is in its eventfds when this returns, as far as that does not wait. */
+static inline void rmio_loop_signal(struct rmio_loop *l)
+{
+	if (l->due)
+		rmio_signal_flush(l);
+	else if (!rmio_eventfds_there(&l->eventfds) && io_uring_sq_ready(&l->ring))
+		rmio_loop_flush(l);
 }
 
 /* What io_uring_enter returned: 0 or a failure for good. */
@@ -154,17 +166,15 @@ struct rmio_watch *rmio_watch_eventfd(struct rmio_loop *l, int fd,
 void rmio_watch_free(struct rmio_watch *w);
 
 /*
- * Signal an eventfd of a peer, at the next flush; signals until then become one.
+ * Signal an eventfd of a peer at the next flush, each raise one more in its counter.
  * Not by write(2), which could block: see wire/eventfds.h.  Where there is no aio, and for
- * what it does not take, by a write through the ring: at most one is under way, signals
- * in the meantime become one more.  Takes the descriptor over unless it returns NULL,
- * and makes it non-blocking; a peer that undoes that gets its interrupts later.
+ * what it does not take, by a write through the ring: at most one is under way, and the next
+ * adds what was raised in the meantime.  Takes the descriptor over unless it returns NULL; its
+ * flags are the peer's too, and stay as they are.
  */
 struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd);
 void rmio_signal_raise(struct rmio_signal *s);
 void rmio_signal_free(struct rmio_signal *s);
-/* What was raised: done before this returns, but for what goes through the ring. */
-void rmio_signal_flush(struct rmio_loop *l);
 
 /*
  * Wait for *word to change from @value; the completion makes @src hot.  A wait that is

@@ -189,6 +189,13 @@ static int op_region_write(void *arg, uint32_t index, uint64_t off, const void *
 	return 0;
 }
 
+static void op_replying(void *arg)
+{
+	struct rmio_dev *dev = arg;
+
+	rmio_loop_signal(dev->loop);
+}
+
 static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
 {
 	struct rmio_dev *dev = arg;
@@ -288,6 +295,7 @@ static void op_log(void *arg, const char *line)
 }
 
 static const struct vu_server_ops vu_ops = {
+	.replying = op_replying,
 	.device_info = op_device_info,
 	.region_info = op_region_info,
 	.irq_info = op_irq_info,

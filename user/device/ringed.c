@@ -31,8 +31,7 @@ static void complete(struct rmio_dev *dev, struct rmio_reply *replies, uint32_t 
 	 * An interrupt that the device has signalled is older than the answer: as on
 	 * a bus, where a read's completion pushes the messages before it.
 	 */
-	if (rmio_loop_queued(dev->loop))
-		rmio_loop_flush(dev->loop);
+	rmio_loop_signal(dev->loop);
 	rmio_slave_write(dev->src.slave, replies, n);
 }
 

@@ -121,8 +121,12 @@ static int serve(struct vu_server *s, struct vu_msg *m)
 		log_refused(s, vu_cmd_name(m->hdr.cmd), m->hdr.cmd, err);
 	}
 	if (!(m->hdr.flags & VU_NO_REPLY)) {
-		int sent = vu_conn_send(&s->conn, h, &s->reply, s->reply_len, s->data, s->data_len,
-					NULL, 0);
+		int sent;
+
+		if (s->ops->replying)
+			s->ops->replying(s->arg);
+		sent = vu_conn_send(&s->conn, h, &s->reply, s->reply_len, s->data, s->data_len,
+				    NULL, 0);
 
 		if (sent)
 			return send_failed(s, sent);
@@ -148,6 +152,8 @@ static int serve_mp(struct vu_server *s, struct vu_msg *m)
 		log_refused(s, mp_cmd_name(cmd), (uint32_t)cmd, device_error(err));
 	if (!answered)
 		return 0;
+	if (s->ops->replying)
+		s->ops->replying(s->arg);
 	err = vu_conn_send_mp(&s->conn, h, &value, sizeof(value), NULL, 0);
 	return err ? send_failed(s, err) : 0;
 }

@@ -69,6 +69,11 @@ struct vu_server_ops {
 	 */
 	void (*pin_rises)(void *arg);
 	int (*reset)(void *arg);
+	/*
+	 * A reply goes out after this: as on a bus, where a completion passes no message, what
+	 * the handlers signalled has to be older.  May be NULL.
+	 */
+	void (*replying)(void *arg);
 	/* What the device is called, for people.  May be NULL. */
 	const char *(*name)(void *arg);
 	/*

@@ -8,7 +8,6 @@
 #include "own_io.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,7 +26,7 @@ struct rmio_task {
 	bool queued;		/* a completion is due */
 	bool calling;		/* its handler runs */
 	bool orphan;
-	bool again;		/* KIND_WRITE: raised while one was under way */
+	uint64_t again;		/* KIND_WRITE: raised since the last was queued */
 	int fd;
 	uint32_t events;
 	uint64_t counter;	/* KIND_READ, KIND_WRITE: the buffer */
@@ -45,7 +44,7 @@ struct rmio_watch {
 struct rmio_signal {
 	struct rmio_task op;		/* the write through the ring, where it has to be one */
 	struct rmio_signal *next;	/* due after it */
-	bool due;
+	uint32_t due;			/* so often */
 };
 
 /* -- operations ---------------------------------------------------------------------------- */
@@ -91,7 +90,8 @@ static void task_queue(struct rmio_task *op)
 		io_uring_prep_read(sqe, op->fd, &op->counter, sizeof(op->counter), 0);
 		break;
 	case KIND_WRITE:
-		op->counter = 1;
+		op->counter = op->again;
+		op->again = 0;
 		io_uring_prep_write(sqe, op->fd, &op->counter, sizeof(op->counter), 0);
 		break;
 	case KIND_BELL:
@@ -138,10 +138,8 @@ static void task_done(struct rmio_io *io, int res, uint32_t flags)
 		rmio_loop_src_hot(l, src);
 		return;
 	case KIND_WRITE:
-		if (op->again) {
-			op->again = false;
+		if (op->again)
 			task_queue(op);
-		}
 		return;
 	case KIND_READ:
 		/* An eventfd that cannot be read any more signals nothing any more. */
@@ -242,20 +240,13 @@ void rmio_watch_free(struct rmio_watch *w)
 
 struct rmio_signal *rmio_signal_new(struct rmio_loop *l, int fd)
 {
-	struct rmio_task *op = task_new(l, KIND_WRITE, fd);
-	int flags = fcntl(fd, F_GETFL);
-
-	/* The kernel writes at once to a non-blocking one, and by way of a thread to others. */
-	if (op && flags >= 0 && !(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	return (struct rmio_signal *)op;
+	return (struct rmio_signal *)task_new(l, KIND_WRITE, fd);
 }
 
-static void raise_through_ring(struct rmio_signal *s)
+static void raise_through_ring(struct rmio_signal *s, uint32_t times)
 {
-	if (s->op.queued || s->op.wanted)
-		s->op.again = s->op.queued;
-	else
+	s->op.again += times;
+	if (!s->op.queued && !s->op.wanted)
 		task_queue(&s->op);
 }
 
@@ -264,40 +255,42 @@ void rmio_signal_raise(struct rmio_signal *s)
 	struct rmio_loop *l = s->op.loop;
 
 	if (!rmio_eventfds_there(&l->eventfds)) {
-		raise_through_ring(s);
-	} else if (!s->due) {
-		s->due = true;
+		raise_through_ring(s, 1);
+	} else if (!s->due++) {
 		s->next = NULL;
 		*l->due_end = s;
 		l->due_end = &s->next;
 	}
 }
 
-static struct rmio_signal *take_due(struct rmio_loop *l)
+/* The first that is due has been raised so often. */
+static void take_due(struct rmio_loop *l, uint32_t times)
 {
-	struct rmio_signal *s = l->due;
-
-	l->due = s->next;
+	l->due->due -= times;
+	if (l->due->due)
+		return;
+	l->due = l->due->next;
 	if (!l->due)
 		l->due_end = &l->due;
-	s->due = false;
-	return s;
 }
 
 void rmio_signal_flush(struct rmio_loop *l)
 {
 	int fds[RMIO_EVENTFDS_MAX];
 	struct rmio_signal *s;
-	uint32_t n, done;
+	uint32_t n, k, done;
 
 	while (l->due) {
 		for (n = 0, s = l->due; s && n < RMIO_EVENTFDS_MAX; s = s->next)
-			fds[n++] = s->op.fd;
+			for (k = 0; k < s->due && n < RMIO_EVENTFDS_MAX; k++)
+				fds[n++] = s->op.fd;
 		done = rmio_eventfds_signal(&l->eventfds, fds, n);
-		if (!done)
-			raise_through_ring(take_due(l));
+		if (!done) {
+			raise_through_ring(l->due, l->due->due);
+			take_due(l, l->due->due);
+		}
 		for (; done; done--)
-			take_due(l);
+			take_due(l, 1);
 	}
 }
 
