@@ -54,13 +54,14 @@ int main(int argc, char **argv)
 
 	if (!err)
 		err = rmio_dev_new(loop, &desc, NULL, &dev);
-	if (!err)
-		err = rmio_dev_listen(dev, argv[1]);
 	if (!err) {
+		/* Before anybody can see the socket, and end what made it. */
 		signal(SIGTERM, stop);
 		signal(SIGINT, stop);
-		err = rmio_loop_run(loop);
+		err = rmio_dev_listen(dev, argv[1]);
 	}
+	if (!err)
+		err = rmio_loop_run(loop);
 	if (err)
 		fprintf(stderr, "%s\n", argc == 2 ? rmio_errstr(err) : "usage: counter SOCKET");
 	rmio_dev_free(dev);	/* and its socket */

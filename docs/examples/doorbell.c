@@ -66,14 +66,15 @@ int main(int argc, char **argv)
 
 	if (!err)
 		err = rmio_dev_new(loop, &desc, NULL, &dev);
-	if (!err)
-		err = strncmp(argv[1], "--fd=", 5) ? rmio_dev_listen(dev, argv[1])
-						   : rmio_dev_serve(dev, atoi(argv[1] + 5));
 	if (!err) {
+		/* Before anybody can see the socket, and end what made it. */
 		signal(SIGTERM, stop);
 		signal(SIGINT, stop);
-		err = rmio_loop_run(loop);
+		err = strncmp(argv[1], "--fd=", 5) ? rmio_dev_listen(dev, argv[1])
+						   : rmio_dev_serve(dev, atoi(argv[1] + 5));
 	}
+	if (!err)
+		err = rmio_loop_run(loop);
 	if (err)
 		fprintf(stderr, "%s\n", argc == 2 ? rmio_errstr(err) : "usage: doorbell SOCKET|--fd=N");
 	rmio_dev_free(dev);
