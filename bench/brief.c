@@ -106,7 +106,7 @@ static void print_row(const struct row *row, const struct bench_run *r,
 		snprintf(spread, sizeof(spread), "%s..%s", least, most);
 	}
 	if (x)
-		snprintf(ratio, sizeof(ratio), "%.2fx %s", x,
+		snprintf(ratio, sizeof(ratio), "%.*fx %s", x < 0.1 ? 3 : 2, x,
 			 strstr(name, "kvm") ? "in the VMM" : "socket");
 	printf("%-31s %9s %21s  %s\n", row->what, p50, spread, ratio);
 }
@@ -128,8 +128,8 @@ void report_brief(const struct bench_machine *m, const struct bench_run *runs, s
 		print_row(&rows[i], r, runs, n);
 	}
 	if (!first && m->kvm[0])
-		printf("\nWithout a guest, for want of KVM (%s): what a lane costs beside what it stands "
-		       "on.\n", m->kvm);
+		printf("\nWithout a guest, for want of KVM (%s):\nwhat a lane costs, beside what it "
+		       "stands on.\n", m->kvm);
 	else if (first)
 		printf("\nOf a guest's accesses each sample is the mean of 32.\n");
 	for (i = 0; i < n; i++)

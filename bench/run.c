@@ -152,9 +152,11 @@ static int add_run(const struct bench_case *c, const struct bench_options *o,
 		   enum bench_wait wait)
 {
 	struct bench_run *r;
+	char name[sizeof(r->name)];
 	int err;
 
-	if (o->brief && !(c->flags & BENCH_OWN) && !brief_wants(c->name, placement, wait))
+	case_name(c, o, name, sizeof(name));
+	if (o->brief && !(c->flags & BENCH_OWN) && !brief_wants(name, placement, wait))
 		return 0;
 	if (nr_runs == MAX_RUNS)
 		return -ENOSPC;
@@ -169,7 +171,7 @@ static int add_run(const struct bench_case *c, const struct bench_options *o,
 	}
 	nr_runs++;
 	r->def = c;
-	case_name(c, o, r->name, sizeof(r->name));
+	strcpy(r->name, name);
 	r->placement = placement;
 	r->wait = wait;
 	r->devices = c->flags & BENCH_MANY ? o->devices : 1;

@@ -53,6 +53,7 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 {
 	const char *place = bench_placement_name(r->placement);
 	const char *wait = bench_wait_name(r->wait), *sep = "  ";
+	double x;
 	int i;
 
 	printf("%-24s %-9s %-8s", r->name, place ? place : "-", wait ? wait : "-");
@@ -85,7 +86,8 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 
 		if (!rival)
 			continue;
-		printf("%s%.2fx %s", sep, compare_ratio(r, rival, NULL), rival->name);
+		x = compare_ratio(r, rival, NULL);
+		printf("%s%.*fx %s", sep, x < 0.1 ? 3 : 2, x, rival->name);
 		sep = ", ";
 	}
 	printf("\n");
