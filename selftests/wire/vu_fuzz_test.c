@@ -523,14 +523,25 @@ static void one_stream(void)
 	T_REQUIRE(rig_open(&r, &fuzz_ops));
 	n = deliver(&r, &s);
 	take_replies(&r);
+	/* What was left while replies waited is taken now. */
+	for (int i = 0; i < 1000 && !n; i++) {
+		uint64_t taken;
+
+		if (vu_server_wants_read(r.srv, &taken) && i)
+			break;
+		n = vu_server_writable(r.srv);
+		if (!n)
+			n = turn(&r, &s);
+		take_replies(&r);
+	}
 	if (!n && !vu_server_writable(r.srv)) {
 		shutdown(r.peer, SHUT_WR);
 		n = turn(&r, &s);
 		T_EQ(n, -ECONNRESET);
 		seen.ends[n == -ECONNRESET ? 0 : 3]++;
 	} else {
-		T_OK(n == -EPROTO || n == -ENOBUFS || n == -ECONNRESET);
-		seen.ends[n == -EPROTO ? 1 : n == -ENOBUFS ? 2 : 0]++;
+		T_OK(n == -EPROTO || n == -ECONNRESET);
+		seen.ends[n == -EPROTO ? 1 : 0]++;
 	}
 	T_LE(r.lines, VU_LOG_MAX + 30);
 	rig_close(&r);
@@ -551,9 +562,9 @@ static void damaged_streams(void)
 	}
 	ktap_diag(
 		"%lu streams, %lu messages (%lu with descriptors), %lu replies, %lu of them errors; "
-		"ended by the peer %lu, by nonsense %lu, by a full queue %lu",
+		"ended by the peer %lu, by nonsense %lu",
 		seen.streams, seen.messages, seen.with_fds, seen.replies, seen.refusals,
-		seen.ends[0], seen.ends[1], seen.ends[2]);
+		seen.ends[0], seen.ends[1]);
 	ktap_diag("read %lu write %lu map %lu unmap %lu set_irqs %lu reset %lu attach %lu",
 		  seen.ops[RIG_READ], seen.ops[RIG_WRITE], seen.ops[RIG_MAP], seen.ops[RIG_UNMAP],
 		  seen.ops[RIG_SET_IRQS], seen.ops[RIG_RESET], seen.ops[RIG_ATTACH]);

@@ -225,6 +225,7 @@ int rmio_dev_new(struct rmio_loop *loop, const struct rmio_dev_desc *desc, void 
 	dev->priv = priv;
 	dev->dma_mask = d.dma_mask ? d.dma_mask : UINT64_MAX;
 	dev->listen_fd = -1;
+	dev->vu_stuck_ns = VU_STUCK_NS;
 	err = -ENOMEM;
 	dev->name = strdup(d.name);
 	dev->ranges = calloc(d.nr_ranges + 1, sizeof(*dev->ranges));

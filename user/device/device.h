@@ -67,6 +67,8 @@ struct rmio_dev {
 	int vu_doomed;			/* why it has to be, afterwards; 0 */
 	struct rmio_watch *vu_in, *vu_out;
 	struct rmio_timer vu_again;	/* messages that wait for their turn */
+	struct rmio_timer vu_stuck;	/* to see whether the peer reads its replies */
+	uint64_t vu_stuck_ns, vu_taken;
 	struct rmio_src src;		/* src.slave NULL: no rings */
 	void (*rings_gone)(struct rmio_dev *dev, int err);	/* as in rmio_dev_attach */
 	struct rmio_watch *slave_watch;

@@ -68,6 +68,7 @@ static void peer_gone(struct rmio_dev *dev)
 	dev->vu_in = NULL;
 	dev->vu_out = NULL;
 	rmio_timer_cancel(dev->loop, &dev->vu_again);
+	rmio_timer_cancel(dev->loop, &dev->vu_stuck);
 	vu_server_free(dev->vu);
 	dev->vu = NULL;
 	rmio_irqs_drop(&dev->irqs);
@@ -315,7 +316,34 @@ static const struct vu_server_ops vu_ops = {
 
 /* -- the socket ------------------------------------------------------------------------------ */
 
+static void vu_readable(void *arg, uint32_t events);
 static void vu_writable(void *arg, uint32_t events);
+
+/* Have a poll of the socket for @events, or none.  False: no memory. */
+static bool watch(struct rmio_dev *dev, struct rmio_watch **w, bool wanted, uint32_t events,
+		  void (*ready)(void *arg, uint32_t events))
+{
+	if (!wanted) {
+		rmio_watch_free(*w);
+		*w = NULL;
+	} else if (!*w) {
+		*w = rmio_watch_poll(dev->loop, vu_server_fd(dev->vu), events, ready, dev);
+	}
+	return !wanted || *w;
+}
+
+/* Requests wait while replies do: for as long as the peer takes any. */
+static bool watch_both(struct rmio_dev *dev)
+{
+	bool reads = vu_server_wants_read(dev->vu, &dev->vu_taken);
+
+	if (reads)
+		rmio_timer_cancel(dev->loop, &dev->vu_stuck);
+	else if (!dev->vu_stuck.armed)
+		rmio_timer_arm(dev->loop, &dev->vu_stuck, dev->vu_stuck_ns);
+	return watch(dev, &dev->vu_in, reads, POLLIN, vu_readable) &&
+	       watch(dev, &dev->vu_out, vu_server_wants_write(dev->vu), POLLOUT, vu_writable);
+}
 
 static void vu_turn(struct rmio_dev *dev, int (*turn)(struct vu_server *srv))
 {
@@ -337,17 +365,23 @@ static void vu_turn(struct rmio_dev *dev, int (*turn)(struct vu_server *srv))
 	}
 	if (err)
 		rmio_timer_arm(dev->loop, &dev->vu_again, 0);
-	if (!vu_server_wants_write(dev->vu)) {
-		rmio_watch_free(dev->vu_out);
-		dev->vu_out = NULL;
-	} else if (!dev->vu_out) {
-		dev->vu_out = rmio_watch_poll(dev->loop, vu_server_fd(dev->vu), POLLOUT,
-					      vu_writable, dev);
-		if (!dev->vu_out) {
-			peer_gone(dev);
-			next_peer(dev);
-		}
+	if (!watch_both(dev)) {
+		peer_gone(dev);
+		next_peer(dev);
 	}
+}
+
+static void vu_stuck(struct rmio_timer *t)
+{
+	struct rmio_dev *dev = (struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, vu_stuck));
+	uint64_t taken = dev->vu_taken;
+
+	if (vu_server_wants_read(dev->vu, &dev->vu_taken))
+		return;
+	if (dev->vu_taken == taken)
+		vu_turn(dev, vu_server_stuck);
+	else
+		rmio_timer_arm(dev->loop, &dev->vu_stuck, dev->vu_stuck_ns);
 }
 
 static void vu_readable(void *arg, uint32_t events)
@@ -382,6 +416,7 @@ static int serve_socket(struct rmio_dev *dev, int fd)
 		return -ENOMEM;
 	}
 	dev->vu_again.fire = vu_again;
+	dev->vu_stuck.fire = vu_stuck;
 	dev->vu_doomed = 0;
 	peer_came(dev);
 	return 0;

@@ -91,8 +91,6 @@ static int end(struct vu_server *s, int err, const char *fmt, ...)
 
 static int send_failed(struct vu_server *s, int err)
 {
-	if (err == -ENOBUFS)
-		return end(s, err, "the peer does not read its replies");
 	if (err == -ENOMEM)
 		return end(s, err, "out of memory");
 	return end(s, -ECONNRESET, "the peer has closed the connection");
@@ -233,6 +231,17 @@ bool vu_server_wants_write(const struct vu_server *s)
 	return vu_conn_wants_write(&s->conn);
 }
 
+bool vu_server_wants_read(const struct vu_server *s, uint64_t *taken)
+{
+	*taken = s->conn.taken;
+	return vu_conn_room(&s->conn);
+}
+
+int vu_server_stuck(struct vu_server *s)
+{
+	return end(s, -ENOBUFS, "the peer does not read its replies");
+}
+
 int vu_server_writable(struct vu_server *s)
 {
 	int err = vu_conn_flush(&s->conn);
@@ -247,6 +256,8 @@ int vu_server_readable(struct vu_server *s)
 	int err;
 
 	for (turn = 0; turn < VU_TURN && bytes < VU_MAX_XFER; turn++) {
+		if (!vu_conn_room(&s->conn))
+			return 0;
 		err = vu_conn_recv(&s->conn);
 		if (err == -EAGAIN)
 			return 0;

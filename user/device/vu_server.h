@@ -108,11 +108,20 @@ int vu_server_fd(const struct vu_server *srv);
  *   0        nothing more there
  *   1        there may be more: call again, after others have had their turn
  *   -errno   free it: -ECONNRESET the peer has gone, -EPROTO it spoke nonsense,
- *            -ENOBUFS it does not read its replies, -ENOMEM
+ *            -ENOMEM
  */
 int vu_server_readable(struct vu_server *srv);
 
 bool vu_server_wants_write(const struct vu_server *srv);
+
+/*
+ * False while the replies that the peer has not read leave no room for one more: _readable takes
+ * nothing.  @taken: bytes that the peer has taken so far, to see whether it reads.
+ */
+bool vu_server_wants_read(const struct vu_server *srv, uint64_t *taken);
+
+/* It does not read: sets the reason, returns -ENOBUFS. */
+int vu_server_stuck(struct vu_server *srv);
 
 /* Send what is queued.  0, or -errno: free it, as above. */
 int vu_server_writable(struct vu_server *srv);

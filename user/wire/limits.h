@@ -51,8 +51,14 @@
 /* Payloads up to here need no allocation: all commands but long writes and many booleans. */
 #define VU_SMALL	256u
 
-/* Bytes queued for a peer that does not read: a few replies of the largest size. */
+/*
+ * Bytes queued for a peer that does not read yet: a few replies of the largest size.  While there
+ * is no room for one more, no request is taken.
+ */
 #define VU_QUEUE_MAX	(4u << 20)
+
+/* A peer that takes none of what is queued for so long is given up. */
+#define VU_STUCK_NS	60000000000ull
 
 /* Messages served in a row, within VU_MAX_XFER bytes: a peer's share of the loop's time. */
 #define VU_TURN		64u

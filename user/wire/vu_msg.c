@@ -258,6 +258,11 @@ static int enqueue(struct vu_conn *c, const struct iovec *iov, int n_iov, size_t
 	return 0;
 }
 
+bool vu_conn_room(const struct vu_conn *c)
+{
+	return c->queued + sizeof(struct vu_pending) + VU_MSG_MAX <= VU_QUEUE_MAX;
+}
+
 static int send_all(struct vu_conn *c, struct iovec *iov, int n_iov, const int *fds,
 		    uint32_t nfds)
 {
@@ -318,6 +323,7 @@ int vu_conn_flush(struct vu_conn *c)
 			return -ECONNRESET;
 		rmio_scm_close(p->fds, &p->nfds);
 		p->sent += n;
+		c->taken += (uint64_t)n;
 		if (p->sent < p->len)
 			continue;
 		c->head = p->next;

@@ -49,6 +49,7 @@ struct vu_conn {
 	_Alignas(16) uint8_t small[VU_SMALL];
 	struct vu_pending *head, **tail;
 	size_t queued;
+	uint64_t taken;			/* bytes that were queued and have gone */
 };
 
 /*
@@ -85,6 +86,9 @@ static inline bool vu_conn_wants_write(const struct vu_conn *c)
 {
 	return c->head;
 }
+
+/* Is there room to queue one more message, whatever its size? */
+bool vu_conn_room(const struct vu_conn *c);
 
 /* Send what is queued and the socket takes.  0, -ECONNRESET. */
 int vu_conn_flush(struct vu_conn *c);
