@@ -103,14 +103,14 @@ static void drains_and_parks(void)
 	T_EQ(rmio_vm_quiesce(p.vm, 0, NULL), 0);
 	pthread_join(t, NULL);
 	T_EQ(depth(&p), 0);
-	T_EQ(p.reg[0], 38);
-	T_EQ(p.reg[1], 39);
+	T_EQ(pair_reg(&p, 0), 38);
+	T_EQ(pair_reg(&p, 1), 39);
 
 	c = (struct caller){ .p = &p, .call = call_store, .value = 77 };
 	T_REQUIRE(caller_start(&c));
 	stays(&c);
 	T_EQ(depth(&p), 0);
-	T_EQ(p.reg[1], 39);
+	T_EQ(pair_reg(&p, 1), 39);
 	T_EQ(rmio_vm_resume(p.vm), 0);
 	returns(&c, 0);
 	c.call = call_load;
@@ -137,7 +137,7 @@ static void too_late(void)
 	T_REQUIRE(pair_start(&p));
 	T_EQ(rmio_vm_quiesce(p.vm, 0, &late), 0);
 	T_EQ(late, NULL);
-	T_EQ(p.reg[0], 2);
+	T_EQ(pair_reg(&p, 0), 2);
 	T_EQ(rmio_vm_resume(p.vm), 0);
 	pair_exit(&p);
 }
@@ -349,10 +349,12 @@ static void busy_vcpus(void)
 
 		T_EQ(rmio_vm_quiesce(p.vm, 0, NULL), 0);
 		T_EQ(depth(&p), 0);
-		memcpy(reg, p.reg, sizeof(reg));
+		for (i = 0; i < PAIR_VCPUS; i++)
+			reg[i] = pair_reg(&p, (uint32_t)i);
 		usleep(500);
 		T_EQ(depth(&p), 0);
-		T_MEMEQ(reg, p.reg, sizeof(reg));
+		for (i = 0; i < PAIR_VCPUS; i++)
+			T_EQ(pair_reg(&p, (uint32_t)i), reg[i]);
 		T_EQ(rmio_vm_resume(p.vm), 0);
 		while (atomic_load(&b[0].done) == done)
 			usleep(20);

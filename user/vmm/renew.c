@@ -51,11 +51,14 @@ static void freeze_empty(struct rmio_master *m)
 	}
 }
 
-static void keep_counts(struct rmio_master *m)
+static void keep_counts(struct rmio_master *m, struct rmio_master *n)
 {
-	struct past *past = m->own->past;
+	struct past *past;
 	uint32_t i;
 
+	if (!m->own->past)
+		SWAP(m->own->past, n->own->past);
+	past = m->own->past;
 	for (i = 0; i < m->vm->max_vcpus; i++) {
 		rmio_master_lane_counters(m, i, &past[i].counters);
 		if (m->ops->lane_stats)
@@ -119,7 +122,7 @@ static int change(struct rmio_master *m, struct rmio_master *n)
 {
 	int err;
 
-	keep_counts(m);
+	keep_counts(m, n);
 	rmio_master_forget(m);
 	if (m->ops->dev_removed)
 		m->ops->dev_removed(m);
@@ -141,14 +144,14 @@ static int prepare(struct rmio_master *m, struct rmio_master **out)
 {
 	struct epoll_event e = { .events = EPOLLIN };
 	struct rmio_vm *vm = m->vm;
-	struct rmio_master *n;
-	int err;
+	struct rmio_master *n = rmio_master_blank(vm->max_vcpus);
+	int err = -ENOMEM;
 
-	if (!m->own->past)
-		m->own->past = calloc(vm->max_vcpus, sizeof(*m->own->past));
-	n = m->own->past ? rmio_master_blank(vm->max_vcpus) : NULL;
 	if (!n)
-		return -ENOMEM;
+		return err;
+	n->own->past = m->own->past ? NULL : calloc(vm->max_vcpus, sizeof(*n->own->past));
+	if (!m->own->past && !n->own->past)
+		goto scrap;
 	n->vm = vm;
 	n->ops = m->ops;
 	n->timeout_ns = m->timeout_ns;
