@@ -97,7 +97,8 @@ static void drains_and_parks(void)
 
 	T_REQUIRE(pair_init(&p, RMIO_WAIT_SLEEP, 64, 0));
 	for (i = 0; i < 40; i++)
-		T_EQ(rmio_vcpu_store(p.vcpu[i % 2], RMIO_BUS_MEM, PAIR_ADDR + 8 * (i % 2), 8, i), 0);
+		T_EQ(rmio_vcpu_store(p.vcpu[i % 2], RMIO_BUS_MEM, PAIR_ADDR + 8 * (i % 2), 8, i),
+		     0);
 	T_EQ(depth(&p), 40);
 	T_REQUIRE(T_EQ(pthread_create(&t, NULL, start_late, &p), 0));
 	T_EQ(rmio_vm_quiesce(p.vm, 0, NULL), 0);

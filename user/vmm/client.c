@@ -7,6 +7,7 @@
 #include "client_priv.h"
 #include "death.h"
 #include "opts.h"
+#include "refuse.h"
 #include "wire/name.h"
 
 #include <errno.h>
@@ -20,6 +21,17 @@
 
 /* -- connecting ----------------------------------------------------------- */
 
+static int start_keeping(struct rmio_client *c)
+{
+	struct client_keep *k;
+	int err = client_keep_new(&k);
+
+	if (err)
+		return err;
+	c->keep = k;
+	return client_keep_identity(k, c, true);
+}
+
 int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_client **out)
 {
 	struct rmio_client_opts o;
@@ -30,6 +42,9 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 	if (!err && o.protocol != RMIO_PROTOCOL_VFIO_USER &&
 	    o.protocol != RMIO_PROTOCOL_MULTI_PROCESS)
 		err = -EINVAL;
+	if (!err && (o.flags & ~RMIO_CLIENT_KEEP || o.reserved ||
+		     (o.flags && o.protocol != RMIO_PROTOCOL_VFIO_USER)))
+		err = rmio_refuse(-EINVAL, "rmio_client_opts: unknown flags, or reserved is not 0");
 	if (err)
 		goto close_fd;
 	err = -ENOMEM;
@@ -49,6 +64,8 @@ int rmio_client_new(int fd, const struct rmio_client_opts *opts, struct rmio_cli
 	c->timeout_ns = (o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS) * 1000000ull;
 	err = o.protocol == RMIO_PROTOCOL_MULTI_PROCESS ? client_mp_start(c)
 							: client_vu_start(c, &o);
+	if (!err && o.flags & RMIO_CLIENT_KEEP)
+		err = start_keeping(c);
 	if (err) {
 		rmio_client_free(c);
 		return err;
@@ -61,36 +78,95 @@ close_fd:
 	return err;
 }
 
-int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
-			struct rmio_client **out)
+/* A descriptor that is connected, or -errno. */
+static int connect_to(const char *path, uint64_t timeout_ns)
 {
-	struct sockaddr_un addr;
-	struct rmio_client_opts o;
-	struct timeval tv;
-	socklen_t len;
-	uint32_t ms;
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct timeval tv = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000u),
+		.tv_usec = (suseconds_t)(timeout_ns % 1000000000u / 1000),
+	};
 	int fd, err;
 
-	err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
-	if (!err)
-		err = rmio_name_address(path, &addr, &len);
-	if (err)
-		return err;
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(addr.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* A listener whose backlog is full would make us wait. */
-	ms = o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS;
-	tv = (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	do
-		err = connect(fd, (struct sockaddr *)&addr, len) ? -errno : 0;
+		err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
 	while (err == -EINTR);
+	if (!err)
+		return fd;
+	close(fd);
+	return err == -EAGAIN ? -ETIMEDOUT : err;
+}
+
+int rmio_client_connect(const char *path, const struct rmio_client_opts *opts,
+			struct rmio_client **out)
+{
+	struct rmio_client_opts o;
+	int fd, err;
+
+	err = rmio_opts_copy(&o, sizeof(o), opts, "rmio_client_opts");
+	if (err)
+		return err;
+	fd = connect_to(path, (o.reply_timeout_ms ? o.reply_timeout_ms : TIMEOUT_MS) * 1000000ull);
+	if (fd < 0)
+		return fd;
+	err = rmio_client_new(fd, opts, out);
+	if (err || !(*out)->keep)
+		return err;
+	(*out)->path = strdup(path);
+	if ((*out)->path)
+		return 0;
+	rmio_client_free(*out);
+	return -ENOMEM;
+}
+
+/* The old connection goes, whatever state it is in. */
+static int change_connection(struct rmio_client *c, int fd)
+{
+	struct vu_conn fresh;
+
+	if (vu_conn_init(&fresh, fd))
+		return -EINVAL;
+	vu_conn_exit(&c->conn);
+	c->conn = fresh;
+	c->conn.tail = &c->conn.head;
+	c->broken = false;
+	c->n_late = 0;
+	return 0;
+}
+
+int rmio_client_reconnect(struct rmio_client *c, int fd)
+{
+	int err = 0;
+
+	rmio_refuse_none();
+	if (!c->keep || !c->ops->reconnect)
+		err = rmio_refuse(-ENOTSUP, "the client was made without RMIO_CLIENT_KEEP");
+	else if (fd < 0 && !c->path)
+		err = rmio_refuse(-EINVAL, "the client was made from a descriptor: a new one is due");
 	if (err) {
-		close(fd);
-		return err == -EAGAIN ? -ETIMEDOUT : err;
+		if (fd >= 0)
+			close(fd);
+		return err;
 	}
-	return rmio_client_new(fd, opts, out);
+	pthread_mutex_lock(&c->lock);
+	if (fd < 0)
+		fd = connect_to(c->path, c->timeout_ns);
+	err = fd < 0 ? fd : change_connection(c, fd);
+	if (!err) {
+		err = c->ops->reconnect(c);
+		if (err)
+			client_give_up(c, err);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 void rmio_client_free(struct rmio_client *c)
@@ -107,6 +183,8 @@ void rmio_client_free(struct rmio_client *c)
 		rmio_master_free(c->master);
 	pthread_mutex_destroy(&c->lock);
 	pthread_rwlock_destroy(&c->places_lock);
+	client_keep_free(c->keep);
+	free(c->path);
 	free(c->sizes);
 	free(c);
 }
@@ -148,30 +226,68 @@ int rmio_client_region_read(struct rmio_client *c, uint32_t index, uint64_t offs
 int rmio_client_region_write(struct rmio_client *c, uint32_t index, uint64_t offset,
 			     const void *buf, uint32_t count)
 {
-	return count ? c->ops->region_write(c, index, offset, buf, count) : 0;
+	int err;
+
+	if (!count)
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	err = c->ops->region_write(c, index, offset, buf, count);
+	if (!err && index == VFIO_PCI_CONFIG_REGION_INDEX)
+		client_keep_config(c->keep, offset, buf, count);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd,
 			uint64_t offset, int prot)
 {
-	return c->ops->dma_map(c, iova, size, fd, offset, prot);
+	int err;
+
+	pthread_mutex_lock(&c->lock);
+	err = c->ops->dma_map(c, iova, size, fd, offset, prot);
+	if (!err && !c->replaying)
+		client_keep_map(c->keep, iova, size, fd, offset, prot);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 {
-	return c->ops->dma_unmap(c, iova, size);
+	int err;
+
+	pthread_mutex_lock(&c->lock);
+	err = c->ops->dma_unmap(c, iova, size);
+	if (!err)
+		client_keep_unmap(c->keep, iova, size);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			 uint32_t count, const int *fds)
 {
+	int err;
+
 	if ((action != VFIO_IRQ_SET_ACTION_TRIGGER && action != VFIO_IRQ_SET_ACTION_MASK &&
 	     action != VFIO_IRQ_SET_ACTION_UNMASK) || start + count < start || (fds && !count))
 		return -EINVAL;
-	return c->ops->set_irqs(c, index, action, start, count, fds);
+	pthread_mutex_lock(&c->lock);
+	err = c->ops->set_irqs(c, index, action, start, count, fds);
+	if (!err && !c->replaying)
+		client_keep_irqs(c->keep, index, action, start, count, fds);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 int rmio_client_reset(struct rmio_client *c)
 {
-	return c->ops->reset(c);
+	int err;
+
+	rmio_refuse_none();
+	pthread_mutex_lock(&c->lock);
+	err = c->ops->reset(c);
+	if (!err)
+		client_keep_reset(c->keep);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }

@@ -6,6 +6,7 @@
 #ifndef RMIO_VMM_CLIENT_PRIV_H
 #define RMIO_VMM_CLIENT_PRIV_H
 
+#include "client_keep.h"
 #include "wire/vu_caps.h"
 #include "wire/vu_msg.h"
 
@@ -28,6 +29,8 @@ struct client_ops {
 	int (*set_irqs)(struct rmio_client *c, uint32_t index, uint32_t action, uint32_t start,
 			uint32_t count, const int *fds);
 	int (*reset)(struct rmio_client *c);
+	/* A new connection is in c->conn: all of rmio_client_reconnect.  NULL: not supported. */
+	int (*reconnect)(struct rmio_client *c);
 	void (*exit)(struct rmio_client *c);		/* or NULL */
 };
 
@@ -43,6 +46,9 @@ struct rmio_client {
 	pthread_mutex_t lock;		/* all below */
 	struct vu_conn conn;
 	uint64_t timeout_ns;
+	struct client_keep *keep;	/* NULL: nothing is kept */
+	bool replaying;			/* what is kept, to a successor */
+	char *path;			/* of the socket, with that, or NULL */
 	bool broken;
 	uint32_t n_late;
 	/* vfio-user: */

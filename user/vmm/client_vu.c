@@ -504,7 +504,32 @@ static int reset(struct rmio_client *c)
 	return err;
 }
 
+static int reconnect(struct rmio_client *c)
+{
+	struct vu_caps was = c->caps;
+	int err;
+
+	/* Its successor is alive, but not to be asked yet. */
+	if (c->master)
+		rmio_master_kill(c->master, RMIO_STATE_CLOSED, NULL);
+	err = negotiate(c, c->master);
+	/* The name lasts as long as the client, whoever looks at it. */
+	memcpy(c->caps.name, was.name, sizeof(was.name));
+	if (err)
+		return err;
+	if (c->master && (!c->caps.rmio || !c->caps.max_fds))
+		return rmio_refuse(-ENODEV, "another device: it offers no rings");
+	err = client_keep_identity(c->keep, c, false);
+	if (err)
+		return err;
+	c->replaying = true;
+	err = client_keep_replay(c->keep, c);
+	c->replaying = false;
+	return err || !c->master ? err : revive(c);
+}
+
 static const struct client_ops ops = {
+	.reconnect = reconnect,
 	.device_info = device_info,
 	.region_info = region_info,
 	.irq_info = irq_info,

@@ -102,9 +102,9 @@ int rmio_vm_dispatch(struct rmio_vm *vm, int timeout_ms);
  *
  * For a pause or a snapshot.  When it returns 0, no vCPU waits for a device, every device that
  * lives has handled all that vCPUs asked of it, and a vCPU whose thread calls rmio_vcpu_exit,
- * _intr, _enter, _load or _store stays there until rmio_vm_resume: rmio_vcpu_kick, a signal while
- * it sleeps, and run->immediate_exit end that with -EINTR as ever.  What a device does of its own, DMA
- * and interrupts, is not stopped.
+ * _intr, _enter, _load or _store stays there until rmio_vm_resume: rmio_vcpu_kick, a signal
+ * while it sleeps, and run->immediate_exit end that with -EINTR as ever.  What a device
+ * does of its own, DMA and interrupts, is not stopped.
  *
  * It does not make vCPUs leave KVM_RUN, in which a guest may go on to store on the bpf and kvm back
  * ends: kick their threads out of it first.  An access that was interrupted before is done, and is
@@ -488,7 +488,15 @@ struct rmio_client_opts {
 					 * all zero: defaults; name NULL: the device's own */
 	uint32_t reply_timeout_ms;	/* milliseconds, for each socket reply; 0: 5000 */
 	uint32_t protocol;		/* enum rmio_protocol */
+	uint32_t flags;			/* RMIO_CLIENT_* */
+	uint32_t reserved;		/* 0 */
 };
+
+/*
+ * Keep what it takes for rmio_client_reconnect: duplicates of the descriptors that the device is
+ * given, one of each file and one of each eventfd, and what is written to configuration space.
+ */
+#define RMIO_CLIENT_KEEP	0x1u
 
 struct rmio_region_info {
 	uint64_t size;		/* bytes; 0: no such region */
@@ -586,7 +594,7 @@ int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action,
  * from rmio_vm_opts.dead, and not from a vCPU's thread that has an access to it interrupted.
  *
  * Returns as above.  -ETIMEDOUT: it does not answer yet, try again.  What is over for good, so
- * that a client made anew is the way on: -ECONNRESET, the device process has ended; -EPROTO, it
+ * that rmio_client_reconnect is the way on: -ECONNRESET, the device process has ended; -EPROTO, it
  * wrote nonsense.
  */
 int rmio_client_reset(struct rmio_client *c);
@@ -609,6 +617,23 @@ int rmio_client_pa_range(struct rmio_client *c, const struct rmio_pa_range *rang
  * has rings; otherwise why a part was not answered, which then reads as all ones.
  */
 int rmio_client_exit(struct rmio_client *c, struct kvm_run *run);
+
+/**
+ * rmio_client_reconnect - go on with a device process that was started anew
+ * @fd: connected to it, taken over also on failure; -1: connect to the path of rmio_client_connect
+ *
+ * For clients with RMIO_CLIENT_KEEP, in vfio-user.  Tells the device all that its predecessor was
+ * told: guest memory, eventfds and masks, configuration space with the command register last; then
+ * its master gets rings that are new and lives again, where it was, with its counters.  Until then
+ * it is dead: loads read ones.  The device's own registers are as after a reset, so the guest's
+ * driver begins anew.  May be tried again after a failure.  Not from rmio_vm_opts.dead, and not
+ * from a vCPU's thread that has an access to it interrupted.
+ *
+ * Returns 0, -ENOTSUP (no RMIO_CLIENT_KEEP), -EINVAL (no path, or not a UNIX stream socket),
+ * -ENODEV (another kind of device; rmio_errstr says in what), -ENOMEM (it was not possible to keep
+ * all), what rmio_client_connect and the calls that tell the device return.
+ */
+int rmio_client_reconnect(struct rmio_client *c, int fd);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
