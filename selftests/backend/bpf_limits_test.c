@@ -506,6 +506,49 @@ static void memory(void)
 	T_EQ(rmdir(g.dir), 0);
 }
 
+/* -- many devices ------------------------------------------------------------------------ */
+
+/* Made and freed in a row, also when places are used again: few grace periods for all of them. */
+static void many_devices(void)
+{
+	enum { MANY = 240, ROUNDS = 3 };
+	static struct rmio_master *m[MANY];
+	long long began, made, freed;
+	struct rmio_vm *vm = NULL;
+	int fd, i, round, err;
+
+	NEED_BPF();
+	T_EQ(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4096, 4096 }), 0);
+	fd = kvm_vm();
+	T_REQUIRE(T_EQ(load(fd, &vm), 0));
+	for (round = 0; round < ROUNDS && !ktap_failed(); round++) {
+		struct rmio_master_opts o = {
+			.sz = sizeof(o), .backend = RMIO_BACKEND_BPF,
+			.ring_slots = round == 1 ? 4096 : 2048,
+		};
+
+		began = ktap_now_ms();
+		for (i = 0; i < MANY; i++) {
+			err = rmio_master_new(vm, &o, &m[i]);
+			if (!T_EQ(err, 0))
+				break;
+		}
+		made = ktap_now_ms();
+		/* one that has just gone makes room for the next, wherever that is */
+		for (; i >= MANY && i < MANY + 40 && !ktap_failed(); i++) {
+			rmio_master_free(m[i % MANY]);
+			T_EQ(rmio_master_new(vm, &o, &m[i % MANY]), 0);
+		}
+		freed = ktap_now_ms();
+		for (i = 0; i < MANY; i++)
+			rmio_master_free(m[i]);
+		ktap_diag("%d devices made in %lld ms, 40 replaced in %lld ms, freed in %lld ms", MANY,
+			  made - began, freed - made, ktap_now_ms() - freed);
+	}
+	rmio_vm_free(vm);
+	close(fd);
+}
+
 /* -- what is left of others ----------------------------------------------------------- */
 
 /* The maps of a VM, by the names that a crashed run's would have. */
@@ -621,6 +664,7 @@ static const struct ktap_test tests[] = {
 	{ "locked memory", locked_memory, 30 },
 	{ "images", images, 60 },
 	{ "an image for a device without descriptors", poor_device, 60 },
+	{ "many devices", many_devices, 300 },
 	{ "memory of a cgroup", memory, 120 },
 	{ "maps pinned by a crashed run", pinned, 30 },
 	{ "the VMM is killed", killed, 60 },

@@ -106,7 +106,9 @@ static void device(int sock, void *arg)
 		.areas = areas, .nr_areas = make_areas(areas),
 	};
 	/* Only what wakes it lets it see a store. */
-	struct rmio_loop_opts lo = { .sz = sizeof(lo), .wait.policy = RMIO_WAIT_SLEEP };
+	struct rmio_loop_opts lo = {
+		.sz = sizeof(lo), .wait = { .sz = sizeof(lo.wait), .policy = RMIO_WAIT_SLEEP },
+	};
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;
 

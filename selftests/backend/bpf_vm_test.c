@@ -69,7 +69,9 @@ static void *device_thread(void *arg)
 		.sz = sizeof(d), .vendor = 0x1234, .name = "counter", .ops = &ops, .ranges = &range,
 		.nr_ranges = 1, .areas = areas, .nr_areas = RIG_VCPUS,
 	};
-	struct rmio_loop_opts lo = { .sz = sizeof(lo), .wait.policy = policy };
+	struct rmio_loop_opts lo = {
+		.sz = sizeof(lo), .wait = { .sz = sizeof(lo.wait), .policy = policy },
+	};
 	struct slot *s = arg;
 	struct rmio_loop *loop;
 	struct rmio_dev *dev;

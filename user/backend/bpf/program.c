@@ -3,9 +3,9 @@
  * The BPF program of a VM, from this process or from the broker, and its tables.
  * Beside the data path.
  */
-#include "broker.h"
 #include "hush.h"
 #include "memfd.h"
+#include "program_priv.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -23,21 +23,6 @@
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL
 #endif
-
-struct rmio_bpf {
-	struct rmio_bpf_object *object;	/* loaded here; NULL: */
-	int broker;			/* by who answers there; -1 */
-	int fd[RMIO_BPF_FDS];		/* the object's, or ours */
-	bool by_id;
-	struct rmio_bpf_vcpu *state;
-	uint64_t state_size;
-	struct ring_buffer *sleepers;
-	void (*wake)(void *arg, uint32_t slot);
-	void *wake_arg;
-	uint32_t vcpus;
-	pthread_mutex_t lock;		/* of what follows, and of the broker's connection */
-	uint64_t used[RMIO_BPF_DEVS / 64];
-};
 
 static int load_here(struct rmio_bpf *b, const struct rmio_bpf_opts *o, char *why, size_t len)
 {
@@ -134,6 +119,7 @@ int rmio_bpf_new(const struct rmio_bpf_opts *opts, struct rmio_bpf **out, char *
 		return -ENOMEM;
 	b->broker = -1;
 	pthread_mutex_init(&b->lock, NULL);
+	rmio_bpf_slots_init(b);
 	err = opts->broker ? load_there(b, opts, why, len) : load_here(b, opts, why, len);
 	if (err)
 		goto free_bpf;
@@ -163,6 +149,7 @@ unmap:
 unload:
 	unload(b);
 free_bpf:
+	rmio_bpf_slots_exit(b);
 	pthread_mutex_destroy(&b->lock);
 	free(b);
 	return err;
@@ -174,6 +161,7 @@ void rmio_bpf_free(struct rmio_bpf *b)
 		return;
 	ring_buffer__free(b->sleepers);
 	munmap(b->state, b->state_size);
+	rmio_bpf_slots_exit(b);
 	unload(b);
 	pthread_mutex_destroy(&b->lock);
 	free(b);
@@ -334,152 +322,6 @@ void rmio_bpf_stray_done(struct rmio_bpf *b, uint32_t number, uint32_t piece)
 	struct rmio_bpf_stray_key key = { .tid = number, .piece = piece };
 
 	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_STRAYS], &key);
-}
-
-/* -- devices ----------------------------------------------------------------------- */
-
-static void *map_array(int fd, uint64_t size, bool write)
-{
-	void *p = mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static int take_slot(struct rmio_bpf *b)
-{
-	uint32_t i;
-
-	pthread_mutex_lock(&b->lock);
-	for (i = 0; i < RMIO_BPF_DEVS; i++)
-		if (!(b->used[i / 64] >> (i % 64) & 1)) {
-			b->used[i / 64] |= 1ull << (i % 64);
-			break;
-		}
-	pthread_mutex_unlock(&b->lock);
-	return i < RMIO_BPF_DEVS ? (int)i : -ENOSPC;
-}
-
-static int put_in(int outer, uint32_t slot, int fd)
-{
-	return bpf_map_update_elem(outer, &slot, &fd, BPF_ANY);
-}
-
-static void take_out(struct rmio_bpf *b, uint32_t slot)
-{
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_LANES], &slot);
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_DOWNS], &slot);
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_UPS], &slot);
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_SHADOWS], &slot);
-}
-
-static void unmap_dev(struct rmio_bpf_dev *d)
-{
-	if (d->down)
-		munmap(d->down, d->down_size);
-	if (d->up)
-		munmap((void *)d->up, d->up_size);
-	if (d->lanes)
-		munmap(d->lanes, d->lanes_size);
-	if (d->down_fd >= 0)
-		close(d->down_fd);
-	if (d->up_fd >= 0)
-		close(d->up_fd);
-	if (d->lanes_fd >= 0)
-		close(d->lanes_fd);
-}
-
-static int ask(struct rmio_bpf *b, const struct rmio_broker_request *r, int *fds, uint32_t nfds)
-{
-	int err;
-
-	pthread_mutex_lock(&b->lock);
-	err = rmio_broker_ask(b->broker, r, NULL, fds, nfds);
-	pthread_mutex_unlock(&b->lock);
-	return err;
-}
-
-static int make_arrays(struct rmio_bpf *b, uint32_t lanes, struct rmio_bpf_dev *d)
-{
-	struct rmio_broker_request r = {
-		.type = RMIO_BROKER_DEVICE,
-		.a = lanes,
-		.b = d->slots,
-	};
-	int fds[3], err;
-
-	if (b->object)
-		err = rmio_bpf_object_device(b->object, lanes, d->slots, fds);
-	else
-		err = ask(b, &r, fds, 3);
-	if (err)
-		return err;
-	d->down_fd = fds[0];
-	d->up_fd = fds[1];
-	d->lanes_fd = fds[2];
-	d->down_size = RMIO_PAGE * (1 + (uint64_t)lanes * d->lane_pages);
-	d->up_size = RMIO_PAGE * (1 + (uint64_t)lanes);
-	d->lanes_size = rmio_pages(lanes * sizeof(struct rmio_bpf_lane));
-	d->down = map_array(d->down_fd, d->down_size, true);
-	d->up = map_array(d->up_fd, d->up_size, false);
-	d->lanes = map_array(d->lanes_fd, d->lanes_size, true);
-	return d->down && d->up && d->lanes ? 0 : -ENOMEM;
-}
-
-int rmio_bpf_dev_new(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct rmio_bpf_dev *d)
-{
-	int slot, err;
-
-	*d = (struct rmio_bpf_dev){
-		.down_fd = -1,
-		.up_fd = -1,
-		.lanes_fd = -1,
-		.slots = slots,
-		.lane_pages = 1 + (uint32_t)(rmio_pages(slots * sizeof(struct rmio_request)) /
-					     RMIO_PAGE),
-	};
-	slot = take_slot(b);
-	if (slot < 0)
-		return slot;
-	d->slot = (uint32_t)slot;
-	err = make_arrays(b, lanes, d);
-	if (!err)
-		err = put_in(b->fd[RMIO_BPF_FD_DOWNS], d->slot, d->down_fd);
-	if (!err)
-		err = put_in(b->fd[RMIO_BPF_FD_UPS], d->slot, d->up_fd);
-	if (!err)
-		err = put_in(b->fd[RMIO_BPF_FD_LANES], d->slot, d->lanes_fd);
-	if (err)
-		rmio_bpf_dev_free(b, d);
-	return err;
-}
-
-void rmio_bpf_dev_free(struct rmio_bpf *b, struct rmio_bpf_dev *d)
-{
-	/* Each deletion returns when no program uses the map any more. */
-	take_out(b, d->slot);
-	unmap_dev(d);
-	pthread_mutex_lock(&b->lock);
-	b->used[d->slot / 64] &= ~(1ull << (d->slot % 64));
-	pthread_mutex_unlock(&b->lock);
-}
-
-int rmio_bpf_shadow_new(struct rmio_bpf *b, uint64_t size)
-{
-	struct rmio_broker_request r = { .type = RMIO_BROKER_IMAGE, .size = size };
-	int fd, err;
-
-	if (b->object)
-		return rmio_bpf_object_image(size);
-	err = ask(b, &r, &fd, 1);
-	return err ? err : fd;
-}
-
-int rmio_bpf_dev_shadow(struct rmio_bpf *b, struct rmio_bpf_dev *d, int fd)
-{
-	if (fd >= 0)
-		return put_in(b->fd[RMIO_BPF_FD_SHADOWS], d->slot, fd);
-	bpf_map_delete_elem(b->fd[RMIO_BPF_FD_SHADOWS], &d->slot);
-	return 0;
 }
 
 /* -- stores ------------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ struct rmio_bpf_dev {
 	uint64_t down_size, up_size, lanes_size;
 	uint32_t slots;
 	uint32_t lane_pages;
+	bool image;			/* that the program writes to */
 };
 
 /* 0, -ENOSPC (RMIO_BPF_DEVS), -EPERM, -ENOMEM, -E2BIG, other -errno of bpf(2). */
