@@ -7,7 +7,9 @@
 #include "ktap.h"
 
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -196,6 +198,43 @@ static void f2fs(void)
 	on_disk("f2fs", "mkfs.f2fs");
 }
 
+/* Numbers of Linux's ABI (6.18) that older headers do not name. */
+#define GUEST_MEMFD_FLAGS_CAP	244
+#define GUEST_MEMFD_SHARED	0x3ull	/* may be mapped, and begins as shared */
+
+struct guest_memfd {
+	uint64_t size, flags, reserved[6];
+};
+
+/* It cannot be truncated, but its pages may become private to the guest. */
+static void guest_memfd(void)
+{
+	struct guest_memfd g = { .size = 4 * PAGE, .flags = GUEST_MEMFD_SHARED };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, fd, own;
+	char out[64] = "what the guest sees", in[64] = "";
+	struct rmio_dma d;
+
+	if (kvm < 0)
+		T_SKIP("no /dev/kvm that may be opened", "see `rmio doctor`");
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0 || (ioctl(vm, KVM_CHECK_EXTENSION, GUEST_MEMFD_FLAGS_CAP) & 3) != 3)
+		T_SKIP("no guest_memfd that may be mapped", "Linux 6.18 or later");
+	fd = ioctl(vm, _IOWR(KVMIO, 0xd4, struct guest_memfd), &g);
+	T_REQUIRE(T_GE(fd, 0));
+	rmio_dma_init(&d);
+	own = dup(fd);
+	T_EQ(rmio_dma_map(&d, 0x10000, 4 * PAGE, 0, RW, &own), 0);
+	T_STREQ(d.why, "");
+	T_EQ(rmio_dma_copy(&d, 0x10000 + PAGE - 8, out, sizeof(out), true), 0);
+	T_EQ(rmio_dma_copy(&d, 0x10000 + PAGE - 8, in, sizeof(in), false), 0);
+	T_MEMEQ(in, out, sizeof(out));
+	T_OK(!rmio_dma_direct(&d, 0x10000, 1, false));
+	rmio_dma_drop(&d);
+	close(fd);
+	close(vm);
+	close(kvm);
+}
+
 static void others(void)
 {
 	refused("/proc/self/status", O_RDONLY, "its file is on proc, which could keep");
@@ -231,6 +270,7 @@ static const struct ktap_test tests[] = {
 	{ "xfs", xfs },
 	{ "btrfs", btrfs },
 	{ "f2fs", f2fs },
+	{ "guest_memfd", guest_memfd },
 	{ "others", others },
 	{ "no /proc", no_proc },
 };

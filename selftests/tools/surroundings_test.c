@@ -71,7 +71,7 @@ static void doctor_says(const char *finding, const char *words)
 	T_SAYS(at, words);
 }
 
-/* -- io_uring ------------------------------------------------------------------------------------ */
+/* -- io_uring ----------------------------------------------------------------------------- */
 
 static void uring_forbidden(void)
 {
@@ -107,7 +107,7 @@ static void locked_memory(void)
 	doctor_says("several loops", "of 8: a ring of 256 entries does not fit into RLIMIT_MEMLOCK");
 }
 
-/* -- the rest ---------------------------------------------------------------------------------------- */
+/* -- the rest --------------------------------------------------------------------------------- */
 
 static void no_proc(void)
 {

@@ -9,6 +9,7 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -21,7 +22,6 @@ static const struct {
 	{ KVM_CAP_IRQCHIP, "in-kernel irqchip", "interrupt controllers of `rmio vmm`",
 	  "use an x86 host with a kernel that has them" },
 	{ KVM_CAP_IRQFD, "irqfd", "a device interrupts the guest without the VMM", "" },
-	{ KVM_CAP_IRQFD_RESAMPLE, "irqfd resample", "level-triggered pins", "" },
 	{ KVM_CAP_IRQ_ROUTING, "interrupt routing", "MSI", "" },
 	{ KVM_CAP_IMMEDIATE_EXIT, "immediate exit", "kicking a vCPU without a race",
 	  "use Linux 4.11 or later" },
@@ -32,6 +32,53 @@ static const struct {
 	  "" },
 	{ KVM_CAP_COALESCED_PIO, "coalesced PIO", "the same for ports", "" },
 };
+
+/*
+ * An irqfd with resampling, on a VM whose interrupt controllers are all in the kernel and, @split,
+ * on one that has but the local ones there: the capability is 1 for both.  0 or -errno.
+ */
+static int try_resample(int kvm, bool split)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { 24 } };
+	struct kvm_irqfd irqfd = { .flags = KVM_IRQFD_FLAG_RESAMPLE, .gsi = 5 };
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0), fd = eventfd(0, EFD_CLOEXEC);
+	int ends = eventfd(0, EFD_CLOEXEC), err = -EMFILE;
+
+	if (vm >= 0 && fd >= 0 && ends >= 0) {
+		irqfd.fd = (unsigned int)fd;
+		irqfd.resamplefd = (unsigned int)ends;
+		err = ioctl(vm, split ? KVM_ENABLE_CAP : KVM_CREATE_IRQCHIP, split ? &cap : NULL) ||
+		      ioctl(vm, KVM_IRQFD, &irqfd) ? -errno : 0;
+	}
+	if (vm >= 0)
+		close(vm);
+	if (fd >= 0)
+		close(fd);
+	if (ends >= 0)
+		close(ends);
+	return err;
+}
+
+static void doctor_resample(struct doctor *d, int kvm)
+{
+	struct finding *f = doctor_add(d, "kvm", "irqfd resample", "level-triggered pins");
+	int full, split;
+
+	if (kvm < 0) {
+		doctor_not(f, "", "no KVM to ask");
+		return;
+	}
+	full = try_resample(kvm, false);
+	split = try_resample(kvm, true);
+	if (full)
+		doctor_not(f, "", "tried with interrupt controllers in the kernel: %s", strerror(-full));
+	else if (split)
+		doctor_note(f, "tried: with interrupt controllers in the kernel, as `rmio vmm` has them; not "
+			    "with a split irqchip (%s), where the VMM has to see the end of an interrupt",
+			    strerror(-split));
+	else
+		doctor_note(f, "tried: with interrupt controllers in the kernel and with a split irqchip");
+}
 
 void doctor_kvm(struct doctor *d)
 {
@@ -64,6 +111,8 @@ void doctor_kvm(struct doctor *d)
 			doctor_not(f, "", "no KVM to ask");
 		else if (n <= 0)
 			doctor_not(f, caps[i].todo, "this kernel's KVM does not offer it");
+		if (caps[i].cap == KVM_CAP_IRQFD)
+			doctor_resample(d, vm < 0 ? -1 : kvm);
 	}
 	if (vm >= 0)
 		close(vm);
