@@ -117,8 +117,8 @@ static void draw(const struct stat_row *rows, size_t n)
 	if (s.at >= s.top + room)
 		s.top = s.at - room + 1;
 	erase();
-	snprintf(title, sizeof(title), "%zu devices, a second, by %s | q quit, arrows, s sort, r reverse, "
-		 "Enter %s", n, stat_key_name(s.key), s.more ? "less" : "more");
+	snprintf(title, sizeof(title), "%zu device%s, a second, by %s | q quit, arrows, s sort, r reverse, "
+		 "Enter %s", n, n == 1 ? "" : "s", stat_key_name(s.key), s.more ? "less" : "more");
 	put(0, A_DIM, title);
 	stat_rows_head(line, s.key, s.up);
 	put(1, A_BOLD, line);
