@@ -230,12 +230,55 @@ static void broker_log(void)
 	T_OK(lines_with(r.err, "\n") < 60);
 }
 
+/* A map without a descriptor: answered without an error. */
+static void map_none(int fd, uint32_t flags, uint64_t iova)
+{
+	struct {
+		struct vu_raw_cmd head;
+		uint32_t argsz, flags;
+		uint64_t offset, iova, size;
+	} map = {
+		.head = { .id = 3, .cmd = 2, .size = sizeof(map) },
+		.argsz = 32,
+		.flags = flags,
+		.iova = iova,
+		.size = 65536,
+	};
+
+	T_EQ(send(fd, &map, sizeof(map), MSG_NOSIGNAL), sizeof(map));
+	T_OK(raw_answer(fd, 5000));
+}
+
+/*
+ * A VM's ROM never has a descriptor, and no DMA goes there in ordinary use: the line is for memory
+ * that the guest writes, once.
+ */
+static void memory_without_descriptor(void)
+{
+	int fd;
+
+	T_REQUIRE(START("dev", "--socket", sock("memory"), "edu"));
+	T_REQUIRE(T_OK(rmio_read(&r, "ready")));
+	fd = vu_raw_connect(path);
+	T_REQUIRE(T_GE(fd, 0));
+	map_none(fd, 1, 0xfffc0000);
+	map_none(fd, 3, 0);
+	map_none(fd, 3, 0x100000);
+	close(fd);
+	kill(r.pid, SIGTERM);
+	T_EQ(rmio_finish(&r), 0);
+	T_EQ(lines_with(r.err, "without a descriptor"), 1);
+	T_SAYS(r.err, "memory at 0x0 came without a descriptor");
+	T_SAYS(r.err, "share=on");
+}
+
 static const struct ktap_test tests[] = {
 	{ "the reader of a device's log has gone", reader_gone },
 	{ "a log that nobody reads", unread_log },
 	{ "a log that nobody ever reads", unread_to_the_end },
 	{ "too many of a kind", of_a_kind },
 	{ "a broker's log that nobody reads", broker_log },
+	{ "memory without a descriptor", memory_without_descriptor },
 	{ "the readers of a VM have gone", vmm_reader_gone },
 	{ "what is executed has the default", executed },
 };

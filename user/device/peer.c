@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -200,7 +201,8 @@ static void op_replying(void *arg)
 static int op_dma_map(void *arg, uint64_t iova, uint64_t size, uint64_t offset, int prot, int *fd)
 {
 	struct rmio_dev *dev = arg;
-	bool none = *fd < 0;
+	/* A VM's ROMs have none, and nobody does DMA to them. */
+	bool none = *fd < 0 && (prot & PROT_WRITE);
 	int err = rmio_dma_map(&dev->dma, iova, size, offset, prot, fd);
 
 	if (!err && none && !dev->no_fd_logged) {
