@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 # shellcheck shell=bash
 #
-# For ./kernel and ./qemu to source: Debian packages, fetched and unpacked in the cache, nothing
-# installed. apt runs on a configuration of its own there: the suites of Debian 12 that the machine is
-# configured with, and backports from the same mirror. Progress goes to standard error.
+# For ./kernel, ./qemu and ./qemu_current to source: Debian packages, fetched and unpacked in the cache,
+# nothing installed. apt runs on a configuration of its own there: the suites of Debian 12 that the
+# machine is configured with, and backports from the same mirror. Progress goes to standard error.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rmio/vm
 release=bookworm
+apt=$cache/apt
 
 die() {
 	echo "${me-vm}: $*" >&2
@@ -14,13 +15,13 @@ die() {
 
 # apt_run COMMAND [ARGUMENT]...: apt-get or apt-cache, which touches nothing outside the cache.
 apt_run() {
-	"$1" -q -o Dir::Etc::sourcelist="$cache/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-		-o Dir::State::lists="$cache/apt/lists" -o Dir::Cache="$cache/apt/cache" \
+	"$1" -q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State::lists="$apt/lists" -o Dir::Cache="$apt/cache" \
 		-o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 "${@:2}"
 }
 
-apt_update() {
-	mkdir -p "$cache"/apt/lists/partial "$cache"/apt/cache/archives/partial
+# sources: a sources.list.
+sources() {
 	# apt's own fields
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(CREATED_BY) $(RELEASE) $(REPO_URI)' |
@@ -31,9 +32,14 @@ apt_update() {
 				print "deb", $3, $2, "main"
 			}
 			END { if (uri) print "deb", uri, release "-backports", "main" }' |
-		sort -u >"$cache/apt/sources.list"
-	[ -s "$cache/apt/sources.list" ] || die "apt is configured with no source of Debian 12 ($release)"
-	apt_run apt-get update >&2 || die "apt cannot read the sources in $cache/apt/sources.list"
+		sort -u
+}
+
+apt_update() {
+	mkdir -p "$apt"/lists/partial "$apt"/cache/archives/partial
+	sources >"$apt/sources.list"
+	[ -s "$apt/sources.list" ] || die "apt is configured with no source of Debian 12 ($release)"
+	apt_run apt-get update >&2 || die "apt cannot read the sources in $apt/sources.list"
 }
 
 # unpack PACKAGE=VERSION|PACKAGE/SUITE DIRECTORY: fetch that package and unpack it there.
