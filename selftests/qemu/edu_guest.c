@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * edu_guest STEP...: a driver of the educational device in user space, run as root in a Linux guest
- * whose device is rmio's.  Each step prints one line, "edu: ok STEP" or "edu: not ok STEP", and before
- * that what was wrong.  At the far end of the data path: its loads and stores come from here.
+ * edu_guest [PLACE] STEP...: a driver of the educational device in user space, run as root in a
+ * Linux guest whose device is rmio's: the function at that place, as 0000:00:01.0, or the first.
+ * Each step prints one line, "edu: ok STEP" or "edu: not ok STEP", and before that what was wrong.
+ * At the far end of the data path: its loads and stores come from here.
  */
 #include "edu_guest.h"
 
-#include <poll.h>
 #include <stdarg.h>
 
 #define SPARE_ADDRESS	0xd0000000u	/* in the host bridge's window, and nobody's */
@@ -38,8 +38,7 @@ bool expect(const char *what, uint64_t actual, uint64_t expected)
 
 /* -- registers ------------------------------------------------------------------------ */
 
-/* Until these bits are 0. */
-static void wait_clear(uint32_t reg, uint32_t bits)
+void wait_clear(uint32_t reg, uint32_t bits)
 {
 	uint32_t n = 0;
 
@@ -119,234 +118,6 @@ static void pin(void)
 	       config_get(&pci, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0);
 }
 
-/* The driver that tells of interrupts; its module has been loaded. */
-static const char uio_driver[] = "/sys/bus/pci/drivers/uio_pci_generic";
-
-static int uio_open(void)
-{
-	char path[100];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/new_id", uio_driver);
-	expect("driver", (uint64_t)write_text(path, "1234 11e8"), 0);
-	fd = open("/dev/uio0", O_RDWR | O_CLOEXEC);
-	expect("uio0", fd >= 0, true);
-	return fd;
-}
-
-static void uio_close(int fd)
-{
-	char path[100];
-
-	close(fd);
-	snprintf(path, sizeof(path), "%s/unbind", uio_driver);
-	expect("unbind", (uint64_t)write_text(path, strrchr(pci.dir, '/') + 1), 0);
-}
-
-/*
- * QEMU hands the device's eventfd to KVM, and without KVM to nobody: a limit of docs/qemu.md.
- */
-static void no_interrupt(void)
-{
-	struct pollfd uio = { .fd = uio_open(), .events = POLLIN };
-
-	if (uio.fd < 0)
-		return;
-	command(&pci, PCI_COMMAND_INTX_DISABLE, 0);
-	store(EDU_IRQ_RAISE, 1);
-	expect("interrupts", (uint64_t)poll(&uio, 1, 1000), 0);
-	expect("interrupt status", load(EDU_IRQ_STATUS), 1);
-	expect("PCI status", !!(config_get(&pci, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT), true);
-	expect("command, which an interrupt would have changed",
-	       config_get(&pci, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE, 0);
-	store(EDU_IRQ_ACK, 1);
-	uio_close(uio.fd);
-}
-
-/* The driver turns the pin off at each interrupt: it is turned on, and the next one is told of. */
-static void one_interrupt(int fd, uint32_t number)
-{
-	struct pollfd uio = { .fd = fd, .events = POLLIN };
-	uint32_t count = 0;
-
-	command(&pci, PCI_COMMAND_INTX_DISABLE, 0);
-	if (!expect("interrupt within a minute", (uint64_t)poll(&uio, 1, 60000), 1))
-		return;
-	expect("read", (uint64_t)read(fd, &count, sizeof(count)), sizeof(count));
-	expect("interrupts so far", count, number);
-	expect("turned off", !!(config_get(&pci, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE), true);
-}
-
-static void interrupts(void)
-{
-	uint32_t n = 0, factorial = EDU_STATUS_IRQ;
-	int fd = uio_open();
-
-	if (fd < 0)
-		return;
-	command(&pci, 0, PCI_COMMAND_INTX_DISABLE);
-	for (uint32_t i = 0; i < 10 && !failed; i++) {
-		store(EDU_IRQ_RAISE, 1u << i);
-		one_interrupt(fd, ++n);
-		expect("interrupt status", load(EDU_IRQ_STATUS), 1u << i);
-		store(EDU_IRQ_ACK, 1u << i);
-		expect("interrupt status, acknowledged", load(EDU_IRQ_STATUS), 0);
-	}
-	/* held up: again each time it is turned on */
-	store(EDU_IRQ_RAISE, 4);
-	for (uint32_t i = 0; i < 3 && !failed; i++)
-		one_interrupt(fd, ++n);
-	store(EDU_IRQ_ACK, 4);
-	/* by the device's own work */
-	store(EDU_STATUS, factorial);
-	store(EDU_FACTORIAL, 12);
-	one_interrupt(fd, ++n);
-	expect("factorial", load(EDU_FACTORIAL), 479001600);
-	store(EDU_IRQ_ACK, EDU_IRQ_FACTORIAL);
-	store(EDU_STATUS, 0);
-	uio_close(fd);
-}
-
-/* -- DMA ------------------------------------------------------------------------------ */
-
-static uint8_t *from, *to;
-
-static void run_dma(uint64_t src, uint64_t dst, uint32_t count, uint32_t cmd)
-{
-	store(EDU_DMA_SRC, (uint32_t)src);
-	store(EDU_DMA_DST, (uint32_t)dst);
-	store(EDU_DMA_COUNT, count);
-	store(EDU_DMA_CMD, cmd | EDU_DMA_RUN);
-	wait_clear(EDU_DMA_CMD, EDU_DMA_RUN);
-}
-
-static void to_device(uint64_t addr, uint32_t offset, uint32_t count)
-{
-	run_dma(addr, EDU_BUF + offset, count, 0);
-}
-
-static void to_memory(uint32_t offset, uint64_t addr, uint32_t count)
-{
-	run_dma(EDU_BUF + offset, addr, count, EDU_DMA_TO_RAM);
-}
-
-static void fill(uint8_t *page, uint32_t seed)
-{
-	for (uint32_t i = 0; i < PAGE; i++) {
-		seed = seed * 1664525 + 1013904223;
-		page[i] = (uint8_t)(seed >> 24);
-	}
-}
-
-static bool begin_dma(void)
-{
-	from = locked_page(PROT_READ | PROT_WRITE);
-	to = locked_page(PROT_READ | PROT_WRITE);
-	if (!expect("memory", from && to, true))
-		return false;
-	command(&pci, 0, PCI_COMMAND_MASTER);
-	return expect("addresses", page_address(from) <= EDU_DMA_MASK &&
-		      page_address(to) <= EDU_DMA_MASK, true);
-}
-
-static void end_dma(void)
-{
-	munmap(from, PAGE);
-	munmap(to, PAGE);
-}
-
-static void dma(void)
-{
-	static const uint32_t pieces[][2] = {
-		{ 0, 4096 }, { 0, 1 }, { 4095, 1 }, { 1, 4095 }, { 1023, 2049 },
-	};
-
-	if (!begin_dma())
-		return;
-	for (uint32_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
-		uint32_t at = pieces[i][0], n = pieces[i][1];
-
-		fill(from, i);
-		fill(to, ~i);
-		to_device(page_address(from) + at, at, n);
-		to_memory(at, page_address(to) + at, n);
-		expect("copied", (uint64_t)memcmp(from + at, to + at, n), 0);
-		/* and nothing beside it */
-		fill(from, ~i);
-		expect("before it", (uint64_t)memcmp(from, to, at), 0);
-		expect("after it", (uint64_t)memcmp(from + at + n, to + at + n, PAGE - at - n), 0);
-	}
-	end_dma();
-}
-
-/* Does the device's memory hold this page? */
-static void holds(const char *what, const uint8_t *page)
-{
-	memset(to, 0, PAGE);
-	to_memory(0, page_address(to), PAGE);
-	expect(what, (uint64_t)memcmp(page, to, PAGE), 0);
-}
-
-/* What the device must not do: each ends, and moves nothing. */
-static void dma_refused(void)
-{
-	static const uint32_t outside[][2] = {		/* offset, count */
-		{ 0, PAGE + 1 }, { 1, PAGE }, { (uint32_t)-1, 2 }, { PAGE, 1 }, { 0, ONES },
-	};
-	uint8_t *other = locked_page(PROT_READ | PROT_WRITE);
-
-	if (!begin_dma() || !expect("memory", !!other, true))
-		return;
-	fill(from, 1);
-	fill(other, 2);
-	to_device(page_address(from), 0, PAGE);
-	holds("its memory", from);
-	for (uint32_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
-		to_device(page_address(other), outside[i][0], outside[i][1]);
-		memcpy(to, other, PAGE);
-		to_memory(outside[i][0], page_address(to), outside[i][1]);
-		expect("memory after a transfer from outside", (uint64_t)memcmp(to, other, PAGE), 0);
-		holds("its memory after a transfer to outside", from);
-	}
-	/* It drives 28 address lines. */
-	to_device(page_address(other) | (EDU_DMA_MASK + 1), 0, PAGE);
-	holds("its memory after a transfer from an address of 29 bits", other);
-
-	command(&pci, PCI_COMMAND_MASTER, 0);
-	to_device(page_address(from), 0, PAGE);
-	memcpy(to, from, PAGE);
-	to_memory(0, page_address(to), PAGE);
-	expect("memory, not bus master", (uint64_t)memcmp(to, from, PAGE), 0);
-	command(&pci, 0, PCI_COMMAND_MASTER);
-	holds("its memory, not bus master", other);
-	munmap(other, PAGE);
-	end_dma();
-}
-
-/*
- * QEMU without KVM has translated what it ran, and is not told when the device writes over it: a
- * limit of docs/qemu.md.
- */
-static void stale_code(void)
-{
-	/* mov $1, %eax; ret and mov $2, %eax; ret */
-	static const uint8_t one[] = { 0xb8, 1, 0, 0, 0, 0xc3 }, two[] = { 0xb8, 2, 0, 0, 0, 0xc3 };
-	uint8_t *code = locked_page(PROT_READ | PROT_WRITE | PROT_EXEC);
-	int (*fn)(void) = (int (*)(void))code;
-
-	if (!begin_dma() || !expect("memory", !!code, true))
-		return;
-	memcpy(code, one, sizeof(one));
-	memcpy(from, two, sizeof(two));
-	expect("code", (uint64_t)fn(), 1);
-	to_device(page_address(from), 0, sizeof(two));
-	to_memory(0, page_address(code), sizeof(two));
-	expect("bytes of the code", (uint64_t)memcmp(code, two, sizeof(two)), 0);
-	say("code that the device has written over returns %d", fn());
-	munmap(code, PAGE);
-	end_dma();
-}
-
 /* -- BARs that go and come ------------------------------------------------------------- */
 
 /* Nobody answers: it is QEMU that says what is read then. */
@@ -408,6 +179,40 @@ static void remove_rescan(void)
 	alive(0x99999999);
 	factorial();
 	dma();
+}
+
+/* -- more than one -------------------------------------------------------------------- */
+
+/* Each function of these ids answers for itself, and its memory is its own. */
+static void several(void)
+{
+	struct guest_pci all[8], first = pci;
+	char places[8][GUEST_PCI_PLACE];
+	uint32_t n = guest_pci_places(places, 8, EDU_VENDOR, EDU_DEVICE);
+	uint8_t *page = locked_page(PROT_READ | PROT_WRITE);
+
+	if (!expect("memory", !!page, true))
+		return;
+	say("%u functions", n);
+	for (uint32_t i = 0; i < n; i++) {
+		if (!expect(places[i], (uint64_t)guest_pci_open_at(&all[i], places[i]), 0))
+			return;
+		pci = all[i];
+		command(&pci, 0, PCI_COMMAND_MASTER);
+		alive(0x01010101 * i);
+		fill(page, i);
+		to_device(page_address(page), 0, PAGE);
+	}
+	to = locked_page(PROT_READ | PROT_WRITE);
+	for (uint32_t i = 0; i < n && to; i++) {
+		pci = all[i];
+		expect(places[i], load(EDU_LIVE), ~(0x01010101 * i));
+		fill(page, i);
+		holds(places[i], page);
+		guest_pci_close(&all[i]);
+	}
+	expect("functions, more than one", n > 1 && to, true);
+	pci = first;
 }
 
 /* -- reset ------------------------------------------------------------------------------ */
@@ -482,12 +287,16 @@ static const struct {
 	{ "sizes", sizes },
 	{ "pin", pin },
 	{ "no_interrupt", no_interrupt },
-	{ "interrupts", interrupts }, { "dma", dma },
+	{ "interrupts", interrupts },
+	{ "msi", msi },
+	{ "dma", dma },
 	{ "dma_refused", dma_refused },
+	{ "dma_nodes", dma_nodes },
 	{ "stale_code", stale_code },
 	{ "decode_off", decode_off },
 	{ "move_bar", move_bar },
 	{ "remove_rescan", remove_rescan },
+	{ "several", several },
 	{ "no_reset", no_reset },
 	{ "bus_reset", bus_reset },
 	{ "dirty", dirty },
@@ -515,16 +324,17 @@ static bool run(const char *name)
 
 int main(int argc, char **argv)
 {
+	const char *place = argc > 1 && strchr(argv[1], ':') ? argv[1] : NULL;
 	int err;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	err = guest_pci_open(&pci, EDU_VENDOR, EDU_DEVICE);
+	err = place ? guest_pci_open_at(&pci, place) : guest_pci_open(&pci, EDU_VENDOR, EDU_DEVICE);
 	if (err) {
 		say("no device: %s", strerror(-err));
 		printf("edu: end\n");
 		return 1;
 	}
-	for (int i = 1; i < argc; i++)
+	for (int i = place ? 2 : 1; i < argc; i++)
 		if (!run(argv[i]))
 			say("no step is called %s", argv[i]);
 	guest_pci_close(&pci);

@@ -35,6 +35,29 @@ static inline void alive(uint32_t pattern)
 	expect("complement", load(EDU_LIVE), ~pattern);
 }
 
+/* Until these bits are 0. */
+void wait_clear(uint32_t reg, uint32_t bits);
+
+/* Two pages that stay where they are, for DMA; and the device's memory, filled and looked at. */
+extern uint8_t *from, *to;
+bool begin_dma(void);
+void end_dma(void);
+void fill(uint8_t *page, uint32_t seed);
+void to_device(uint64_t addr, uint32_t offset, uint32_t count);
+void to_memory(uint32_t offset, uint64_t addr, uint32_t count);
+void holds(const char *what, const uint8_t *page);
+
+/* Steps of edu_dma.c */
+void dma(void);
+void dma_refused(void);
+void stale_code(void);
+void dma_nodes(void);
+
+/* Steps of edu_irq.c */
+void no_interrupt(void);
+void interrupts(void);
+void msi(void);
+
 /* Steps of edu_cpus.c */
 void two_cpus(void);
 void two_cpus_locked(void);

@@ -25,6 +25,7 @@
 
 #define PCI_DEVICES	"/sys/bus/pci/devices"
 #define PAGE		4096u
+#define GUEST_PCI_PLACE	256u		/* bytes of a name in PCI_DEVICES */
 
 struct guest_pci {
 	char dir[300];			/* of sysfs */
@@ -95,27 +96,21 @@ static inline void guest_pci_close(struct guest_pci *p)
 	p->config = -1;
 }
 
-/* The first function of these ids, enabled, with BAR 0 mapped. */
-static inline int guest_pci_open(struct guest_pci *p, uint32_t vendor, uint32_t device)
+/* Where it is, as 0000:00:01.0. */
+static inline const char *guest_pci_place(const struct guest_pci *p)
 {
-	DIR *dir = opendir(PCI_DEVICES);
-	struct dirent *e;
+	return strrchr(p->dir, '/') + 1;
+}
+
+/* The function there, enabled, with BAR 0 mapped. */
+static inline int guest_pci_open_at(struct guest_pci *p, const char *place)
+{
 	struct stat st;
 	void *bar;
 	int fd, err;
 
 	*p = (struct guest_pci){ .config = -1 };
-	while (dir && (e = readdir(dir))) {
-		snprintf(p->dir, sizeof(p->dir), PCI_DEVICES "/%s", e->d_name);
-		if (*e->d_name != '.' && attr_number(p, "vendor") == vendor &&
-		    attr_number(p, "device") == device)
-			break;
-		*p->dir = 0;
-	}
-	if (dir)
-		closedir(dir);
-	if (!*p->dir)
-		return -ENODEV;
+	snprintf(p->dir, sizeof(p->dir), PCI_DEVICES "/%s", place);
 	err = attr_write_one(p, "enable");
 	if (err)
 		return err;
@@ -129,6 +124,37 @@ static inline int guest_pci_open(struct guest_pci *p, uint32_t vendor, uint32_t 
 	close(fd);
 	p->bar = err ? NULL : bar;
 	return err;
+}
+
+/* How many functions have these ids, @max at most, and where they are. */
+static inline uint32_t guest_pci_places(char (*places)[GUEST_PCI_PLACE], uint32_t max,
+					uint32_t vendor, uint32_t device)
+{
+	DIR *dir = opendir(PCI_DEVICES);
+	struct guest_pci p;
+	struct dirent *e;
+	uint32_t n = 0;
+
+	while (dir && n < max && (e = readdir(dir))) {
+		snprintf(p.dir, sizeof(p.dir), PCI_DEVICES "/%s", e->d_name);
+		if (*e->d_name != '.' && attr_number(&p, "vendor") == vendor &&
+		    attr_number(&p, "device") == device)
+			snprintf(places[n++], GUEST_PCI_PLACE, "%s", e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+/* The first of them. */
+static inline int guest_pci_open(struct guest_pci *p, uint32_t vendor, uint32_t device)
+{
+	char place[1][GUEST_PCI_PLACE];
+
+	*p = (struct guest_pci){ .config = -1 };
+	if (!guest_pci_places(place, 1, vendor, device))
+		return -ENODEV;
+	return guest_pci_open_at(p, place[0]);
 }
 
 static inline uint32_t config_get(const struct guest_pci *p, uint32_t off, uint32_t len)
