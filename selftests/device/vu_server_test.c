@@ -4,6 +4,7 @@
  * Beside the data path. What each command says is in vu_server_cmd_test.c.
  */
 #include "vu_rig.h"
+#include "wire/vu_caps.h"
 
 #include <sys/resource.h>
 
@@ -159,22 +160,76 @@ static void version_bad(void)
 			return;
 		}
 	}
-	/* nested: beyond what is looked into, and as deep as the length allows */
+	/* brackets that do not match, deeper than is looked into and as deep as the length allows */
 	for (n = 9; n <= 2047; n += 2038) {
 		memset(big, '[', n);
 		memset(big + n, ']', n);
 		json_fails(big, 2 * n - 1, "VERSION: JSON does not end with its NUL");
 		big[2 * n] = 0;
-		json_fails(big, 2 * n + 1, "VERSION: not JSON");
+		json_fails(big, 2 * n + 1, "VERSION: JSON is not an object");
+		big[2 * n - 1] = 0;
+		json_fails(big, 2 * n, "VERSION: not JSON");
 	}
 	/* a NUL in the middle, none at the end, too long */
 	json_fails("{}\0{}", 6, "VERSION: JSON does not end with its NUL");
 	json_fails("{}", 2, "VERSION: JSON does not end with its NUL");
-	memset(big, ' ', sizeof(big));
-	big[0] = '{';
-	big[4094] = '}';
-	big[4095] = 0;
-	json_fails(big, 4097, "VERSION: JSON is too long");
+}
+
+/* What is unknown is ignored, however deep and long a message can make it. */
+static void version_long(void)
+{
+	static const struct {
+		const char *begin, *inner, *mid, *outer, *end;
+	} forms[] = {
+		{ "{\"capabilities\":{\"max_msg_fds\":3,\"x\":", "[", "1", "]", "}}" },
+		{ "{\"capabilities\":{\"x\":", "{\"\\\"[y\":", "\"}\"", "}",
+		  ",\"max_msg_fds\":3}}" },
+		{ "{\"capabilities\":{\"max_msg_fds\":3,\"x\":\"", "[\\\"", "", "", "\"}}" },
+		{ "{\"capabilities\":{\"max_msg_fds\":3},\"x\":[0", ",\"a\"", "", "", "]}" },
+	};
+	const size_t room = VU_MAX_XFER;
+	struct vu_version v = { VU_MAJOR, VU_MINOR };
+	uint8_t *buf = malloc(sizeof(v) + room + 4096);
+	char reply[256];
+	struct vu_caps caps;
+	const char *why;
+	struct rig r;
+
+	T_REQUIRE(T_OK(buf != NULL));
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		char *text = (char *)buf + sizeof(v);
+		size_t each = strlen(forms[i].inner) + strlen(forms[i].outer), n = 0, times, k;
+
+		times = (room - 200) / each;
+		memcpy(buf, &v, sizeof(v));
+		n = (size_t)sprintf(text, "%s", forms[i].begin);
+		for (k = 0; k < times; k++)
+			n += (size_t)sprintf(text + n, "%s", forms[i].inner);
+		n += (size_t)sprintf(text + n, "%s", forms[i].mid);
+		for (k = 0; k < times; k++)
+			n += (size_t)sprintf(text + n, "%s", forms[i].outer);
+		n += (size_t)sprintf(text + n, "%s", forms[i].end) + 1;
+		T_LE(n, room);
+		T_EQ(vu_caps_parse(text, n, &caps, &why), 0);
+		T_EQ(caps.max_fds, 3);
+		/* without its last bracket */
+		text[n - 2] = 0;
+		T_EQ(vu_caps_parse(text, n - 1, &caps, &why), -EINVAL);
+		T_STREQ(why, "not JSON");
+	}
+	/* As a message, which the socket may take in pieces. */
+	memset(buf + sizeof(v), ' ', room + 1);
+	memcpy(buf + sizeof(v), "{}", 2);
+	buf[sizeof(v) + 99999] = 0;
+	T_REQUIRE(rig_open(&r, &rig_ops));
+	T_GT(rig_call(&r, VU_VERSION, buf, sizeof(v) + 100000, NULL, 0, 0, reply, sizeof(reply)),
+	     0);
+	rig_close(&r);
+	buf[sizeof(v) + 99999] = ' ';
+	buf[sizeof(v) + room] = 0;
+	T_EQ(vu_caps_parse(buf + sizeof(v), room + 1, &caps, &why), -EINVAL);
+	T_STREQ(why, "JSON is too long");
+	free(buf);
 }
 
 static void version_order(void)
@@ -606,6 +661,7 @@ static void freed_any_time(void)
 static const struct ktap_test tests[] = {
 	{ "version: good", version_good },
 	{ "version: bad", version_bad },
+	{ "VERSION, long and deep", version_long },
 	{ "version: first and once", version_order },
 	{ "cut off after each byte", cut_off },
 	{ "header with an impossible size", header_size },

@@ -184,7 +184,7 @@ static int negotiate(struct rmio_client *c, bool rmio)
 	};
 	struct vu_version v = { VU_MAJOR, VU_MINOR };
 	const struct vu_msg *m = &c->conn.msg;
-	char json[VU_JSON_MAX];
+	char json[VU_JSON_OURS];
 	struct request q = { VU_VERSION, &v, json, sizeof(v), vu_caps_format(json, &ours) };
 	const char *why;
 	int err;

@@ -39,7 +39,8 @@
 #define VU_PAGE		4096u	/* granule of DMA_MAP; the protocol's default */
 #define VU_DMA_MAPS	(1u << 20)	/* maps of guest memory that a device takes */
 #define VU_DMA_MAPS_DEFAULT	65535u	/* the protocol's, of a peer that says nothing */
-#define VU_JSON_MAX	4096u	/* bytes of JSON, with NUL; clients send some hundred */
+#define VU_JSON_MAX	VU_MAX_XFER	/* bytes of JSON, with NUL; clients send some hundred */
+#define VU_JSON_OURS	512u	/* the same of what we send */
 #define VU_JSON_DEPTH	8	/* nesting that is looked into; the specification uses 3 */
 #define VU_ERRNO_MAX	4095u	/* the highest errno of a system call */
 

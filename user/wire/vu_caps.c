@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
  * The capabilities in a VERSION message.  Not on the data path: once a
- * connection.  Length and depth are bounded before the parser sees anything.
+ * connection.  Length and depth are bounded before the parser, which takes memory and stack for
+ * each level, sees anything.
  */
 #include "vu_caps.h"
 
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A number, if it is there, that fits; more than @max is @max. */
@@ -112,10 +114,45 @@ static int take(struct json_object *top, struct vu_caps *caps, const char **why)
 	return 0;
 }
 
+/*
+ * The same text with a 0 for each value that is nested deeper than anything is looked for.  Its
+ * length, or -EINVAL: brackets or quotes do not match up.
+ */
+static ssize_t flatten(char *to, const char *from, size_t len)
+{
+	bool quoted = false, escaped = false, deep;
+	size_t i, n = 0, depth = 0;
+
+	for (i = 0; i < len; i++) {
+		char c = from[i];
+
+		deep = depth >= VU_JSON_DEPTH;
+		if (quoted) {
+			quoted = escaped || c != '"';
+			escaped = !escaped && c == '\\';
+		} else if (c == '"') {
+			quoted = true;
+		} else if (c == '{' || c == '[') {
+			if (++depth == VU_JSON_DEPTH) {
+				to[n++] = '0';
+				deep = true;
+			}
+		} else if (c == '}' || c == ']') {
+			if (!depth--)
+				return -EINVAL;
+		}
+		if (!deep)
+			to[n++] = c;
+	}
+	return quoted || depth ? -EINVAL : (ssize_t)n;
+}
+
 int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char **why)
 {
 	struct json_tokener *tok;
 	struct json_object *top;
+	ssize_t n;
+	char *flat;
 	int err;
 
 	*caps = (struct vu_caps){ .max_fds = 1, .max_xfer = VU_MAX_XFER,
@@ -128,22 +165,29 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
 	*why = "JSON does not end with its NUL";
 	if (strnlen(json, len) != len - 1)
 		return -EINVAL;
+	flat = malloc(len);
 	tok = json_tokener_new_ex(VU_JSON_DEPTH);
-	if (!tok)
+	if (!tok || !flat) {
+		free(flat);
+		if (tok)
+			json_tokener_free(tok);
 		return -ENOMEM;
+	}
 	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	/* with the NUL: a number at the end is complete only then */
-	top = json_tokener_parse_ex(tok, json, (int)len);
+	n = flatten(flat, json, len);
+	top = n < 0 ? NULL : json_tokener_parse_ex(tok, flat, (int)n);
 	*why = "not JSON";
 	err = -EINVAL;
-	if (json_tokener_get_error(tok) == json_tokener_success)
+	if (n > 0 && json_tokener_get_error(tok) == json_tokener_success)
 		err = take(top, caps, why);
 	json_object_put(top);
 	json_tokener_free(tok);
+	free(flat);
 	return err;
 }
 
-size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps)
+size_t vu_caps_format(char buf[VU_JSON_OURS], const struct vu_caps *caps)
 {
 	char maps[40] = "";
 	char said[VU_NAME_MAX], called[VU_NAME_MAX + 12] = "", rmio[VU_NAME_MAX + 48] = "";
@@ -155,7 +199,7 @@ size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps)
 		snprintf(called, sizeof(called), ",\"name\":\"%s\"", said);
 	if (caps->rmio || caps->ours)
 		snprintf(rmio, sizeof(rmio), ",\"rmio\":{\"version\":%u%s}", caps->rmio, called);
-	return 1 + (size_t)snprintf(buf, VU_JSON_MAX,
+	return 1 + (size_t)snprintf(buf, VU_JSON_OURS,
 				    "{\"capabilities\":{\"max_msg_fds\":%u,"
 				    "\"max_data_xfer_size\":%u%s%s}}",
 				    caps->max_fds, caps->max_xfer, maps, rmio);

@@ -34,6 +34,6 @@ int vu_caps_parse(const void *json, size_t len, struct vu_caps *caps, const char
  * Write ours, with "rmio" if it is @ours or has a version; the length with the NUL.  Of the name
  * what is not printable ASCII is left out.
  */
-size_t vu_caps_format(char buf[VU_JSON_MAX], const struct vu_caps *caps);
+size_t vu_caps_format(char buf[VU_JSON_OURS], const struct vu_caps *caps);
 
 #endif
