@@ -160,7 +160,7 @@ static void version_bad(void)
 			return;
 		}
 	}
-	/* brackets that do not match, deeper than is looked into and as deep as the length allows */
+	/* nested deeper than is looked into, and as deep as the length allows */
 	for (n = 9; n <= 2047; n += 2038) {
 		memset(big, '[', n);
 		memset(big + n, ']', n);
