@@ -82,7 +82,8 @@ static void print_help(FILE *f)
 		"Runs one or more devices in this process until it is interrupted, or until the\n"
 		"peers of all that were given a descriptor have gone.\n"
 		"\n"
-		"  --socket PATH   serve the next DEVICE to clients that connect to PATH: vfio-user,\n"
+		"  --socket PATH, --socket-path PATH\n"
+		"                  serve the next DEVICE to clients that connect to PATH: vfio-user,\n"
 		"                  or QEMU's multi-process protocol (x-pci-proxy-dev)\n"
 		"  --fd N          serve the next DEVICE on the inherited descriptor N, a UNIX socket:\n"
 		"                  one connected to such a client (stream) or to a master (its slave\n"
@@ -93,9 +94,22 @@ static void print_help(FILE *f)
 		"  --placement P   any (default), or same-cpu: follow the vCPU to its CPU\n"
 		"  --cpu-share N   percent of a CPU that adaptive waiting may spend spinning\n"
 		"  --quiet         no line when ready, no log\n"
+		"  --print-capabilities\n"
+		"                  as JSON: the type of program, and the devices that it has\n"
 		"\n"
 		"devices:\n");
 	print_types(f);
+}
+
+/* As programs behind vhost-user and vfio-user say it. */
+static void print_capabilities(FILE *f)
+{
+	const struct device_type *const *t;
+
+	fputs("{\n  \"type\": \"pci\",\n  \"features\": [],\n  \"devices\": [", f);
+	for (t = device_types; *t; t++)
+		fprintf(f, "%s\"%s\"", t == device_types ? "" : ", ", (*t)->name);
+	fputs("]\n}\n", f);
 }
 
 /* -- the command line --------------------------------------------------------------- */
@@ -142,11 +156,12 @@ static int set_placement(struct rmio_wait_opts *w, const char *where)
 
 enum {
 	OPT_SOCKET = 256, OPT_FD, OPT_MODE, OPT_GROUP, OPT_WAIT, OPT_PLACEMENT, OPT_SHARE,
-	OPT_QUIET, OPT_HELP,
+	OPT_QUIET, OPT_CAPABILITIES, OPT_HELP,
 };
 
 static const struct option options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
+	{ "socket-path", required_argument, NULL, OPT_SOCKET },
 	{ "fd", required_argument, NULL, OPT_FD },
 	{ "socket-mode", required_argument, NULL, OPT_MODE },
 	{ "socket-group", required_argument, NULL, OPT_GROUP },
@@ -154,6 +169,7 @@ static const struct option options[] = {
 	{ "placement", required_argument, NULL, OPT_PLACEMENT },
 	{ "cpu-share", required_argument, NULL, OPT_SHARE },
 	{ "quiet", no_argument, NULL, OPT_QUIET },
+	{ "print-capabilities", no_argument, NULL, OPT_CAPABILITIES },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ 0 },
 };
@@ -233,6 +249,10 @@ static int parse(struct dev_cmd *c, int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "-", options, NULL)) != -1) {
 		if (opt == OPT_HELP) {
 			print_help(stdout);
+			return 1;
+		}
+		if (opt == OPT_CAPABILITIES) {
+			print_capabilities(stdout);
 			return 1;
 		}
 		if (opt == '?') {

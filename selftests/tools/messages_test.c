@@ -4,6 +4,8 @@
  */
 #include "run_rmio.h"
 
+#include <json-c/json.h>
+
 static struct rmio_run r;
 
 #define RUN(...) rmio_run(&r, (const char *const []){ __VA_ARGS__, NULL })
@@ -63,10 +65,38 @@ static void device_options(void)
 	T_SAYS(r.out, "31 devices at most");
 }
 
+/* As other programs that serve devices have it. */
+static void conventions(void)
+{
+	struct json_object *o, *v;
+	char path[128];
+
+	T_EQ(RUN("dev", "--print-capabilities"), 0);
+	T_STREQ(r.err, "");
+	o = json_tokener_parse(r.out);
+	T_REQUIRE(T_OK(o != NULL));
+	T_OK(json_object_object_get_ex(o, "type", &v));
+	T_STREQ(json_object_get_string(v), "pci");
+	T_OK(json_object_object_get_ex(o, "features", &v));
+	T_EQ(json_object_get_type(v), json_type_array);
+	T_OK(json_object_object_get_ex(o, "devices", &v));
+	T_GE(json_object_array_length(v), 2);
+	json_object_put(o);
+
+	memset(path, 'l', 120);
+	memcpy(path, "/tmp/", 5);
+	path[120] = 0;
+	T_EQ(RUN("dev", "--socket-path", path, "edu"), 1);
+	T_SAYS(r.err, "107 bytes at most");
+	T_EQ(RUN("dev", "--fd=1000", "edu"), 2);
+	T_SAYS(r.err, "not an open descriptor");
+}
+
 static const struct ktap_test tests[] = {
 	{ "paths that are too long", long_paths },
 	{ "files that are no sockets", no_sockets },
 	{ "options of devices", device_options },
+	{ "conventions of programs that serve devices", conventions },
 };
 
 int main(int argc, char **argv)
