@@ -107,7 +107,7 @@ static int put_in_all(struct rmio_bpf *b, const struct rmio_bpf_dev *d, uint32_t
 	return change_all(c, 3);
 }
 
-/* -- arrays ------------------------------------------------------------------------------------ -------------------------------------------------- */
+/* -- arrays -------------------------------------------------------------------- */
 
 static void *map_array(int fd, uint64_t size, bool write)
 {
@@ -169,7 +169,7 @@ static int make_arrays(struct rmio_bpf *b, uint32_t lanes, struct rmio_bpf_dev *
 	return d->down && d->up && d->lanes ? 0 : -ENOMEM;
 }
 
-/* -- slots ---------------------------------------------------------------------------------------- -------------------------------------------------- */
+/* -- slots -------------------------------------------------------------------- */
 
 static int take_slot(struct rmio_bpf *b)
 {
@@ -290,7 +290,7 @@ void rmio_bpf_slots_exit(struct rmio_bpf *b)
 	pthread_mutex_destroy(&b->slots.lock);
 }
 
-/* -- devices ------------------------------------------------------------------------------------ -------------------------------------------------- */
+/* -- devices -------------------------------------------------------------------- */
 
 static int make_one(struct rmio_bpf *b, uint32_t lanes, uint32_t slots, struct rmio_bpf_dev *d)
 {
