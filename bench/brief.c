@@ -78,8 +78,8 @@ static void duration(char text[16], double ns)
 }
 
 /* Against the same access inside the VMM, if that was measured, or else against the socket. */
-static double against(const struct bench_run *r, const struct bench_run *runs, size_t n,
-		      const char **name)
+static const struct bench_run *against(const struct bench_run *r, const struct bench_run *runs,
+				       size_t n, const char **name)
 {
 	bool store = strstr(r->name, "store");
 	const char *const to[] = { store ? "kvm.exit.store" : "kvm.exit.load", "socket.rtt" };
@@ -88,16 +88,18 @@ static double against(const struct bench_run *r, const struct bench_run *runs, s
 
 	*name = to[guest];
 	base = !strcmp(r->name, "ring.throughput") ? NULL : compare_rival(r, to[guest], runs, n);
-	return base && base != r ? compare_ratio(r, base, NULL) : 0;
+	return base && base != r && compare_ratio(r, base, NULL) ? base : NULL;
 }
 
-static void print_row(const struct row *row, const struct bench_run *r,
+/* Whether its ratio is one that the machine was too busy for. */
+static bool print_row(const struct row *row, const struct bench_run *r,
 		      const struct bench_run *runs, size_t n)
 {
 	char p50[16], least[16], most[16], spread[40] = "-", ratio[40] = "";
 	const char *name;
 	uint64_t a, b;
-	double x = against(r, runs, n, &name);
+	const struct bench_run *base = against(r, runs, n, &name);
+	double x = base ? compare_ratio(r, base, NULL) : 0;
 
 	duration(p50, compare_p50(r));
 	if (compare_spread(r, &a, &b) > 1) {
@@ -106,15 +108,17 @@ static void print_row(const struct row *row, const struct bench_run *r,
 		snprintf(spread, sizeof(spread), "%s..%s", least, most);
 	}
 	if (x)
-		snprintf(ratio, sizeof(ratio), "%.*fx %s", x < 0.1 ? 3 : 2, x,
-			 strstr(name, "kvm") ? "in the VMM" : "socket");
+		snprintf(ratio, sizeof(ratio), "%.*fx%s %s", x < 0.1 ? 3 : 2, x,
+			 compare_unsure(r, base) ? "?" : "", strstr(name, "kvm") ? "in the VMM" : "socket");
 	printf("%-31s %9s %21s  %s\n", row->what, p50, spread, ratio);
+	return x && compare_unsure(r, base);
 }
 
 void report_brief(const struct bench_machine *m, const struct bench_run *runs, size_t n)
 {
 	const struct bench_run *r;
 	size_t i, first = 0, shown = 0;
+	bool unsure = false;
 
 	for (i = 0; i < NR; i++)
 		first += !rows[i].spare && find(&rows[i], runs, n);
@@ -125,8 +129,10 @@ void report_brief(const struct bench_machine *m, const struct bench_run *runs, s
 		if (!r)
 			continue;
 		shown++;
-		print_row(&rows[i], r, runs, n);
+		unsure |= print_row(&rows[i], r, runs, n);
 	}
+	if (unsure)
+		printf("\n" BENCH_UNSURE);
 	if (!first && m->kvm[0])
 		printf("\nWithout a guest, for want of KVM (%s):\nwhat a lane costs, beside what it "
 		       "stands on.\n", m->kvm);

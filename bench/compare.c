@@ -87,6 +87,14 @@ double compare_ratio(const struct bench_run *a, const struct bench_run *b,
 	return (of[n / 2] + of[(n - 1) / 2]) / 2;
 }
 
+bool compare_unsure(const struct bench_run *a, const struct bench_run *b)
+{
+	double whole = compare_p50(b) ? compare_p50(a) / compare_p50(b) : 0;
+	double x = compare_ratio(a, b, NULL);
+
+	return x && whole && (x > 1.5 * whole || 1.5 * x < whole);
+}
+
 /* A ratio that more than two runs go into: (a - base) / (b - base). */
 struct added {
 	const char *a, *b, *base;

@@ -27,6 +27,15 @@ const struct bench_run *compare_rival(const struct bench_run *run, const char *n
 double compare_ratio(const struct bench_run *a, const struct bench_run *b,
 		     const struct bench_run *base);
 
+/*
+ * Whether the machine was too busy for that ratio of @a to @b: it is less than two thirds or more
+ * than one and a half of the quotient of their medians, beside which it is printed.
+ */
+bool compare_unsure(const struct bench_run *a, const struct bench_run *b);
+#define BENCH_UNSURE \
+	"?: the median of the rounds' ratios, and far from the ratio of the medians: the machine was\n" \
+	"too busy to tell.\n"
+
 /* What the other process adds to an exit, and what a rival does: (a - base), (b - base). */
 struct compare_added {
 	const struct bench_run *a, *b, *base;

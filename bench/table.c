@@ -87,7 +87,8 @@ static void print_row(const struct bench_run *r, const struct bench_run *runs, s
 		if (!rival)
 			continue;
 		x = compare_ratio(r, rival, NULL);
-		printf("%s%.*fx %s", sep, x < 0.1 ? 3 : 2, x, rival->name);
+		printf("%s%.*fx%s %s", sep, x < 0.1 ? 3 : 2, x, compare_unsure(r, rival) ? "?" : "",
+		       rival->name);
 		sep = ", ";
 	}
 	printf("\n");
@@ -139,19 +140,28 @@ void report_head(const struct bench_machine *m)
 
 static void print_legend(const struct bench_run *runs, size_t n)
 {
-	bool means = false, short_of = false;
-	size_t i;
+	bool means = false, short_of = false, unsure = false;
+	const struct bench_run *rival;
+	size_t i, j;
 
 	for (i = 0; i < n; i++) {
 		means |= compare_measured(&runs[i]) && runs[i].per_sample > 1;
 		short_of |= compare_measured(&runs[i]) && runs[i].hist.count &&
 			    !hist_carries(&runs[i].hist, 99.9);
+		if (!compare_measured(&runs[i]))
+			continue;
+		for (j = 0; j < BENCH_MAX_RIVALS && runs[i].def->rivals[j]; j++) {
+			rival = compare_rival(&runs[i], runs[i].def->rivals[j], runs, n);
+			unsure |= rival && compare_unsure(&runs[i], rival);
+		}
 	}
 	if (means)
 		printf("\nEach sample is the mean of as many operations as \"mean of\" says, so its "
 		       "percentiles are of means:\na single slow access is flattened.\n");
 	if (short_of)
 		printf("%s-: fewer than ten samples lie beyond that percentile.\n", means ? "" : "\n");
+	if (unsure)
+		printf("%s" BENCH_UNSURE, means || short_of ? "" : "\n");
 }
 
 void report_table(const struct bench_machine *m, const struct bench_run *runs, size_t n)

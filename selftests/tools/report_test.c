@@ -66,6 +66,12 @@ static void spread(void)
 	/* Both were slow in that round. */
 	T_EQ((int)(compare_ratio(&r, &b, NULL) * 1000), 3000);
 	T_OK(compare_measured(&r));
+	T_OK(!compare_unsure(&r, &b));
+	/* Another program came between in most rounds of the one, and in none of the other. */
+	r.p50[0] = r.p50[2] = r.p50[3] = 900000;
+	T_EQ((int)compare_ratio(&r, &b, NULL), 90);
+	T_OK(compare_unsure(&r, &b));
+	r.p50[0] = r.p50[2] = r.p50[3] = 30000;
 	hist_clear(&b.hist);		/* not one sample: nothing to compare with */
 	T_OK(!compare_measured(&b));
 	T_OK(!compare_rival(&r, "base", &b, 1));
