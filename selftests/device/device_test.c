@@ -522,18 +522,25 @@ static void silent_socket(void)
 /* -- DMA, reset -------------------------------------------------------------------------------- */
 
 static int dma_result[8];
+static char dma_why[8][200];
+
+static void dma_did(int i, int err)
+{
+	dma_result[i] = err;
+	snprintf(dma_why[i], sizeof(dma_why[i]), "%s", rmio_errstr(err));
+}
 static void *dma_ptr[4];
 
 static void try_dma(struct rmio_dev *dev)
 {
 	char buf[0x20];
 
-	dma_result[0] = rmio_dev_dma_read(dev, 0x100000, buf, sizeof(buf));
-	dma_result[1] = rmio_dev_dma_write(dev, 0x100000, buf, sizeof(buf));
-	dma_result[2] = rmio_dev_dma_read(dev, 0xfffff0, buf, 0x20);
-	dma_result[3] = rmio_dev_dma_read(dev, 0x1000000, buf, 1);
-	dma_result[4] = rmio_dev_dma_read(dev, UINT64_MAX, buf, 2);
-	dma_result[5] = rmio_dev_dma_read(dev, 0x1ff0, buf, 1);
+	dma_did(0, rmio_dev_dma_read(dev, 0x100000, buf, sizeof(buf)));
+	dma_did(1, rmio_dev_dma_write(dev, 0x100000, buf, sizeof(buf)));
+	dma_did(2, rmio_dev_dma_read(dev, 0xfffff0, buf, 0x20));
+	dma_did(3, rmio_dev_dma_read(dev, 0x1000000, buf, 1));
+	dma_did(4, rmio_dev_dma_read(dev, UINT64_MAX, buf, 2));
+	dma_did(5, rmio_dev_dma_read(dev, 0x1ff0, buf, 1));
 	dma_ptr[0] = rmio_dev_dma_ptr(dev, 0x100000, 0x1000, true);
 	dma_ptr[1] = rmio_dev_dma_ptr(dev, 0x100000, 0x1001, true);
 	dma_ptr[2] = rmio_dev_dma_ptr(dev, 0x1000000, 1, false);
@@ -557,6 +564,7 @@ static void dma_calls(void)
 	in_loop(&r, &s, try_dma);
 	for (i = 0; i < 6; i++)
 		T_EQ(dma_result[i], -EPERM);
+	T_OK(strstr(dma_why[0], "bus mastering is off"));
 	T_OK(!dma_ptr[0]);
 	rig_config_set(&r, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	in_loop(&r, &s, try_dma);
@@ -566,6 +574,9 @@ static void dma_calls(void)
 	T_EQ(dma_result[3], -ERANGE);
 	T_EQ(dma_result[4], -ERANGE);
 	T_EQ(dma_result[5], -EFAULT);
+	T_STREQ(dma_why[1], "Success");
+	T_OK(strstr(dma_why[3], "at 0x1000000, 1 bytes: dma_mask is 0xffffff"));
+	T_OK(strstr(dma_why[5], "at 0x1ff0, 1 bytes: part of it the VMM has not mapped"));
 	T_OK(dma_ptr[0]);
 	T_OK(!dma_ptr[1]);
 	T_OK(!dma_ptr[2]);

@@ -180,24 +180,36 @@ void rmio_dev_pin(struct rmio_dev *dev, bool raised)
 static int dma_check(const struct rmio_dev *dev, uint64_t iova, uint64_t len)
 {
 	if (!rmio_pci_config_master(&dev->config))
-		return -EPERM;
+		return rmio_refuse(-EPERM, "bus mastering is off: the guest has not set bit 2 of the "
+				   "command register");
 	if (len && (iova > dev->dma_mask || len - 1 > dev->dma_mask - iova))
-		return -ERANGE;
+		return rmio_refuse(-ERANGE, "DMA at 0x%llx, %llu bytes: dma_mask is 0x%llx",
+				   (unsigned long long)iova, (unsigned long long)len,
+				   (unsigned long long)dev->dma_mask);
 	return 0;
+}
+
+static int dma_copy(struct rmio_dev *dev, uint64_t iova, void *buf, uint64_t len, bool write)
+{
+	int err = dma_check(dev, iova, len);
+
+	if (!err)
+		err = rmio_dma_copy(&dev->dma, iova, buf, len, write);
+	if (err == -EFAULT)
+		rmio_refuse(err, "DMA at 0x%llx, %llu bytes: part of it the VMM has not mapped, or not "
+			    "for %s", (unsigned long long)iova, (unsigned long long)len,
+			    write ? "writing" : "reading");
+	return err;
 }
 
 int rmio_dev_dma_read(struct rmio_dev *dev, uint64_t iova, void *buf, uint64_t len)
 {
-	int err = dma_check(dev, iova, len);
-
-	return err ? err : rmio_dma_copy(&dev->dma, iova, buf, len, false);
+	return dma_copy(dev, iova, buf, len, false);
 }
 
 int rmio_dev_dma_write(struct rmio_dev *dev, uint64_t iova, const void *buf, uint64_t len)
 {
-	int err = dma_check(dev, iova, len);
-
-	return err ? err : rmio_dma_copy(&dev->dma, iova, (void *)buf, len, true);
+	return dma_copy(dev, iova, (void *)buf, len, true);
 }
 
 void *rmio_dev_dma_ptr(struct rmio_dev *dev, uint64_t iova, uint64_t len, bool write)
