@@ -299,7 +299,7 @@ static void a_control_thread(void)
 	no_devices(&r);
 }
 
-/* -- everything else, with a control thread of the library's ------------------------------------ */
+/* -- everything else, with a control thread of the library's ------------------------------- */
 
 static void *other_main(void *arg)
 {
@@ -358,7 +358,7 @@ static void all_other_calls(void)
 	no_devices(&r);
 }
 
-/* -- the manual ---------------------------------------------------------------------------------- */
+/* -- the manual ----------------------------------------------------------------------------- */
 
 static bool named_in(const char *text, const struct call *c, size_t n)
 {

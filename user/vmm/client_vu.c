@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause
 /*
- * vfio-user, the VMM's end: version, then one command and its reply at a time.
+ * vfio-user, the VMM's end: version, then the calls of a client, each a command and its reply.
  * Beside the data path once the device has the rings; region access by message
  * for devices that have none.
  */
-#include "client_priv.h"
+#include "client_call.h"
 #include "death.h"
 #include "opts.h"
 #include "renew.h"
-#include "wake.h"
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -16,163 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-struct request {
-	uint16_t cmd;
-	const void *head, *data;
-	uint32_t head_len, data_len;
-	const int *fds;
-	uint32_t nfds;
-};
-
-/* -- one command and its reply -------------------------------------------- */
-
-/* The device asks something of us: it maps our memory, so there is nothing to serve. */
-static int refuse_command(struct rmio_client *c, const struct vu_hdr *h)
-{
-	struct vu_hdr r = {
-		.id = h->id, .cmd = h->cmd, .flags = VU_REPLY | VU_ERROR, .error = ENOTSUP,
-	};
-
-	if (h->flags & VU_NO_REPLY)
-		return 0;
-	return vu_conn_send(&c->conn, r, NULL, 0, NULL, 0, NULL, 0);
-}
-
-static bool forget_late(struct rmio_client *c, uint16_t id)
-{
-	uint32_t i;
-
-	for (i = 0; i < c->n_late; i++) {
-		if (c->late[i] != id)
-			continue;
-		c->late[i] = c->late[--c->n_late];
-		return true;
-	}
-	return false;
-}
-
-/* Look at the message that came.  1: it is the reply; 0: it was not; -errno. */
-static int sort(struct rmio_client *c, uint16_t id, uint16_t cmd)
-{
-	const struct vu_hdr *h = &c->conn.msg.hdr;
-
-	if (h->flags & ~VU_FLAGS)
-		return client_give_up(c, -EPROTO);
-	if ((h->flags & VU_TYPE_MASK) == VU_COMMAND) {
-		int err = refuse_command(c, h);
-
-		return err ? client_stream_error(c, err) : 0;
-	}
-	if ((h->flags & VU_TYPE_MASK) != VU_REPLY)
-		return client_give_up(c, -EPROTO);
-	if (h->id == id && h->cmd == cmd)
-		return 1;
-	return forget_late(c, h->id) ? 0 : client_give_up(c, -EPROTO);
-}
-
-static int await_reply(struct rmio_client *c, uint16_t id, uint16_t cmd)
-{
-	uint64_t deadline = rmio_now_ns() + c->timeout_ns;
-	int err;
-
-	for (;;) {
-		err = vu_conn_flush(&c->conn);
-		if (!err)
-			err = vu_conn_recv(&c->conn);
-		if (!err) {
-			err = sort(c, id, cmd);
-			if (err)
-				return err < 0 ? err : 0;
-			vu_conn_done(&c->conn);
-			/* One that talks and talks gets no more time than a silent one. */
-			if (rmio_now_ns() < deadline)
-				continue;
-		} else if (err != -EAGAIN) {
-			return client_stream_error(c, err);
-		}
-		if (!client_wait(c, deadline))
-			continue;
-		if (c->n_late == CLIENT_LATE_MAX)
-			return client_give_up(c, -ETIMEDOUT);
-		c->late[c->n_late++] = id;
-		return -ETIMEDOUT;
-	}
-}
-
-/*
- * Send a command and wait for its reply.  0: the reply is in c->conn.msg and
- * vu_conn_done is to follow; -errno: nothing is to follow.
- */
-static int transact(struct rmio_client *c, const struct request *q)
-{
-	struct vu_hdr h = { .cmd = q->cmd, .flags = VU_COMMAND };
-	const struct vu_hdr *r = &c->conn.msg.hdr;
-	int err;
-
-	if (c->broken)
-		return -ECONNRESET;
-	do
-		h.id = ++c->id;
-	while (forget_late(c, h.id));
-	err = vu_conn_send(&c->conn, h, q->head, q->head_len, q->data, q->data_len, q->fds,
-			   q->nfds);
-	if (err == -EBADF || err == -EMFILE || err == -ETOOMANYREFS)
-		return err;	/* nothing was sent */
-	if (err == -ENOBUFS)
-		return client_give_up(c, -ETIMEDOUT);
-	if (err)
-		return client_stream_error(c, err);
-	err = await_reply(c, h.id, q->cmd);
-	if (!err && (r->flags & VU_ERROR)) {
-		err = r->error && r->error <= VU_ERRNO_MAX ? -(int)r->error : -EIO;
-		vu_conn_done(&c->conn);
-	}
-	return err;
-}
-
-/*
- * The same, for a reply of a fixed size: @len bytes to @reply, then @data_len
- * to @data.
- */
-static int call_locked(struct rmio_client *c, const struct request *q, void *reply, uint32_t len,
-		       void *data, uint32_t data_len)
-{
-	const struct vu_msg *m = &c->conn.msg;
-	int err = transact(c, q);
-
-	if (err)
-		return err;
-	if (m->len != len + data_len) {
-		err = client_give_up(c, -EPROTO);
-	} else {
-		if (len)
-			memcpy(reply, m->data, len);
-		if (data_len)
-			memcpy(data, m->data + len, data_len);
-	}
-	vu_conn_done(&c->conn);
-	return err;
-}
-
-static int call(struct rmio_client *c, const struct request *q, void *reply, uint32_t len)
-{
-	int err;
-
-	pthread_mutex_lock(&c->lock);
-	err = call_locked(c, q, reply, len, NULL, 0);
-	pthread_mutex_unlock(&c->lock);
-	return err;
-}
-
-/* A reply of the right size says something that it may not say. */
-static int nonsense(struct rmio_client *c)
-{
-	pthread_mutex_lock(&c->lock);
-	client_give_up(c, -EPROTO);
-	pthread_mutex_unlock(&c->lock);
-	return -EPROTO;
-}
 
 /* -- connecting ----------------------------------------------------------- */
 
@@ -185,11 +27,11 @@ static int negotiate(struct rmio_client *c, bool rmio)
 	struct vu_version v = { VU_MAJOR, VU_MINOR };
 	const struct vu_msg *m = &c->conn.msg;
 	char json[VU_JSON_OURS];
-	struct request q = { VU_VERSION, &v, json, sizeof(v), vu_caps_format(json, &ours) };
+	struct client_request q = { VU_VERSION, &v, json, sizeof(v), vu_caps_format(json, &ours) };
 	const char *why;
 	int err;
 
-	err = transact(c, &q);
+	err = client_transact(c, &q);
 	/* Whatever a device has against our version, we have no other. */
 	if (err)
 		return c->broken || err == -ETIMEDOUT ? err : -EPROTO;
@@ -214,13 +56,13 @@ done:
 static int device_info(struct rmio_client *c, uint32_t *flags, uint32_t *regions, uint32_t *irqs)
 {
 	struct vu_device_info d = { .argsz = sizeof(d) };
-	struct request q = { VU_DEVICE_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
+	struct client_request q = { VU_DEVICE_INFO, &d, NULL, sizeof(d) };
+	int err = client_call(c, &q, &d, sizeof(d));
 
 	if (err)
 		return err;
 	if (d.argsz < sizeof(d) || d.regions > VU_REGIONS_MAX || d.irqs > VU_IRQS_MAX)
-		return nonsense(c);
+		return client_nonsense(c);
 	*flags = d.flags;
 	*regions = d.regions;
 	*irqs = d.irqs;
@@ -263,13 +105,13 @@ static void keep_size(struct rmio_client *c, uint32_t index, uint64_t size)
 static int region_info(struct rmio_client *c, uint32_t index, struct rmio_region_info *info)
 {
 	struct vu_region_info d = { .argsz = sizeof(d), .index = index };
-	struct request q = { VU_REGION_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
+	struct client_request q = { VU_REGION_INFO, &d, NULL, sizeof(d) };
+	int err = client_call(c, &q, &d, sizeof(d));
 
 	if (err)
 		return err;
 	if (d.argsz < sizeof(d) || d.index != index)
-		return nonsense(c);
+		return client_nonsense(c);
 	*info = (struct rmio_region_info){ .size = d.size, .flags = d.flags };
 	keep_size(c, index, d.size);
 	return 0;
@@ -297,13 +139,13 @@ static int limit(void *arg, uint32_t id, uint64_t *len)
 static int irq_info(struct rmio_client *c, uint32_t index, uint32_t *flags, uint32_t *count)
 {
 	struct vu_irq_info d = { .argsz = sizeof(d), .index = index };
-	struct request q = { VU_IRQ_INFO, &d, NULL, sizeof(d) };
-	int err = call(c, &q, &d, sizeof(d));
+	struct client_request q = { VU_IRQ_INFO, &d, NULL, sizeof(d) };
+	int err = client_call(c, &q, &d, sizeof(d));
 
 	if (err)
 		return err;
 	if (d.argsz < sizeof(d) || d.index != index || d.count > VU_VECTORS_MAX)
-		return nonsense(c);
+		return client_nonsense(c);
 	*flags = d.flags;
 	*count = d.count;
 	return 0;
@@ -326,14 +168,14 @@ static int read_piece(struct rmio_client *c, uint32_t index, uint64_t offset, vo
 		      uint32_t count)
 {
 	struct vu_region_access d = { offset, index, count }, r;
-	struct request q = { VU_REGION_READ, &d, NULL, sizeof(d) };
+	struct client_request q = { VU_REGION_READ, &d, NULL, sizeof(d) };
 	int err;
 
 	pthread_mutex_lock(&c->lock);
-	err = call_locked(c, &q, &r, sizeof(r), buf, count);
+	err = client_call_locked(c, &q, &r, sizeof(r), buf, count);
 	pthread_mutex_unlock(&c->lock);
 	if (!err && !same_access(&d, &r))
-		return nonsense(c);
+		return client_nonsense(c);
 	return err;
 }
 
@@ -354,12 +196,12 @@ static int write_piece(struct rmio_client *c, uint32_t index, uint64_t offset, c
 		       uint32_t count)
 {
 	struct vu_region_access d = { offset, index, count }, r;
-	struct request q = { VU_REGION_WRITE, &d, buf, sizeof(d), count };
+	struct client_request q = { VU_REGION_WRITE, &d, buf, sizeof(d), count };
 	int err;
 
-	err = call(c, &q, &r, sizeof(r));
+	err = client_call(c, &q, &r, sizeof(r));
 	if (!err && !same_access(&d, &r))
-		return nonsense(c);
+		return client_nonsense(c);
 	return err;
 }
 
@@ -387,22 +229,22 @@ static int dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int fd, 
 		.iova = iova,
 		.size = size,
 	};
-	struct request q = { VU_DMA_MAP, &d, NULL, sizeof(d), 0, &fd, 1 };
+	struct client_request q = { VU_DMA_MAP, &d, NULL, sizeof(d), 0, &fd, 1 };
 
 	if (!c->caps.max_fds)
 		return -ENOTSUP;
-	return call(c, &q, NULL, 0);
+	return client_call(c, &q, NULL, 0);
 }
 
 static int dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 {
 	struct vu_dma_unmap d = { .argsz = sizeof(d), .iova = iova, .size = size }, r;
-	struct request q = { VU_DMA_UNMAP, &d, NULL, sizeof(d) };
+	struct client_request q = { VU_DMA_UNMAP, &d, NULL, sizeof(d) };
 	const struct vu_msg *m = &c->conn.msg;
 	int err;
 
 	pthread_mutex_lock(&c->lock);
-	err = transact(c, &q);
+	err = client_transact(c, &q);
 	if (!err) {
 		/* An empty one is what the reference sends for a device without DMA. */
 		if (m->len == sizeof(r))
@@ -432,14 +274,14 @@ static int set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint
 		    uint32_t count, const int *fds)
 {
 	struct vu_irq_set d = { .argsz = sizeof(d), .index = index, .start = start };
-	struct request q = { VU_SET_IRQS, &d, NULL, sizeof(d) };
+	struct client_request q = { VU_SET_IRQS, &d, NULL, sizeof(d) };
 	uint32_t n;
 	int err;
 
 	if (!fds) {
 		d.flags = action | VFIO_IRQ_SET_DATA_NONE;
 		d.count = count;
-		return call(c, &q, NULL, 0);
+		return client_call(c, &q, NULL, 0);
 	}
 	if (!c->caps.max_fds)
 		return -ENOTSUP;
@@ -449,7 +291,7 @@ static int set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint
 		d.count = n;
 		q.fds = fds;
 		q.nfds = fds[0] < 0 ? 0 : n;
-		err = call(c, &q, NULL, 0);
+		err = client_call(c, &q, NULL, 0);
 		if (err)
 			return err;
 	}
@@ -460,13 +302,13 @@ static int set_irqs(struct rmio_client *c, uint32_t index, uint32_t action, uint
 static int hand_over(struct rmio_client *c)
 {
 	struct vu_rmio_attach a = { .argsz = sizeof(a), .version = RMIO_ABI_VERSION };
-	struct request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
+	struct client_request q = { VU_RMIO_ATTACH, &a, NULL, sizeof(a), 0, NULL, 1 };
 	int fd = rmio_master_slave_fd(c->master), err;
 
 	if (fd < 0)
 		return fd;
 	q.fds = &fd;
-	err = call(c, &q, NULL, 0);
+	err = client_call(c, &q, NULL, 0);
 	close(fd);
 	return err;
 }
@@ -485,7 +327,7 @@ static int revive(struct rmio_client *c)
 
 static int reset(struct rmio_client *c)
 {
-	struct request q = { VU_RESET };
+	struct client_request q = { VU_RESET };
 	int err;
 
 	/* Whoever wrote nonsense is not asked again on the same connection. */
@@ -493,7 +335,7 @@ static int reset(struct rmio_client *c)
 		return rmio_refuse(-EPROTO, "the device has written nonsense: it is not trusted again "
 				   "on this connection");
 	pthread_mutex_lock(&c->lock);
-	err = call(c, &q, NULL, 0);
+	err = client_call(c, &q, NULL, 0);
 	if (err == -ECONNRESET)
 		rmio_refuse(err, "the device process has ended, or its connection");
 	else if (err == -ETIMEDOUT)
