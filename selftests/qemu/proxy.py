@@ -4,13 +4,11 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 from monitor import ask
 from process import Wrong
-from rig import BAD_SIZE, HERE, PROMPT, content, end_of
+from rig import BAD_SIZE, PROMPT, content, end_of
 
 STEPS = ['identify', 'no_capabilities', 'live', 'factorial', 'sizes', 'pin', 'dma', 'dma_refused',
          'stale_code', 'decode_off', 'move_bar', 'remove_rescan', 'no_reset', 'two_cpus', 'timing']
@@ -97,28 +95,6 @@ def parallel(rig):
     end_of(rig, vm, 'QEMU ends without its device', '(?s).*Unable to (read from|write to) socket.*')
 
 
-def with_kvm(rig):
-    """What runs in the VM: on its KVM interrupts come."""
-    rig.device = rig.start('device')
-    vm = rig.boot('kvm')
-    vm.type('insmod uio.ko; insmod uio_pci_generic.ko')
-    rig.steps(vm, KVM_STEPS, ', with KVM')
-    end_of(rig, vm, 'QEMU ends, with KVM')
-
-
-def kvm(rig):
-    """This very program in the VM of ./vm, which has a KVM that runs Linux."""
-    done = subprocess.run([os.path.join(HERE, '../vm', 'run'), '--timeout', '400', '--', sys.executable,
-                           os.path.join(HERE, 'qemu_linux_test.py'), '--kernel',
-                           rig.kernel, rig.build],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    for good, name in re.findall(r'^(ok|not ok) \d+ (.*)$', done.stdout, re.M):
-        rig.result(name, good == 'ok')
-    if done.returncode or not all(rig.results.values()):
-        for line in (done.stdout + done.stderr).splitlines():
-            print('#', line)
-
-
 def vmm(rig):
     """The other way round: devices of QEMU's under `rmio vmm`."""
     vm = rig.start('vmm')
@@ -128,8 +104,6 @@ def vmm(rig):
                vm.text['out'] + vm.text['err'])
 
 
-KVM_STEPS = ['identify', 'interrupts', 'dma']
-IN_VM = [(with_kvm, [*(f'{step}, with KVM' for step in KVM_STEPS), 'QEMU ends, with KVM'], ['proxy'])]
 STAGES = [
     (linux, ['commands', *STEPS, 'no_interrupt', 'no migration', 'dirty',
              'fresh, after system_reset', 'dma, after system_reset', 'while_stopped', 'QEMU ends'], ['proxy']),
@@ -139,6 +113,5 @@ STAGES = [
     (unshared, ['no memory backend', 'share=off'], ['proxy']),
     (parallel, ['two_cpus_locked', 'two_cpus_unlocked', 'until_gone',
                 'QEMU ends without its device'], ['proxy']),
-    (kvm, IN_VM[0][1], ['proxy', 'vm']),
     (vmm, ['devices of QEMU under rmio vmm'], ['proxy', 'kvm']),
 ]

@@ -20,6 +20,7 @@ import tempfile
 sys.dont_write_bytecode = True
 
 # pylint: disable=wrong-import-position
+import kvm
 import proxy
 import vfio_user
 from rig import HERE, Rig, make_initrd, run_stages
@@ -47,10 +48,11 @@ def use_qemu(rig, command):
         # an installed one is found where it always is
         f.write(f'#!/bin/sh\nPATH={shlex.quote(path)} exec {shlex.join(command)} "$@"\n')
     os.chmod(program, 0o755)
+    rig.command = command
     rig.current = dict(rig.env, PATH=directory + ':' + path)
 
 
-def prepare(rig, needs):
+def prepare(rig, needs, qemu):
     """What not every stage needs: made ready, or the reason put down why it cannot be had."""
     version = ''
     if shutil.which('qemu-system-x86_64'):
@@ -64,9 +66,11 @@ def prepare(rig, needs):
         rig.lacks['vm'] = "Debian's kernel 6.12 is neither in the cache nor to be had from apt's backports"
     elif 'vm' in needs and not found('qemu'):
         rig.lacks['vm'] = "no QEMU from 8.1 on: neither installed, nor cached, nor in apt's backports"
-    current = found('qemu_current') if 'current' in needs else None
+    current = shlex.split(qemu or '')
+    if 'current' in needs and not current:
+        current = (found('qemu_current') or '').splitlines()
     if current:
-        use_qemu(rig, current.splitlines())
+        use_qemu(rig, current)
     else:
         rig.lacks['current'] = ('no QEMU with vfio-user-pci: neither installed, nor cached, nor in a '
                                 "newer suite of apt's mirror of Debian; install QEMU 10.1 or newer")
@@ -75,12 +79,13 @@ def prepare(rig, needs):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument('--kernel', metavar='DIR', help='run in the VM of ../vm, with the kernel there')
+    ap.add_argument('--qemu', metavar='COMMAND', help='the QEMU that has vfio-user-pci')
     ap.add_argument('build', metavar='BUILD-DIRECTORY')
     ap.add_argument('stages', metavar='STAGE', nargs='*', help='a glob; all unless told')
     args = ap.parse_args()
     build = os.path.abspath(args.build)
     guest = os.path.join(build, 'selftests', 'qemu', 'edu_guest')
-    stages = proxy.IN_VM if args.kernel else vfio_user.STAGES + proxy.STAGES
+    stages = kvm.IN_VM if args.kernel else vfio_user.STAGES + proxy.STAGES + kvm.STAGES
     stages = [s for s in stages if not args.stages or
               any(fnmatch.fnmatch(s[0].__name__, glob) for glob in args.stages)]
 
@@ -99,7 +104,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         rig = Rig(directory, build, kernel)
         make_initrd(rig, guest)
-        prepare(rig, {need for stage in stages for need in stage[2]})
+        prepare(rig, {need for stage in stages for need in stage[2]}, args.qemu)
         try:
             return 1 if run_stages(rig, stages) else 0
         finally:

@@ -34,7 +34,8 @@ class Rig:
         self.env = dict(os.environ, DIR=directory, INITRD=os.path.join(directory, 'initrd'),
                         KERNEL=os.path.join(kernel, 'vmlinuz'), PATH=build + ':' + os.environ['PATH'],
                         GUESTS=os.path.join(build, 'selftests', 'guest'))
-        self.current = None     # the environment with a QEMU that has vfio-user-pci
+        self.command = None     # of a QEMU that has vfio-user-pci
+        self.current = None     # the environment with it
         self.lacks = {}         # what cannot be had, and why
         self.running = []
         self.kept = []
