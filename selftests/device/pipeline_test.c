@@ -148,11 +148,38 @@ static void reads_slowly(void)
 	raw_close(&r);
 }
 
+/* One that reads so little at a time that it is long until another request is taken. */
+static void reads_little(void)
+{
+	static uint8_t part[256 << 10];
+	size_t left = 10 * ((1 << 20) + sizeof(struct vu_hdr) + sizeof(struct vu_region_access));
+	struct raw r;
+	uint16_t i;
+
+	T_REQUIRE(raw_open(&r, 600000000));
+	for (i = 0; i < 10; i++)
+		T_REQUIRE(T_OK(put_read(r.fd, i, 0, 0, 1 << 20)));
+	for (i = 0; i < 10; i++) {
+		usleep(200000);
+		T_REQUIRE(T_OK(take(r.fd, part, sizeof(part))));
+		left -= sizeof(part);
+	}
+	while (left) {
+		ssize_t n = recv(r.fd, part, left < sizeof(part) ? left : sizeof(part), 0);
+
+		if (!T_GT(n, 0))
+			break;
+		left -= (size_t)n;
+	}
+	raw_close(&r);
+}
+
 static const struct ktap_test tests[] = {
 	{ "20 requests of 1 MiB", large },
 	{ "100,000 requests of 4 bytes", small },
 	{ "a client that never reads", never_reads },
 	{ "a client that reads slowly", reads_slowly },
+	{ "a client that reads little at a time", reads_little },
 };
 
 int main(int argc, char **argv)

@@ -337,12 +337,16 @@ static bool watch(struct rmio_dev *dev, struct rmio_watch **w, bool wanted, uint
 /* Requests wait while replies do: for as long as the peer takes any. */
 static bool watch_both(struct rmio_dev *dev)
 {
-	bool reads = vu_server_wants_read(dev->vu, &dev->vu_taken);
+	uint64_t taken;
+	bool reads = vu_server_wants_read(dev->vu, &taken);
 
-	if (reads)
+	if (reads) {
 		rmio_timer_cancel(dev->loop, &dev->vu_stuck);
-	else if (!dev->vu_stuck.armed)
+	} else if (!dev->vu_stuck.armed) {
+		/* Compared when the time is up: what is taken until then counts, all of it. */
+		dev->vu_taken = taken;
 		rmio_timer_arm(dev->loop, &dev->vu_stuck, dev->vu_stuck_ns);
+	}
 	return watch(dev, &dev->vu_in, reads, POLLIN, vu_readable) &&
 	       watch(dev, &dev->vu_out, vu_server_wants_write(dev->vu), POLLOUT, vu_writable);
 }
@@ -376,14 +380,16 @@ static void vu_turn(struct rmio_dev *dev, int (*turn)(struct vu_server *srv))
 static void vu_stuck(struct rmio_timer *t)
 {
 	struct rmio_dev *dev = (struct rmio_dev *)((char *)t - offsetof(struct rmio_dev, vu_stuck));
-	uint64_t taken = dev->vu_taken;
+	uint64_t taken;
 
-	if (vu_server_wants_read(dev->vu, &dev->vu_taken))
+	if (vu_server_wants_read(dev->vu, &taken))
 		return;
-	if (dev->vu_taken == taken)
+	if (dev->vu_taken == taken) {
 		vu_turn(dev, vu_server_stuck);
-	else
-		rmio_timer_arm(dev->loop, &dev->vu_stuck, dev->vu_stuck_ns);
+		return;
+	}
+	dev->vu_taken = taken;
+	rmio_timer_arm(dev->loop, &dev->vu_stuck, dev->vu_stuck_ns);
 }
 
 static void vu_readable(void *arg, uint32_t events)
