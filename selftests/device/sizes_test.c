@@ -57,16 +57,23 @@ static void store(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint64_
 
 static const struct rmio_dev_ops ops = { .load = load, .store = store };
 
-static bool device_new(struct rmio_loop *loop, const struct rmio_dev_range *r, struct memory *m,
-		       struct rmio_dev **dev)
+static bool device_of(struct rmio_loop *loop, const struct rmio_dev_range *r, uint32_t flags,
+		      struct memory *m, struct rmio_dev **dev)
 {
 	struct rmio_dev_desc desc = {
+		.flags = flags,
 		.sz = sizeof(desc), .vendor = 0x1234, .name = "sizes", .ops = &ops, .ranges = r, .nr_ranges = 1,
 	};
 
 	memset(m, 0, sizeof(*m));
 	m->range = r;
 	return T_EQ(rmio_dev_new(loop, &desc, m, dev), 0);
+}
+
+static bool device_new(struct rmio_loop *loop, const struct rmio_dev_range *r, struct memory *m,
+		       struct rmio_dev **dev)
+{
+	return device_of(loop, r, 0, m, dev);
 }
 
 /* May every byte of the store be written by a call that the range implements?  By search. */
@@ -159,6 +166,29 @@ static void every(void)
 	rmio_loop_free(loop);
 }
 
+/* A range that is no multiple of its sizes, as one that is not PCI may be: its end can be read. */
+static void odd_end(void)
+{
+	struct rmio_dev_range r = { .len = 6, .sizes = RMIO_SIZE_4 };
+	struct rmio_loop *loop;
+	struct rmio_dev *dev;
+	struct memory m;
+
+	T_REQUIRE(T_EQ(rmio_loop_new(NULL, &loop), 0));
+	T_REQUIRE(device_of(loop, &r, RMIO_DEV_PLATFORM, &m, &dev));
+	m.bytes[5] = 0x5a;
+	T_EQ(rmio_dev_do_load(dev, 0, 2, 4, true), 0x5a000000);
+	T_EQ(m.calls, 1);
+	T_EQ(rmio_dev_refused(dev), 0);
+	/* only part of an aligned unit is there */
+	T_EQ(rmio_dev_do_load(dev, 0, 4, 2, true), 0xffff);
+	T_EQ(m.calls, 1);
+	T_EQ(rmio_dev_refused(dev), 1);
+	T_OK(!m.wrong);
+	rmio_dev_free(dev);
+	rmio_loop_free(loop);
+}
+
 /* The order of the parts and the units, for the author who counts side effects. */
 static void parts(void)
 {
@@ -242,6 +272,7 @@ static void socket_only(void)
 static const struct ktap_test tests[] = {
 	{ "every declaration, size and place", every },
 	{ "parts", parts },
+	{ "the end of a range of any length", odd_end },
 	{ "declarations that make no sense", declarations },
 	{ "from a guest, by rings", rings },
 	{ "from a guest, by the socket", socket_only },

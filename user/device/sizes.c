@@ -46,9 +46,25 @@ static uint32_t unit(const struct rmio_dev_range *r, uint64_t offset)
 	uint32_t n;
 
 	for (n = 1; n <= 8; n *= 2)
-		if (sizes_of(r) & n && (offset & ~(uint64_t)(n - 1)) + n <= r->len)
+		if (sizes_of(r) & n && n <= r->len && (offset & ~(uint64_t)(n - 1)) <= r->len - n)
 			return n;
 	return 0;
+}
+
+/* How much of @left bytes a load of @n answers, from byte @skip of it on; 0: there is none. */
+static uint32_t part(const struct rmio_dev_range *r, uint64_t offset, uint32_t left, uint32_t *n,
+		     uint32_t *skip)
+{
+	*skip = 0;
+	*n = largest(r, offset, left);
+	if (*n)
+		return *n;
+	/* Narrower than any: part of an aligned unit. */
+	*n = unit(r, offset);
+	if (!*n)
+		return 0;
+	*skip = (uint32_t)(offset % *n);
+	return *n - *skip < left ? *n - *skip : left;
 }
 
 bool rmio_sizes_load(struct rmio_dev *dev, const struct rmio_dev_range *r, uint64_t offset,
@@ -60,19 +76,14 @@ bool rmio_sizes_load(struct rmio_dev *dev, const struct rmio_dev_range *r, uint6
 	*value = UINT64_MAX;
 	if (!valid(r, offset, len))
 		return false;
-	for (done = 0; done < len; done++)
-		if (!largest(r, offset + done, len - done) && !unit(r, offset + done))
+	for (done = 0; done < len; done += take) {
+		take = part(r, offset + done, len - done, &n, &skip);
+		if (!take)
 			return false;
+	}
 	*value = 0;
 	for (done = 0; done < len; done += take) {
-		n = largest(r, offset + done, len - done);
-		skip = 0;
-		if (!n) {
-			/* Narrower than any: part of an aligned unit. */
-			n = unit(r, offset + done);
-			skip = (uint32_t)((offset + done) % n);
-		}
-		take = n - skip < len - done ? n - skip : len - done;
+		take = part(r, offset + done, len - done, &n, &skip);
 		v = dev->ops->load(dev, r->id, offset + done - skip, n) & rmio_ones(n);
 		*value |= (v >> 8 * skip & rmio_ones(take)) << 8 * done;
 	}
