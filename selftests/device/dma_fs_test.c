@@ -243,6 +243,32 @@ static void others(void)
 	refused("/", O_RDONLY, "is a directory");
 }
 
+/* Its name alone makes no guest_memfd of a file: it could be anywhere. */
+static void called_guest_memfd(void)
+{
+	static const char *const names[] = { "m/[kvm-gmem]", "m/a [kvm-gmem] (deleted)" };
+	struct rmio_dma_kind k;
+	char why[RMIO_DMA_WHY];
+	int fd, i, gone;
+
+	if (!own_mounts())
+		return;
+	T_EQ(mkdir(in_dir("m"), 0700), 0);
+	T_EQ(mount("none", in_dir("m"), "ramfs", 0, NULL), 0);
+	for (i = 0; i < 2; i++)
+		for (gone = 0; gone < 2; gone++) {
+			fd = open(in_dir(names[i]), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+			T_REQUIRE(T_OK(fd >= 0));
+			if (gone)
+				unlink(in_dir(names[i]));
+			T_EQ(rmio_dma_kind_look(fd, RW, &k, why), 0);
+			T_EQ(rmio_dma_kind_of(fd, &k, why), 0);
+			T_EQ(k.fs, RMIO_DMA_FS_DISK);
+			close(fd);
+		}
+	end_mounts();
+}
+
 /* Where /proc is hidden a disk is known by its magic, and the rest is refused with that reason. */
 static void no_proc(void)
 {
@@ -271,6 +297,7 @@ static const struct ktap_test tests[] = {
 	{ "btrfs", btrfs },
 	{ "f2fs", f2fs },
 	{ "guest_memfd", guest_memfd },
+	{ "a name like that of guest_memfd", called_guest_memfd },
 	{ "others", others },
 	{ "no /proc", no_proc },
 };

@@ -66,12 +66,24 @@ static bool mount_type(uint64_t id, char name[32])
 	return found;
 }
 
+/*
+ * By its name, which no file in a directory may have for itself: of an anonymous inode, which no
+ * path looks like; or, where guest_memfd is a file system of its own, like a deleted file in a
+ * root.  That one has no handles, which a file system in user space always has.
+ */
 static bool is_guest_memfd(int fd)
 {
+	struct file_handle none = { 0 };
 	char path[40], link[64] = "";
+	int mount;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return readlink(path, link, sizeof(link) - 1) > 0 && strstr(link, "[kvm-gmem]");
+	if (readlink(path, link, sizeof(link) - 1) < 0)
+		return false;
+	if (!strcmp(link, "anon_inode:[kvm-gmem]"))
+		return true;
+	return !strcmp(link, "/[kvm-gmem] (deleted)") &&
+	       name_to_handle_at(fd, "", &none, &mount, AT_EMPTY_PATH) && errno == EOPNOTSUPP;
 }
 
 /* Without the mount's name: on a block device, of which the file system is asked then. */
