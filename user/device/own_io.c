@@ -4,7 +4,7 @@
  * with.  Beside the data path, under the loop's operations (watch.c).
  *
  * The author prepares an entry outside of the ring and the loop copies it, so that its user data
- * with.  Beside the data path, under the operations of the loop (watch.c).
+ * is the loop's, by which completions are told apart.
  */
 #include "own_io.h"
 #include "refuse.h"
