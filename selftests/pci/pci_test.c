@@ -32,7 +32,8 @@ struct fake {
 	int msi_fds[32];
 	int intx, unmask;
 	unsigned int unmasks;
-	unsigned int maps;
+	unsigned int maps, unmaps;
+	unsigned int maps_max;		/* 0: any */
 	unsigned int resets;
 	unsigned int gone;
 };
@@ -119,8 +120,19 @@ static int f_dma(void *be, uint64_t gpa, uint64_t len, int fd, uint64_t offset)
 	(void)len;
 	(void)fd;
 	(void)offset;
+	if (f->maps_max && f->maps == f->maps_max)
+		return -ENOSPC;
 	f->maps++;
 	return 0;
+}
+
+static void f_dma_unmap(void *be, uint64_t gpa, uint64_t len)
+{
+	struct fake *f = be;
+
+	(void)len;
+	/* the last one first */
+	T_EQ(gpa, (f->maps - ++f->unmaps) * MEMORY);
 }
 
 static int f_reset(void *be)
@@ -144,6 +156,7 @@ static const struct pci_backend_ops ops = {
 	.unmask_intx = f_unmask,
 	.set_msi = f_msi,
 	.dma_map = f_dma,
+	.dma_unmap = f_dma_unmap,
 	.reset = f_reset,
 	.gone = f_gone,
 };
@@ -645,6 +658,30 @@ static void slots(void)
 	T_EQ(g.gone, 1);
 }
 
+/* A device that cannot have all of guest memory keeps none of it: it may be tried again. */
+static void some_memory(void)
+{
+	static const struct rmio_pci_memory memory[] = {
+		{ .len = MEMORY, .fd = -1 }, { .gpa = MEMORY, .len = MEMORY, .fd = -1 },
+		{ .gpa = 2 * MEMORY, .len = MEMORY, .fd = -1 },
+	};
+	struct rmio_pci_opts o = {
+		.sz = sizeof(o), .irqs = &irq_ops, .memory = memory, .nr_memory = 3,
+		.irq_arg = &irqs,
+	};
+	uint32_t slot = 0;
+	struct fake f;
+
+	T_REQUIRE(T_EQ(rmio_pci_new(&o, &pci), 0));
+	fake_init(&f);
+	f.maps_max = 2;
+	T_EQ(rmio_pci_add_backend(pci, &ops, &f, "fake", &slot), -ENOSPC);
+	T_OK(strstr(rmio_errstr(-ENOSPC), "mapping guest memory"));
+	T_EQ(f.maps, 2);
+	T_EQ(f.unmaps, 2);
+	rmio_pci_free(pci);
+}
+
 static void options(void)
 {
 	struct rmio_pci_opts o = { .sz = sizeof(o) };
@@ -806,6 +843,7 @@ static void scribble(void)
 static const struct ktap_test tests[] = {
 	{ "slots", slots },
 	{ "options", options },
+	{ "memory that is refused in part", some_memory },
 	{ "mechanism #1", mechanism },
 	{ "pass-through and what is kept", pass_through },
 	{ "BAR sizes", bar_sizes },

@@ -30,6 +30,8 @@ struct pci_backend_ops {
 	/* Message vectors: count eventfds; 0: off. */
 	int (*set_msi)(void *be, unsigned int count, const int *fds);
 	int (*dma_map)(void *be, uint64_t gpa, uint64_t len, int fd, uint64_t offset);
+	/* Undoes it, for a device that does not come onto the bus after all.  May be NULL. */
+	void (*dma_unmap)(void *be, uint64_t gpa, uint64_t len);
 	int (*reset)(void *be);
 	/* It has left the bus, and will not be called again.  May be NULL. */
 	void (*gone)(void *be);

@@ -199,6 +199,23 @@ static int find_slot(struct rmio_pci *pci, const char *name, uint32_t *slot)
 	return 0;
 }
 
+/* All of guest memory, or none. */
+static int map_memory(struct pci_dev *d)
+{
+	const struct rmio_pci_memory *m = d->pci->memory;
+	unsigned int i;
+	int rc = 0;
+
+	for (i = 0; !rc && i < d->pci->nr_memory; i++)
+		rc = d->ops->dma_map(d->be, m[i].gpa, m[i].len, m[i].fd, m[i].offset);
+	if (!rc)
+		return 0;
+	/* The last one was refused. */
+	for (i--; i && d->ops->dma_unmap; i--)
+		d->ops->dma_unmap(d->be, m[i - 1].gpa, m[i - 1].len);
+	return rmio_refuse(rc, "%s: mapping guest memory: %s", d->name, strerror(-rc));
+}
+
 /* What the device says of itself, taken over. */
 static int init_dev(struct pci_dev *d)
 {
@@ -216,14 +233,7 @@ static int init_dev(struct pci_dev *d)
 		rc = pci_bars_init(d, cfg);
 	if (!rc)
 		rc = pci_irqs_init(d, cfg);
-	for (unsigned int i = 0; !rc && i < d->pci->nr_memory; i++) {
-		const struct rmio_pci_memory *m = &d->pci->memory[i];
-
-		rc = d->ops->dma_map(d->be, m->gpa, m->len, m->fd, m->offset);
-		if (rc)
-			rmio_refuse(rc, "%s: mapping guest memory: %s", d->name, strerror(-rc));
-	}
-	return rc;
+	return rc ? rc : map_memory(d);
 }
 
 int rmio_pci_add_backend(struct rmio_pci *pci, const struct pci_backend_ops *ops, void *be,

@@ -134,6 +134,13 @@ static int dma_map(void *be, uint64_t gpa, uint64_t len, int fd, uint64_t offset
 	return rmio_client_dma_map(c->client, gpa, len, fd, offset, PROT_READ | PROT_WRITE);
 }
 
+static void dma_unmap(void *be, uint64_t gpa, uint64_t len)
+{
+	struct pci_client *c = be;
+
+	rmio_client_dma_unmap(c->client, gpa, len);
+}
+
 static int reset(void *be)
 {
 	struct pci_client *c = be;
@@ -161,6 +168,7 @@ static const struct pci_backend_ops client_ops = {
 	.unmask_intx = unmask_intx,
 	.set_msi = set_msi,
 	.dma_map = dma_map,
+	.dma_unmap = dma_unmap,
 	.reset = reset,
 	.gone = gone,
 };

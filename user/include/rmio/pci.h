@@ -82,7 +82,8 @@ struct rmio_pci_opts {
 	uint32_t first_gsi;
 	uint32_t nr_gsis;	/* from first_gsi on */
 	/* A line about a device, such as a BAR that cannot be where the guest wants it.  A guest
-	 * causes these: of one device 32 come.  @who: the device.  May be NULL. */
+	 * causes these: of one device 32 come, with the bus's lock held, so call no rmio_pci_*
+	 * from it.  @who: the device.  May be NULL. */
 	void (*log)(void *arg, const char *who, const char *line);
 	void *arg;		/* the first argument of log() */
 };
