@@ -131,7 +131,9 @@ static bool place_of(int fd, char path[sizeof(((struct sockaddr_un *)0)->sun_pat
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &room) || !listens ||
 	    len <= offsetof(struct sockaddr_un, sun_path))
 		return false;
+	/* A path that fills it is counted with a NUL that is not in it. */
 	n = len - offsetof(struct sockaddr_un, sun_path);
+	n = n < sizeof(at.sun_path) ? n : sizeof(at.sun_path);
 	memcpy(path, at.sun_path, n);
 	path[n] = 0;
 	if (!*path)

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <grp.h>
+#include <rmio/vmm.h>
 #include <stddef.h>
 #include <sys/stat.h>
 
@@ -150,6 +151,38 @@ static void longest(void)
 	rmdir(dir);
 }
 
+/* What lies beside it, under the names that are used in passing, is somebody else's. */
+static void neighbours(void)
+{
+	char beside[100], lock[100];
+	struct stat st;
+	FILE *f;
+
+	T_REQUIRE(in_a_directory());
+	snprintf(beside, sizeof(beside), "%s~", path);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	f = fopen(lock, "w");
+	T_REQUIRE(T_OK(f));
+	fputs("1234\n", f);
+	fclose(f);
+	T_REQUIRE(rmio_start(&r[0], (const char *const []){ "dev", "--socket", beside, "null", NULL }));
+	T_REQUIRE(T_OK(rmio_read(&r[0], "ready")));
+	T_REQUIRE(start(&r[1]));
+	T_REQUIRE(T_OK(rmio_read(&r[1], "ready")));
+	only(3);
+	T_EQ(rmio_run(&r[2], (const char *const []){ "connect", beside, "--", "true", NULL }), 0);
+	T_EQ(rmio_run(&r[2], (const char *const []){ "connect", path, "--", "true", NULL }), 0);
+	kill(r[0].pid, SIGTERM);
+	T_EQ(rmio_finish(&r[0]), 0);
+	kill(r[1].pid, SIGTERM);
+	T_EQ(rmio_finish(&r[1]), 0);
+	only(1);
+	T_EQ(stat(lock, &st), 0);
+	T_EQ(st.st_size, 5);
+	unlink(lock);
+	rmdir(dir);
+}
+
 /* -- whom it is for ------------------------------------------------------------------------- */
 
 /* A connection that is served, as another user or not. */
@@ -223,6 +256,7 @@ static void mode_and_group(void)
 /* No file, and the same rules. */
 static void abstract(void)
 {
+	struct rmio_client *c;
 	char name[64];
 
 	snprintf(name, sizeof(name), "@rmio-names-%d", getpid());
@@ -233,6 +267,9 @@ static void abstract(void)
 	T_SAYS(r[1].err, "another process serves it");
 	/* rmio's own client comes there too */
 	T_EQ(rmio_run(&r[1], (const char *const []){ "connect", name, "--", "true", NULL }), 0);
+	/* and the library's */
+	if (T_EQ(rmio_client_connect(name, NULL, &c), 0))
+		rmio_client_free(c);
 	if (!geteuid())
 		T_OK(!welcome(name, 12345, 12345));
 	/* killed and started again at once */
@@ -259,7 +296,7 @@ static int listening(const char *name)
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	strcpy(at.sun_path, name);
+	memcpy(at.sun_path, name, strnlen(name, sizeof(at.sun_path)));
 	T_EQ(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	T_EQ(listen(fd, 4), 0);
 	return fd;
@@ -322,15 +359,43 @@ static void inherited(void)
 	rmdir(dir);
 }
 
+/* A path that fills the address, and so has no NUL in it, is read to its end and no further. */
+static void inherited_longest(void)
+{
+	static char full[109];
+	size_t len;
+	int fd;
+
+	T_REQUIRE(in_a_directory());
+	len = strlen(dir);
+	snprintf(full, sizeof(full), "%s/", dir);
+	memset(full + len + 1, 'n', 108 - len - 1);
+	if (fcntl(3, F_GETFD) >= 0)
+		close(3);
+	fd = fcntl(listening(full), F_DUPFD_CLOEXEC, 10);
+	close(3);
+	T_REQUIRE(start_with(fd, (const char *const []){ "dev", "--socket", path, "null", NULL }));
+	T_OK(rmio_read(&r[0], "ready"));
+	end_dev();
+	T_SAYS(r[0].err, "LISTEN_FDS: there is no --socket");
+	T_OK(strstr(r[0].err, full));
+	T_OK(!strstr(r[0].err, "Sanitizer"));
+	unlink(full);
+	close(fd);
+	rmdir(dir);
+}
+
 static const struct ktap_test tests[] = {
 	{ "mode and group", mode_and_group },
 	{ "abstract names", abstract },
 	{ "inherited and listening", inherited },
+	{ "inherited, of the longest path", inherited_longest },
 	{ "one of many serves", one_of_many, 180 },
 	{ "killed and started again", killed_and_restarted, 180 },
 	{ "ready when it is seen", ready_when_seen, 180 },
 	{ "one that is taken", taken },
 	{ "the longest name", longest },
+	{ "names beside it that are taken", neighbours },
 };
 
 int main(int argc, char **argv)

@@ -81,23 +81,24 @@ close_fd:
 /* A descriptor that is connected, or -errno. */
 static int connect_to(const char *path, uint64_t timeout_ns)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr;
 	struct timeval tv = {
 		.tv_sec = (time_t)(timeout_ns / 1000000000u),
 		.tv_usec = (suseconds_t)(timeout_ns % 1000000000u / 1000),
 	};
+	socklen_t len;
 	int fd, err;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
+	err = rmio_name_address(path, &addr, &len);
+	if (err)
+		return err;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	/* A listener whose backlog is full would make us wait. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	do
-		err = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
+		err = connect(fd, (struct sockaddr *)&addr, len) ? -errno : 0;
 	while (err == -EINTR);
 	if (!err)
 		return fd;

@@ -51,9 +51,13 @@ static int take_lock(const char *lock)
 	return -EADDRINUSE;
 }
 
+/* A lock of ours is empty: what somebody keeps in a file of that name stays. */
 static void drop_lock(int fd, const char *lock)
 {
-	unlink(lock);
+	struct stat st;
+
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && !st.st_size)
+		unlink(lock);
 	close(fd);
 }
 
@@ -104,18 +108,20 @@ static int remove_left_over(const struct sockaddr_un *at, int type)
 
 /* -- taking it ------------------------------------------------------------------------------ */
 
-/* Where it is bound: the longest name has no room for more, and is seen a moment too early. */
-static void first_name(struct sockaddr_un *first, const struct sockaddr_un *at)
+/*
+ * Where it is bound: the longest name has no room for more, or somebody has that one, and then it
+ * is seen a moment too early.
+ */
+static void first_name(struct sockaddr_un *first, const struct sockaddr_un *at, int type)
 {
 	size_t len = strlen(at->sun_path);
-	struct stat st;
 
 	*first = *at;
 	if (len + 1 >= sizeof(first->sun_path))
 		return;
 	first->sun_path[len] = '~';
-	if (!lstat(first->sun_path, &st) && S_ISSOCK(st.st_mode))
-		unlink(first->sun_path);
+	if (remove_left_over(first, type))
+		*first = *at;
 }
 
 /* With the name. */
@@ -142,7 +148,7 @@ static int make(const struct sockaddr_un *at, const struct rmio_name_opts *o,
 	fd = socket(AF_UNIX, o->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	first_name(&first, at);
+	first_name(&first, at, o->type);
 	if (bind(fd, (struct sockaddr *)&first, sizeof(first))) {
 		rc = -errno;
 		goto close_fd;
