@@ -12,6 +12,7 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 
 #define BAR	0xe0000000ull
@@ -333,6 +334,97 @@ static void by_path(void)
 	unlink(path);
 }
 
+/* What was taken away while nobody was there is not given to the successor. */
+static void taken_away(void)
+{
+	static const char *const names[] = { "edu", "edu", "edu" };
+	uint64_t n;
+	struct rig r;
+
+	T_REQUIRE(rig_init(&r, names, true, RMIO_CLIENT_KEEP));
+	set_up(&r);
+	check(&r);
+	rig_kill(&r, 0);
+	T_EQ(rmio_client_dma_unmap(r.client, RAM, LEN), -ECONNRESET);
+	T_EQ(rmio_client_set_irqs(r.client, VFIO_PCI_MSI_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
+				  0, 0, NULL), -ECONNRESET);
+	T_EQ(rmio_client_reconnect(r.client, served_connect(&r.d[1])), 0);
+	rmio_client_set_irqs(r.client, VFIO_PCI_MSI_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
+			     NULL);
+	T_EQ(read(r.msi, &n, sizeof(n)), -1);
+	T_EQ(rmio_client_dma_map(r.client, RAM, LEN, r.fd, 0, PROT_READ | PROT_WRITE), 0);
+	T_EQ(rmio_client_set_irqs(r.client, VFIO_PCI_MSI_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
+				  0, 1, &r.msi), 0);
+	check(&r);
+	rig_exit(&r);
+}
+
+struct user {
+	struct rig *r;
+	uint32_t stop;
+	int bad;
+};
+
+static void *use_vcpu(void *arg)
+{
+	struct user *u = arg;
+	uint64_t v;
+
+	while (!__atomic_load_n(&u->stop, __ATOMIC_RELAXED)) {
+		if (rmio_vcpu_load(u->r->vcpu, RMIO_BUS_MEM, BAR + EDU_ID, 4, &v) ||
+		    (v != 0x010000ed && v != 0xffffffff))
+			u->bad++;
+		if (rmio_vcpu_store(u->r->vcpu, RMIO_BUS_MEM, BAR + EDU_LIVE, 4, 1))
+			u->bad++;
+	}
+	return NULL;
+}
+
+static void *use_client(void *arg)
+{
+	struct user *u = arg;
+	uint32_t v;
+
+	while (!__atomic_load_n(&u->stop, __ATOMIC_RELAXED)) {
+		if (!rmio_client_region_read(u->r->client, VFIO_PCI_CONFIG_REGION_INDEX, 0, &v, 4) &&
+		    v != 0x11e81234)
+			u->bad++;
+		if (strcmp(rmio_client_name(u->r->client), "edu"))
+			u->bad++;
+	}
+	return NULL;
+}
+
+/* Others go on meanwhile: the vCPU, and who reads configuration and the name. */
+static void in_use(void)
+{
+	static const char *const names[] = { "edu", "edu", "edu" };
+	pthread_t t[2];
+	struct user u = { 0 };
+	struct rig r;
+	int i;
+
+	T_REQUIRE(rig_init(&r, names, true, RMIO_CLIENT_KEEP));
+	set_up(&r);
+	u.r = &r;
+	T_EQ(pthread_create(&t[0], NULL, use_vcpu, &u), 0);
+	T_EQ(pthread_create(&t[1], NULL, use_client, &u), 0);
+	for (i = 0; i < 2; i++) {
+		usleep(20000);
+		rig_kill(&r, i);
+		T_EQ(rmio_client_reconnect(r.client, served_connect(&r.d[i + 1])), 0);
+	}
+	for (i = 0; i < 50; i++)
+		T_EQ(rmio_client_reset(r.client), 0);
+	usleep(20000);
+	__atomic_store_n(&u.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(t[0], NULL);
+	pthread_join(t[1], NULL);
+	T_EQ(u.bad, 0);
+	T_EQ(load(&r, EDU_ID), 0x010000ed);
+	rig_exit(&r);
+}
+
 static const struct ktap_test tests[] = {
 	{ "killed and started, with rings", killed_rings },
 	{ "killed and started, socket only", killed_socket },
@@ -341,6 +433,8 @@ static const struct ktap_test tests[] = {
 	{ "nothing kept", not_kept },
 	{ "stuck", stuck },
 	{ "by path", by_path },
+	{ "taken away in between", taken_away },
+	{ "in use", in_use },
 };
 
 int main(int argc, char **argv)

@@ -252,13 +252,19 @@ int rmio_client_dma_map(struct rmio_client *c, uint64_t iova, uint64_t size, int
 	return err;
 }
 
+/* Whoever could not be told is not to be told the contrary again, when it has a successor. */
+static bool untold(const struct rmio_client *c, int err)
+{
+	return err == -ETIMEDOUT || c->broken;
+}
+
 int rmio_client_dma_unmap(struct rmio_client *c, uint64_t iova, uint64_t size)
 {
 	int err;
 
 	pthread_mutex_lock(&c->lock);
 	err = c->ops->dma_unmap(c, iova, size);
-	if (!err)
+	if (!err || untold(c, err))
 		client_keep_unmap(c->keep, iova, size);
 	pthread_mutex_unlock(&c->lock);
 	return err;
@@ -274,7 +280,8 @@ int rmio_client_set_irqs(struct rmio_client *c, uint32_t index, uint32_t action,
 		return -EINVAL;
 	pthread_mutex_lock(&c->lock);
 	err = c->ops->set_irqs(c, index, action, start, count, fds);
-	if (!err && !c->replaying)
+	/* An interrupt that is taken away stays away; one that could not be given is not kept. */
+	if ((!err || (!count && untold(c, err))) && !c->replaying)
 		client_keep_irqs(c->keep, index, action, start, count, fds);
 	pthread_mutex_unlock(&c->lock);
 	return err;

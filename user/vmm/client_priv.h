@@ -53,6 +53,7 @@ struct rmio_client {
 	uint32_t n_late;
 	/* vfio-user: */
 	struct vu_caps caps;		/* the device's */
+	bool named;			/* caps.name stays as it is */
 	uint16_t id;
 	uint16_t late[CLIENT_LATE_MAX];
 	struct rmio_master *master;

@@ -18,6 +18,19 @@
 
 /* -- connecting ----------------------------------------------------------- */
 
+/* Of the first device or of a successor: the name is that of the first, whoever looks at it. */
+static void take_caps(struct rmio_client *c, const struct vu_caps *caps, bool rmio)
+{
+	c->caps.max_fds = caps->max_fds;
+	c->caps.max_xfer = caps->max_xfer;
+	c->caps.max_maps = caps->max_maps;
+	c->caps.rmio = rmio ? caps->rmio : 0;
+	c->caps.ours = caps->ours;
+	if (!c->named)
+		memcpy(c->caps.name, caps->name, sizeof(c->caps.name));
+	c->named = true;
+}
+
 static int negotiate(struct rmio_client *c, bool rmio)
 {
 	struct vu_caps ours = {
@@ -26,6 +39,7 @@ static int negotiate(struct rmio_client *c, bool rmio)
 	};
 	struct vu_version v = { VU_MAJOR, VU_MINOR };
 	const struct vu_msg *m = &c->conn.msg;
+	struct vu_caps caps;
 	char json[VU_JSON_OURS];
 	struct client_request q = { VU_VERSION, &v, json, sizeof(v), vu_caps_format(json, &ours) };
 	const char *why;
@@ -41,11 +55,11 @@ static int negotiate(struct rmio_client *c, bool rmio)
 	memcpy(&v, m->data, sizeof(v));
 	if (v.major != VU_MAJOR || v.minor > VU_MINOR)
 		goto done;
-	err = vu_caps_parse(m->data + sizeof(v), m->len - sizeof(v), &c->caps, &why);
-	if (err == -EINVAL || (!err && rmio && c->caps.rmio > VU_RMIO_VERSION))
+	err = vu_caps_parse(m->data + sizeof(v), m->len - sizeof(v), &caps, &why);
+	if (err == -EINVAL || (!err && rmio && caps.rmio > VU_RMIO_VERSION))
 		err = -EPROTO;
-	if (!rmio)
-		c->caps.rmio = 0;
+	if (!err)
+		take_caps(c, &caps, rmio);
 done:
 	vu_conn_done(&c->conn);
 	return err;
@@ -157,10 +171,14 @@ static bool same_access(const struct vu_region_access *a, const struct vu_region
 }
 
 /* What a message may carry: a device may announce very little. */
-static uint32_t most(const struct rmio_client *c, uint32_t left)
+static uint32_t most(struct rmio_client *c, uint32_t left)
 {
-	uint32_t max = c->caps.max_xfer < VU_MAX_XFER ? c->caps.max_xfer : VU_MAX_XFER;
+	uint32_t max;
 
+	/* A successor may be about to announce another. */
+	pthread_mutex_lock(&c->lock);
+	max = c->caps.max_xfer < VU_MAX_XFER ? c->caps.max_xfer : VU_MAX_XFER;
+	pthread_mutex_unlock(&c->lock);
 	return left < max ? left : max;
 }
 
@@ -348,15 +366,12 @@ static int reset(struct rmio_client *c)
 
 static int reconnect(struct rmio_client *c)
 {
-	struct vu_caps was = c->caps;
 	int err;
 
 	/* Its successor is alive, but not to be asked yet. */
 	if (c->master)
 		rmio_master_kill(c->master, RMIO_STATE_CLOSED, NULL);
 	err = negotiate(c, c->master);
-	/* The name lasts as long as the client, whoever looks at it. */
-	memcpy(c->caps.name, was.name, sizeof(was.name));
 	if (err)
 		return err;
 	if (c->master && (!c->caps.rmio || !c->caps.max_fds))
