@@ -6,6 +6,7 @@
 #include "client_rig.h"
 #include "wire/vu_wire.h"
 
+#include <fcntl.h>
 #include <sys/un.h>
 
 static char path[64];
@@ -286,11 +287,51 @@ static void names(void)
 	}
 }
 
+static void count_lines(void *arg, const char *line)
+{
+	ktap_diag("log: %s", line);
+	++*(int *)arg;
+}
+
+/* Its master goes, and before the loop hears of that the device has a new map for it. */
+static void left_before_the_map(void)
+{
+	static const struct rmio_dev_range bar = { .bus = RMIO_BUS_MEM, .len = 0x1000 };
+	static const struct rmio_area area = { .length = 4 };
+	static const struct rmio_dev_ops none;
+	int lines = 0;
+	struct rmio_loop_opts lo = { .sz = sizeof(lo), .log = count_lines, .arg = &lines };
+	struct rmio_master_opts mo = { .sz = sizeof(mo) };
+	struct rmio_dev_desc desc = {
+		.sz = sizeof(desc), .name = "spy", .ops = &none, .ranges = &bar, .nr_ranges = 1,
+		.vendor = 1, .device = 2,
+	};
+	struct rmio_master *m;
+	struct rmio_loop *loop;
+	struct rmio_dev *dev;
+	struct rmio_vm *vm;
+
+	T_REQUIRE(T_EQ(rmio_vm_new(NULL, &vm), 0));
+	T_REQUIRE(T_EQ(rmio_loop_new(&lo, &loop), 0));
+	T_REQUIRE(T_EQ(rmio_dev_new(loop, &desc, NULL, &dev), 0));
+	T_REQUIRE(T_EQ(rmio_master_new(vm, &mo, &m), 0));
+	T_REQUIRE(T_EQ(rmio_dev_slave(dev, fcntl(rmio_master_slave_fd(m), F_DUPFD_CLOEXEC, 0)), 0));
+	rmio_master_free(m);
+	T_EQ(rmio_dev_areas(dev, &area, 1), 0);
+	/* It ends by itself: that was the last peer. */
+	T_EQ(rmio_loop_run(loop), 0);
+	T_EQ(lines, 0);
+	rmio_dev_free(dev);
+	rmio_loop_free(loop);
+	rmio_vm_free(vm);
+}
+
 static const struct ktap_test tests[] = {
 	{ "who left before being served", left_before },
 	{ "as long as the client wants", own_patience },
 	{ "orderly ends are no failures", no_failures },
 	{ "one that leaves while it attaches", left_attaching },
+	{ "one that leaves before the map", left_before_the_map },
 	{ "the device's own name", names },
 };
 

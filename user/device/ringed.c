@@ -135,9 +135,10 @@ static void ask_map(struct rmio_dev *dev)
 	int err = rmio_slave_shadow_ctrl_begin(dev->src.slave, dev->areas, dev->nr_areas);
 
 	dev->map_due = false;
-	if (err)
+	/* A master that has gone meanwhile is told of by its descriptor. */
+	if (err && err != -ECONNRESET)
 		rmio_dev_log(dev, "the access map could not be sent: %s", strerror(-err));
-	else
+	else if (!err)
 		asked(dev, ASKED_SHADOW_CTRL);
 }
 
@@ -169,9 +170,9 @@ static void ask_shadow(struct rmio_dev *dev)
 	}
 	rmio_slave_shadow_at(dev->src.slave, dev->shadow);
 	err = rmio_slave_shadow_size_begin(dev->src.slave, dev->shadow_size);
-	if (err)
+	if (err && err != -ECONNRESET)
 		no_shadow(dev, err);
-	else
+	else if (!err)
 		asked(dev, ASKED_SHADOW_SIZE);
 }
 
