@@ -147,7 +147,7 @@ static void rings(void)
 	/* None of them comes after it. */
 	T_EQ(rig_load(&r, NULL_STORES, 8), 0);
 	T_EQ(rmio_client_master(r.client), m);
-	/* The VM's thread may have yet to hear that the device, which answers, has taken the rings. */
+	/* The VM's thread may have yet to hear that the device has taken the rings. */
 	for (i = 0; i < 5000 && rmio_master_state(m) == RMIO_STATE_NEW; i++)
 		usleep(1000);
 	T_EQ(rmio_master_state(m), RMIO_STATE_LIVE);
