@@ -386,8 +386,8 @@ static void *use_client(void *arg)
 	uint32_t v;
 
 	while (!__atomic_load_n(&u->stop, __ATOMIC_RELAXED)) {
-		if (!rmio_client_region_read(u->r->client, VFIO_PCI_CONFIG_REGION_INDEX, 0, &v, 4) &&
-		    v != 0x11e81234)
+		if (!rmio_client_region_read(u->r->client, VFIO_PCI_CONFIG_REGION_INDEX, 0, &v,
+					     4) && v != 0x11e81234)
 			u->bad++;
 		if (strcmp(rmio_client_name(u->r->client), "edu"))
 			u->bad++;
