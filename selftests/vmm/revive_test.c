@@ -242,7 +242,8 @@ static void nothing_leaks(void)
 		if (!i)
 			fds = count_fds();
 	}
-	T_EQ(count_fds(), fds);
+	/* The control thread may have been about to close one of the first time. */
+	T_LE(count_fds(), fds);
 	T_EQ(atomic_load(&r.deaths), (unsigned int)n);
 	T_EQ(counters(&r).timeouts, (uint64_t)n);
 	rig_exit(&r, false);
