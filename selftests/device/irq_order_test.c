@@ -79,6 +79,7 @@ static void order_socket_one_cpu(void)
 static void flags(void)
 {
 	int fd[2] = { eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) }, i;
+	int unmask[2] = { eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
 	struct rig r;
 	uint64_t n;
 
@@ -95,12 +96,15 @@ static void flags(void)
 		T_EQ(rmio_client_set_irqs(r.client, VFIO_PCI_INTX_IRQ_INDEX,
 					  VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, &fd[i]), 0);
 		T_EQ(rmio_client_set_irqs(r.client, VFIO_PCI_INTX_IRQ_INDEX,
-					  VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &fd[!i]), 0);
+					  VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, &unmask[i]), 0);
 		T_EQ(fcntl(fd[i], F_GETFL), was);
+		T_EQ(fcntl(unmask[i], F_GETFL), was);
 	}
 	rig_free(&r);
-	close(fd[0]);
-	close(fd[1]);
+	for (i = 0; i < 2; i++) {
+		close(fd[i]);
+		close(unmask[i]);
+	}
 }
 
 /* 50 stores that each send a message, in the rings or the socket's buffer at once: 50. */
