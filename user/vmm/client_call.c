@@ -109,8 +109,8 @@ int client_transact(struct rmio_client *c, const struct client_request *q)
 	return err;
 }
 
-int client_call_locked(struct rmio_client *c, const struct client_request *q, void *reply, uint32_t len,
-		       void *data, uint32_t data_len)
+int client_call_locked(struct rmio_client *c, const struct client_request *q, void *reply,
+		       uint32_t len, void *data, uint32_t data_len)
 {
 	const struct vu_msg *m = &c->conn.msg;
 	int err = client_transact(c, q);
