@@ -14,6 +14,7 @@
 #define BAR		0xe0000000ull
 #define VCPUS		2
 #define TIMEOUT_MS	200
+#define REPLY_MS	1500	/* a busy machine answers later than a vCPU gives up */
 
 struct rig {
 	struct devproc d;
@@ -49,7 +50,7 @@ static bool rig_kvm(struct rig *r)
 
 static bool rig_init(struct rig *r, bool bpf)
 {
-	struct rmio_client_opts o = { .sz = sizeof(o), .reply_timeout_ms = TIMEOUT_MS };
+	struct rmio_client_opts o = { .sz = sizeof(o), .reply_timeout_ms = REPLY_MS };
 	struct rmio_pa_range bar = { .addr = BAR, .len = NULL_BAR_SIZE };
 	struct rmio_vm_opts vo = {
 		.sz = sizeof(vo), .max_vcpus = VCPUS, .dead = dead, .arg = r,
