@@ -12,7 +12,7 @@ struct uart {
 	struct rmio_dev *dev;
 	uint8_t reg[8];
 	uint64_t dma;
-	int resets;
+	_Atomic int resets;
 };
 
 static uint64_t load(struct rmio_dev *dev, uint32_t range, uint64_t offset, uint32_t len)
