@@ -284,8 +284,16 @@ static void slave_ready(void *arg, uint32_t events)
 		free(copy);
 	if (!err)
 		err = answered(dev, event, result);
-	if (err == -EAGAIN || !dev->src.slave)
+	if (!dev->src.slave)
 		return;
+	/*
+	 * Somebody has rung, if only for what the socket has taken meanwhile.  He rings once for a
+	 * sleep, so it takes a new one to hear the next.
+	 */
+	if (err == -EAGAIN) {
+		rmio_loop_src_hot(dev->loop, &dev->src);
+		return;
+	}
 	if (err) {
 		/* The requests from before the end are handled first. */
 		if (err == -ECONNRESET)
