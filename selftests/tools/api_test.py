@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
+import ktap  # noqa: E402  pylint: disable=wrong-import-position
+
 SOURCE, BUILD = (os.path.abspath(a) for a in sys.argv[1:3])
 INCLUDES = ['-I' + os.path.join(SOURCE, d) for d in ('user/include', 'kern/include')]
 PUBLIC = os.path.join(SOURCE, 'user/include/rmio')
@@ -198,17 +201,6 @@ CASES = (
 )
 
 
-def main():
-    print('KTAP version 1')
-    print(f'1..{len(CASES)}')
-    failed = 0
-    for nr, case in enumerate(CASES, 1):
-        good = case()
-        failed += not good
-        print(f'{"" if good else "not "}ok {nr} - {case.__name__.replace("_", " ")}', flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
     assert shutil.which('cc')
-    sys.exit(main())
+    sys.exit(ktap.run(CASES))

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
+import ktap  # noqa: E402  pylint: disable=wrong-import-position
+
 SOURCE, BUILD = (os.path.abspath(a) for a in sys.argv[1:3])
 ALWAYS = {
     'bin/rmio', 'include/rmio/rmio.h', 'include/rmio/device.h', 'share/man/man1/rmio.1',
@@ -122,16 +125,5 @@ CASES = (
 )
 
 
-def main():
-    print('KTAP version 1')
-    print(f'1..{len(CASES)}')
-    failed = 0
-    for nr, case in enumerate(CASES, 1):
-        good = case()
-        failed += not good
-        print(f'{"" if good else "not "}ok {nr} - {case.__name__.replace("_", " ")}', flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(ktap.run(CASES))
