@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR BSD-2-Clause */
 /*
  * Inside a device: what its files share.  Each calls those after it: description.c (what the
- * author said of it), peer.c (who is attached), ringed.c (its rings), device.c (its callbacks).
+ * author said of it), peer.c (who is attached), requests.c (what is asked by message), ringed.c
+ * (its rings), device.c (its callbacks).
  */
 #ifndef RMIO_DEVICE_DEVICE_H
 #define RMIO_DEVICE_DEVICE_H
@@ -71,6 +72,7 @@ struct rmio_dev {
 	uint64_t vu_stuck_ns, vu_taken;
 	struct rmio_src src;		/* src.slave NULL: no rings */
 	void (*rings_gone)(struct rmio_dev *dev, int err);	/* as in rmio_dev_attach */
+	void (*slave_gone)(struct rmio_dev *dev, int err);	/* the same, for rings to come */
 	struct rmio_watch *slave_watch;
 	enum dev_asked asked;
 	bool map_live;			/* the master uses the map above */
@@ -110,6 +112,13 @@ void rmio_dev_detach(struct rmio_dev *dev);
 void rmio_dev_drain(struct rmio_dev *dev);
 /* Tell the master about a new access map. */
 void rmio_dev_push_map(struct rmio_dev *dev);
+
+/* -- requests.c ------------------------------------------------------------------ */
+
+/* What a connection asks, for vu_server_new. */
+extern const struct vu_server_ops rmio_dev_vu_ops;
+/* No guest memory any more; the device is told first. */
+void rmio_dev_dma_gone(struct rmio_dev *dev);
 
 /* -- peer.c ---------------------------------------------------------------------- */
 
