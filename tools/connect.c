@@ -5,6 +5,7 @@
  */
 #include "cmd.h"
 #include "sockets.h"
+#include "wire/name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,7 +119,7 @@ static int connect_to(const struct connect_cmd *c)
 	socklen_t len;
 	int fd, err;
 
-	err = socket_address(c->path, &addr, &len);
+	err = rmio_name_address(c->path, &addr, &len);
 	if (err)
 		return err;
 	for (;;) {

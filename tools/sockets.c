@@ -35,22 +35,6 @@ const char *socket_remark(const char *path, int err)
 	}
 }
 
-int socket_address(const char *path, struct sockaddr_un *at, socklen_t *len)
-{
-	size_t n = strlen(path);
-
-	if (!n || n >= sizeof(at->sun_path))
-		return -ENAMETOOLONG;
-	*at = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	memcpy(at->sun_path, path, n);
-	*len = sizeof(*at);
-	if (*path == '@') {
-		at->sun_path[0] = 0;
-		*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
-	}
-	return 0;
-}
-
 /* -- whom one is for ------------------------------------------------------------------------ */
 
 const char *socket_access_mode(struct socket_access *a, const char *arg)

@@ -17,9 +17,6 @@
  */
 const char *socket_remark(const char *path, int err);
 
-/* @ begins an abstract name.  -ENAMETOOLONG. */
-int socket_address(const char *path, struct sockaddr_un *at, socklen_t *len);
-
 /* --socket-mode and --socket-group. */
 struct socket_access {
 	bool has_mode, has_group;

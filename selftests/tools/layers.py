@@ -38,6 +38,8 @@ OUTSIDE = {
     'bench/cases/ring.c': {''},
     'tools/bpfd': {'wire', 'backend/bpf'},
     'tools/vmm/statsock.c': {'wire'},
+    'tools/connect.c': {'wire'},
+    'tools/stat/cmd.c': {'wire'},
     'selftests/lane/': {'', 'wire'},
     'selftests/wire/': {'', 'wire'},
     'selftests/device/': {'', 'wire', 'device'},

@@ -7,6 +7,7 @@
 #include "stat.h"
 #include "../cmd.h"
 #include "sockets.h"
+#include "wire/name.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -215,7 +216,7 @@ static int address(const char *path, struct sockaddr_un *at, socklen_t *len)
 	char dir[PATH_MAX];
 	int fd, n;
 
-	if (!socket_address(path, at, len))
+	if (!rmio_name_address(path, at, len))
 		return -1;
 	*len = sizeof(*at);
 	snprintf(dir, sizeof(dir), "%.*s", name ? (int)(name - path) + 1 : 1, name ? path : ".");
